@@ -1,0 +1,378 @@
+//! Owns `dataset.toml`: what a set is, where it comes from, its hashes, how it is split. Strict: an unknown key or
+//! version is refused, and all faults are reported at once. Knows nothing about rows and fetches nothing.
+
+use std::fs;
+use std::path::{Component, Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
+use crate::overlap;
+use crate::recipe::Recipe;
+use crate::split::Rule;
+
+/// The version this crate reads and no other.
+pub const VERSION: u32 = 1;
+
+/// One `dataset.toml`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// Version of this format.
+    pub version: u32,
+    /// Name of the set, equal to its folder.
+    pub name: String,
+    /// What a row asks and answers, in a sentence.
+    pub description: String,
+    /// SPDX expression of the data's licence.
+    pub licence: String,
+    /// Text that goes wherever the set or a model made from it goes.
+    pub attribution: String,
+    /// How the source becomes rows. Needed for a wheel, absent for files.
+    pub recipe: Option<Recipe>,
+    /// Closed list of targets, for classification.
+    #[serde(default)]
+    pub labels: Vec<String>,
+    /// Where the data comes from.
+    pub source: Source,
+    /// What the recipe must give.
+    pub output: Option<Output>,
+    /// How rows are divided. Absent where the source is divided already.
+    pub split: Option<Rule>,
+    /// What counts as a leak between splits.
+    #[serde(default)]
+    pub overlap: overlap::Settings,
+}
+
+/// Where the data comes from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum Source {
+    /// Members of a Python wheel.
+    Wheel(Wheel),
+    /// JSON-lines files beside the manifest.
+    Files(Files),
+}
+
+/// A pinned wheel.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Wheel {
+    /// Name of the package.
+    pub package: String,
+    /// Its version.
+    pub version: String,
+    /// SHA-256 of the wheel.
+    pub sha256: String,
+    /// Members the recipe reads; one `*` stands for any characters but `/`.
+    pub members: Vec<String>,
+}
+
+impl Wheel {
+    /// Whether a member of the wheel is one the recipe reads.
+    pub fn takes(&self, member: &str) -> bool {
+        self.members.iter().any(|pattern| matches(pattern, member))
+    }
+}
+
+/// Files of rows: one to be divided by the rule, or one for each split. Paths are relative to the dataset folder.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Files {
+    /// All rows, divided by `[split]`.
+    pub rows: Option<PathBuf>,
+    /// Rows that are learnt from.
+    pub train: Option<PathBuf>,
+    /// Rows that choose between checkpoints.
+    pub valid: Option<PathBuf>,
+    /// Rows that are only scored.
+    pub test: Option<PathBuf>,
+}
+
+/// The built file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Output {
+    /// Its name in the dataset folder.
+    pub file: String,
+    /// Its SHA-256.
+    pub sha256: String,
+    /// Its rows.
+    pub rows: usize,
+}
+
+impl Manifest {
+    /// Reads a `dataset.toml`.
+    pub fn read(path: &Path) -> Result<Manifest, Error> {
+        let text = fs::read_to_string(path).map_err(Error::io("read", path))?;
+        Manifest::parse(&text, path)
+    }
+
+    /// Reads the text of a `dataset.toml`; `path` is only for messages.
+    pub fn parse(text: &str, path: &Path) -> Result<Manifest, Error> {
+        let refuse = |faults| Error::Manifest { path: path.to_path_buf(), faults };
+        // The version comes first: a newer file may well have keys that are unknown here.
+        let table: toml::Table = text.parse().map_err(|error| refuse(vec![toml_fault(&error)]))?;
+        match table.get("version").map(|version| version.as_integer()) {
+            Some(Some(version)) if version == i64::from(VERSION) => {}
+            Some(version) => {
+                let found = version.map_or("not a number".to_string(), |version| version.to_string());
+                return Err(refuse(vec![format!(
+                    "version is {found}, this program reads version {VERSION}\nhint: use a newer trainer, or write `version = {VERSION}` if the keys are those of version {VERSION}"
+                )]));
+            }
+            None => {
+                return Err(refuse(vec![format!("no version\nhint: add `version = {VERSION}` at the top")]));
+            }
+        }
+        let manifest: Manifest = toml::from_str(text).map_err(|error| refuse(vec![toml_fault(&error)]))?;
+        let faults = manifest.faults();
+        if faults.is_empty() { Ok(manifest) } else { Err(refuse(faults)) }
+    }
+
+    fn faults(&self) -> Vec<String> {
+        let mut faults = Vec::new();
+        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        if self.name.is_empty() || !self.name.chars().all(plain) {
+            faults.push(format!("name is `{}`\nhint: lower-case letters, digits and `-`, as its folder", self.name));
+        }
+        for (key, value) in [("licence", &self.licence), ("attribution", &self.attribution)] {
+            if value.trim().is_empty() {
+                faults.push(format!("{key} is empty\nhint: say under what terms the rows may be used"));
+            }
+        }
+        let mut seen = std::collections::BTreeSet::new();
+        for label in &self.labels {
+            if label.trim().is_empty() || !seen.insert(label) {
+                faults.push(format!("labels has `{label}` twice or empty\nhint: each label stands once"));
+            }
+        }
+        match &self.source {
+            Source::Wheel(wheel) => self.wheel_faults(wheel, &mut faults),
+            Source::Files(files) => self.file_faults(files, &mut faults),
+        }
+        faults.extend(self.split.iter().flat_map(Rule::faults));
+        faults.extend(self.overlap.faults());
+        faults
+    }
+
+    fn wheel_faults(&self, wheel: &Wheel, faults: &mut Vec<String>) {
+        check_sha256("source.sha256", &wheel.sha256, faults);
+        if wheel.members.is_empty() {
+            faults.push("source.members is empty\nhint: name the files the recipe reads".to_string());
+        }
+        for pattern in wheel.members.iter().filter(|pattern| pattern.matches('*').count() > 1) {
+            faults.push(format!("source.members has `{pattern}`\nhint: one `*` at most"));
+        }
+        if self.recipe.is_none() {
+            let names = Recipe::ALL.map(Recipe::name).join(", ");
+            faults.push(format!("a wheel without a recipe\nhint: `recipe` is one of: {names}"));
+        }
+        if self.split.is_none() {
+            faults.push("no [split]\nhint: modulus = 5 puts one group in five into test".to_string());
+        }
+        match &self.output {
+            None => faults.push("a wheel without [output]\nhint: file, sha256 and rows of the built set".to_string()),
+            Some(output) => {
+                check_sha256("output.sha256", &output.sha256, faults);
+                let mut parts = Path::new(&output.file).components();
+                if !matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None)) {
+                    faults.push(format!("output.file is `{}`\nhint: a file name without a folder", output.file));
+                }
+            }
+        }
+    }
+
+    fn file_faults(&self, files: &Files, faults: &mut Vec<String>) {
+        if self.recipe.is_some() || self.output.is_some() {
+            faults.push(
+                "`recipe` and [output] are for a wheel\nhint: remove them, files are read as they are".to_string(),
+            );
+        }
+        let parts = files.train.is_some() || files.valid.is_some() || files.test.is_some();
+        match (files.rows.is_some(), parts) {
+            (true, true) => {
+                faults.push("source has `rows` and files for splits\nhint: keep one of the two".to_string());
+            }
+            (false, _) if files.train.is_none() || files.test.is_none() => {
+                faults.push(
+                    "source needs `rows`, or `train` and `test`\nhint: name files in the dataset folder".to_string(),
+                );
+            }
+            (true, false) if self.split.is_none() => {
+                faults.push("no [split]\nhint: modulus = 5 puts one group in five into test".to_string());
+            }
+            (false, true) if self.split.is_some() => {
+                faults.push("[split] for files that are divided already\nhint: remove it".to_string());
+            }
+            _ => {}
+        }
+    }
+}
+
+fn matches(pattern: &str, name: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == name,
+        Some((start, end)) => name
+            .strip_prefix(start)
+            .and_then(|rest| rest.strip_suffix(end))
+            .is_some_and(|between| !between.contains('/')),
+    }
+}
+
+fn check_sha256(key: &str, value: &str, faults: &mut Vec<String>) {
+    let hex = |c: char| c.is_ascii_digit() || ('a'..='f').contains(&c);
+    if value.len() != 64 || !value.chars().all(hex) {
+        faults.push(format!("{key} is `{value}`\nhint: 64 lower-case hexadecimal digits, as sha256sum prints them"));
+    }
+}
+
+/// The place and words of the parser, with the nearest right key where one was misspelt.
+fn toml_fault(error: &toml::de::Error) -> String {
+    let text = error.to_string();
+    let text = text.trim_end();
+    // The parser says: unknown field `licens`, expected one of `version`, `name`.
+    let mut quoted = error.message().split('`').skip(1).step_by(2);
+    let wrong = quoted.next().unwrap_or_default();
+    let near = quoted.min_by_key(|known| strsim::damerau_levenshtein(wrong, known));
+    match near.filter(|known| strsim::damerau_levenshtein(wrong, known) <= 1 + known.len() / 3) {
+        Some(near) if error.message().starts_with("unknown") => {
+            format!("{text}\nhint: did you mean `{near}`?")
+        }
+        _ => text.to_string(),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use expect_test::{Expect, expect};
+
+    use super::*;
+
+    const WHEEL: &str = include_str!("../legal-provisions/dataset.toml");
+    const FILES: &str = r#"
+version = 1
+name = "tickets"
+description = "a ticket and its queue"
+licence = "LicenseRef-internal"
+attribution = "Acme"
+
+[source]
+kind = "files"
+rows = "tickets.jsonl"
+
+[split]
+modulus = 10
+valid_fraction = 0.1
+"#;
+
+    fn parse(text: &str) -> Result<Manifest, String> {
+        Manifest::parse(text, Path::new("dataset.toml")).map_err(|error| error.to_string())
+    }
+
+    fn check(text: &str, expected: Expect) {
+        expected.assert_eq(&parse(text).unwrap_err());
+    }
+
+    #[test]
+    fn the_shipped_manifest_is_read_and_survives_a_round_trip() {
+        let manifest = parse(WHEEL).unwrap();
+        assert_eq!(manifest.labels.len(), 16);
+        assert_eq!(manifest.recipe, Some(Recipe::LegalProvisions));
+        assert_eq!(parse(&toml::to_string(&manifest).unwrap()).unwrap(), manifest);
+    }
+
+    #[test]
+    fn files_are_read_with_a_rule_or_apart() {
+        assert_eq!(parse(FILES).unwrap().overlap, overlap::Settings::default());
+        let apart = FILES.replace("rows = \"tickets.jsonl\"", "train = \"a.jsonl\"\ntest = \"b.jsonl\"");
+        let apart = apart.split("[split]").next().unwrap().to_string();
+        assert!(parse(&apart).unwrap().split.is_none());
+    }
+
+    #[test]
+    fn a_misspelt_key_is_refused_with_the_nearest_right_one() {
+        check(
+            &FILES.replace("licence", "license"),
+            expect![[r#"
+            dataset.toml is not a dataset manifest this version reads:
+            TOML parse error at line 5, column 1
+              |
+            5 | license = "LicenseRef-internal"
+              | ^^^^^^^
+            unknown field `license`, expected one of `version`, `name`, `description`, `licence`, `attribution`, `recipe`, `labels`, `source`, `output`, `split`, `overlap`
+            hint: did you mean `licence`?"#]],
+        );
+        check(
+            &FILES.replace("rows =", "row ="),
+            expect![[r#"
+            dataset.toml is not a dataset manifest this version reads:
+            TOML parse error at line 8, column 1
+              |
+            8 | [source]
+              | ^^^^^^^^
+            unknown field `row`, expected one of `rows`, `train`, `valid`, `test`
+            hint: did you mean `rows`?"#]],
+        );
+        check(
+            &FILES.replace("modulus", "modulo"),
+            expect![[r#"
+            dataset.toml is not a dataset manifest this version reads:
+            TOML parse error at line 13, column 1
+               |
+            13 | modulo = 10
+               | ^^^^^^
+            unknown field `modulo`, expected one of `modulus`, `remainder`, `valid_fraction`
+            hint: did you mean `modulus`?"#]],
+        );
+    }
+
+    #[test]
+    fn an_unknown_version_is_refused_before_anything_else() {
+        check(
+            &FILES.replace("version = 1", "version = 2\nnew = 1"),
+            expect![[r#"
+                dataset.toml is not a dataset manifest this version reads:
+                version is 2, this program reads version 1
+                hint: use a newer trainer, or write `version = 1` if the keys are those of version 1"#]],
+        );
+        check(
+            &FILES.replace("version = 1", ""),
+            expect![[r#"
+            dataset.toml is not a dataset manifest this version reads:
+            no version
+            hint: add `version = 1` at the top"#]],
+        );
+    }
+
+    #[test]
+    fn all_faults_are_reported_at_once() {
+        let text = FILES
+            .replace("tickets\"\ndesc", "My Tickets\"\ndesc")
+            .replace("\"Acme\"", "\" \"")
+            .replace("modulus = 10", "modulus = 1")
+            .replace("rows = ", "train = \"x\"\nrows = ");
+        check(
+            &text,
+            expect![[r#"
+            dataset.toml is not a dataset manifest this version reads:
+            name is `My Tickets`
+            hint: lower-case letters, digits and `-`, as its folder
+            attribution is empty
+            hint: say under what terms the rows may be used
+            source has `rows` and files for splits
+            hint: keep one of the two
+            split.modulus is 1, which leaves nothing to train on
+            hint: 5 puts one group in five into test"#]],
+        );
+    }
+
+    #[test]
+    fn a_star_stands_for_anything_but_a_slash() {
+        assert!(matches("data/*.LICENSE", "data/mit.LICENSE"));
+        assert!(!matches("data/*.LICENSE", "data/sub/mit.LICENSE"));
+        assert!(!matches("aXb*Xb", "aXb"));
+        assert!(matches("NOTICE", "NOTICE"));
+    }
+}

@@ -1,0 +1,62 @@
+//! Owns THE list of recipes: how the files of a source become records. Knows nothing about archives, the network or
+//! where the records go.
+
+mod legal_provisions;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
+use crate::record::Record;
+
+/// A way to build a set. The name in `dataset.toml` is the name of its file with `-` for `_`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Recipe {
+    /// Contract provisions and their headings.
+    LegalProvisions,
+}
+
+/// Records, and what became of everything else.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Built {
+    /// The rows of the set.
+    pub records: Vec<Record>,
+    /// Files read.
+    pub num_files: usize,
+    /// What was left out and how often, so that a count that moves is seen.
+    pub skipped: Vec<(&'static str, usize)>,
+}
+
+impl Recipe {
+    /// All of them.
+    pub const ALL: [Recipe; 1] = [Recipe::LegalProvisions];
+
+    /// The name in `dataset.toml`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Recipe::LegalProvisions => "legal-provisions",
+        }
+    }
+
+    /// Builds the set. The files may come in any order.
+    pub fn build(self, files: impl IntoIterator<Item = (String, Vec<u8>)>) -> Result<Built, Error> {
+        let mut files: Vec<(String, Vec<u8>)> = files.into_iter().collect();
+        files.sort_unstable();
+        match self {
+            Recipe::LegalProvisions => legal_provisions::build(&files),
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_is_the_one_in_the_manifest() {
+        for recipe in Recipe::ALL {
+            assert_eq!(serde_json::to_value(recipe).unwrap(), recipe.name());
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! The held-out rows of one evaluation, checked once: what is asked, what is right, which rows belong together.
+//! Knows nothing about models or scores.
+
+use std::collections::{HashMap, HashSet};
+
+use datasets::Record;
+
+use crate::scorer::label::normalise;
+use crate::stats::Clusters;
+use crate::{Error, Message};
+
+/// One held-out row.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Row {
+    /// Unique among the rows.
+    pub id: String,
+    /// The document or owner that clustered errors use; none means that the row stands alone.
+    pub group: Option<String>,
+    /// What a model is asked, without the answer.
+    pub prompt: Vec<Message>,
+    /// What the cheap baselines read: the bare input, without the instructions that all rows share.
+    pub text: String,
+    /// The right answer.
+    pub target: String,
+}
+
+impl Row {
+    /// A row as models are asked it; the baselines read the prompt without its system turns.
+    pub fn from_record(record: &Record) -> Self {
+        Self {
+            id: record.id.clone(),
+            group: Some(record.group.clone()),
+            prompt: record.prompt().to_vec(),
+            text: record.prompt_text(),
+            target: record.target().to_owned(),
+        }
+    }
+}
+
+/// Rows that passed every check.
+#[derive(Clone, Debug)]
+pub struct HeldOut {
+    rows: Vec<Row>,
+    labels: Option<Vec<String>>,
+    clusters: Clusters,
+    group_name: Option<String>,
+}
+
+impl HeldOut {
+    /// Checks the rows: at least one, unique ids, prompts that ask something, and targets among the closed labels if there are labels.
+    ///
+    /// # Errors
+    /// The first row or label that breaks a rule.
+    pub fn new(rows: Vec<Row>, labels: Option<Vec<String>>) -> Result<Self, Error> {
+        if rows.is_empty() {
+            return Err(Error::NoRows);
+        }
+        let mut ids = HashSet::new();
+        for row in &rows {
+            let problem = |problem| Error::BadRow { id: row.id.clone(), problem };
+            if !ids.insert(row.id.as_str()) {
+                return Err(Error::DuplicateId { id: row.id.clone() });
+            }
+            if row.prompt.is_empty() {
+                return Err(problem("the prompt has no messages"));
+            }
+            if row.target.trim().is_empty() {
+                return Err(problem("the target is empty"));
+            }
+        }
+        if let Some(labels) = &labels {
+            check_labels(labels)?;
+            let known: HashSet<&str> = labels.iter().map(String::as_str).collect();
+            if let Some(row) = rows.iter().find(|row| !known.contains(row.target.as_str())) {
+                return Err(Error::UnknownTarget { id: row.id.clone(), target: row.target.clone() });
+            }
+        }
+        let clusters = Clusters::new(rows.iter().map(|row| row.group.as_deref()));
+        Ok(Self { rows, labels, clusters, group_name: None })
+    }
+
+    /// Says in reports what a group is, in the plural: "owners", "documents".
+    #[must_use]
+    pub fn grouped_by(mut self, name: impl Into<String>) -> Self {
+        self.group_name = Some(name.into());
+        self
+    }
+
+    /// The rows.
+    pub fn rows(&self) -> &[Row] {
+        &self.rows
+    }
+
+    /// The closed labels, or nothing for free text.
+    pub fn labels(&self) -> Option<&[String]> {
+        self.labels.as_deref()
+    }
+
+    /// Which rows belong together.
+    pub fn clusters(&self) -> &Clusters {
+        &self.clusters
+    }
+
+    /// What a group is.
+    pub fn group_name(&self) -> Option<&str> {
+        self.group_name.as_deref()
+    }
+}
+
+fn check_labels(labels: &[String]) -> Result<(), Error> {
+    if labels.is_empty() {
+        return Err(Error::NoLabels);
+    }
+    let mut known: HashMap<String, &String> = HashMap::new();
+    for label in labels {
+        if let Some(first) = known.insert(normalise(label), label) {
+            return Err(Error::DuplicateLabel { first: first.clone(), second: label.clone() });
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests {
+    use super::*;
+    use crate::Role;
+
+    fn row(id: &str, target: &str) -> Row {
+        Row {
+            id: id.to_owned(),
+            group: None,
+            prompt: vec![Message::new(Role::User, "which clause is this?")],
+            text: String::new(),
+            target: target.to_owned(),
+        }
+    }
+
+    fn check(rows: &[Row], labels: Option<&[&str]>, expect: &str) {
+        let labels = labels.map(|labels| labels.iter().map(|&label| label.to_owned()).collect());
+        let message = HeldOut::new(rows.to_vec(), labels).unwrap_err().to_string();
+        assert!(message.starts_with(expect), "{message}");
+    }
+
+    #[test]
+    fn rows_that_cannot_be_scored_fairly_are_refused_before_the_run() {
+        check(&[], None, "no held-out rows");
+        check(&[row("a", "x"), row("a", "x")], None, "row id \"a\" occurs more than once");
+        check(&[row("a", " ")], None, "row \"a\": the target is empty");
+        check(&[Row { prompt: vec![], ..row("a", "x") }], None, "row \"a\": the prompt has no messages");
+        check(&[row("a", "x")], Some(&["y"]), "row \"a\": the target \"x\" is not one of the labels");
+        check(&[row("a", "x")], Some(&[]), "the closed set of labels is empty");
+        check(&[row("a", "x")], Some(&["x", "X."]), "labels \"x\" and \"X.\" are the same");
+    }
+
+    #[test]
+    fn a_record_becomes_a_row_and_system_turns_are_not_read_by_baselines() {
+        let messages = vec![
+            Message::new(Role::System, "name the clause"),
+            Message::new(Role::User, "you may not sell it"),
+            Message::new(Role::Assistant, "restrictions"),
+        ];
+        let record = Record::new("a".into(), messages, "owner".into(), Default::default()).unwrap();
+        let row = Row::from_record(&record);
+        assert_eq!((row.prompt.len(), row.text.as_str()), (2, "you may not sell it"));
+        assert_eq!((row.target.as_str(), row.group.as_deref()), ("restrictions", Some("owner")));
+    }
+}

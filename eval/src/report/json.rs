@@ -1,0 +1,84 @@
+//! Results as JSON, for other programs and for later comparisons.
+//! Knows nothing about where the text is kept; a version it does not know is refused and never guessed at.
+
+use serde_json::Value;
+
+use super::{Report, Results, VERSION};
+use crate::Error;
+
+/// Results with each row.
+#[derive(Clone, Copy, Debug)]
+pub struct Json;
+
+impl Report for Json {
+    fn name(&self) -> &'static str {
+        "json"
+    }
+
+    fn render(&self, results: &Results) -> Result<String, Error> {
+        Ok(serde_json::to_string_pretty(results)? + "\n")
+    }
+}
+
+/// Reads what [`Json`] wrote.
+///
+/// # Errors
+/// When the text is not JSON, has a field that is not ours, or has another version.
+pub fn read(text: &str) -> Result<Results, Error> {
+    let value: Value = serde_json::from_str(text)?;
+    let found = value.get("version").and_then(Value::as_u64).unwrap_or_default();
+    if found != VERSION {
+        return Err(Error::UnknownVersion { found, expected: VERSION });
+    }
+    Ok(serde_json::from_value(value)?)
+}
+
+/// The results without the single rows, to stand inside a larger summary.
+///
+/// # Errors
+/// When the results cannot be written as JSON.
+pub fn summary(results: &Results) -> Result<Value, Error> {
+    let mut value = serde_json::to_value(results)?;
+    if let Some(arms) = value.get_mut("arms").and_then(Value::as_array_mut) {
+        for arm in arms.iter_mut().filter_map(Value::as_object_mut) {
+            arm.remove("outcomes");
+        }
+    }
+    Ok(value)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests {
+    use super::*;
+    use crate::report::tests::results;
+
+    #[test]
+    fn results_are_read_back_as_they_were_written() {
+        let results = results();
+        let again = read(&Json.render(&results).unwrap()).unwrap();
+        assert_eq!(again.arms[1].outcomes, results.arms[1].outcomes);
+        assert_eq!(again.comparisons.len(), results.comparisons.len());
+        // The JSON reader may miss the last bit of a number.
+        let (found, expect) = (again.arms[1].exact, results.arms[1].exact);
+        assert_eq!((found.n, found.groups, found.method), (expect.n, expect.groups, expect.method));
+        assert!((found.low - expect.low).abs() < 1e-15 && (found.high - expect.high).abs() < 1e-15);
+    }
+
+    #[test]
+    fn another_version_and_an_unknown_field_are_refused() {
+        let text = Json.render(&results()).unwrap();
+        let newer = text.replacen("\"version\": 1", "\"version\": 2", 1);
+        assert!(matches!(read(&newer), Err(Error::UnknownVersion { found: 2, .. })));
+        let odd = text.replacen("\"version\": 1", "\"version\": 1, \"surprise\": 0", 1);
+        assert!(read(&odd).unwrap_err().to_string().contains("surprise"));
+    }
+
+    #[test]
+    fn a_summary_keeps_the_numbers_and_leaves_the_rows_out() {
+        let value = summary(&results()).unwrap();
+        assert_eq!(value["version"], 1);
+        assert_eq!(value["arms"][1]["exact"]["n"], 40);
+        assert!(value["arms"][1].get("outcomes").is_none());
+    }
+}

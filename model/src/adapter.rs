@@ -1,0 +1,233 @@
+//! Owns the adapter folder exactly as PEFT writes and reads it: `adapter_config.json`, `adapter_model.safetensors`.
+//! Knows names and shapes of the file; knows nothing of training.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+
+use crate::config::ModelConfig;
+use crate::error::{Error, Result};
+use crate::lora::{InitLoraWeights, LoraConfig, LoraLayout, TargetModules};
+
+/// The file with the settings.
+pub const CONFIG_FILE: &str = "adapter_config.json";
+/// The file with the weights.
+pub const WEIGHTS_FILE: &str = "adapter_model.safetensors";
+const PREFIX: &str = "base_model.model.";
+
+/// An adapter read from a folder, checked against a base.
+#[derive(Clone, Debug)]
+pub struct Adapter {
+    /// Its settings.
+    pub lora: LoraConfig,
+    /// Where each matrix lies in `values`.
+    pub layout: LoraLayout,
+    /// All matrices, flat.
+    pub values: Vec<f32>,
+    /// The base it names.
+    pub base_model: Option<String>,
+}
+
+/// Writes an adapter folder. The weights are reopened and compared before this returns, and an adapter whose every B
+/// is zero is refused, since it would change nothing.
+pub fn save(folder: &Path, lora: &LoraConfig, layout: &LoraLayout, values: &[f32], base_model: &str) -> Result<()> {
+    let matrices = layout.matrices();
+    let b_is_zero = matrices
+        .iter()
+        .filter(|matrix| matrix.matrix == "lora_B")
+        .all(|matrix| values[matrix.range.clone()].iter().all(|&value| value == 0.0));
+    if b_is_zero {
+        return Err(refused(folder, "every lora_B is zero, so the adapter would change nothing"));
+    }
+    let path = folder.join(WEIGHTS_FILE);
+    let bytes: &[u8] = bytemuck::cast_slice(values);
+    let mut views = Vec::with_capacity(matrices.len());
+    for matrix in &matrices {
+        let data = &bytes[4 * matrix.range.start..4 * matrix.range.end];
+        let view = TensorView::new(Dtype::F32, matrix.shape.to_vec(), data)
+            .map_err(|error| refused(&path, &error.to_string()))?;
+        views.push((key(&matrix.module, matrix.matrix), view));
+    }
+    let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    let file =
+        safetensors::serialize(views, Some(metadata)).map_err(|error| refused(&path, &error.to_string()))?;
+    write(&path, &file)?;
+    let config = serde_json::to_vec_pretty(&config_json(lora, layout, base_model))
+        .map_err(|error| refused(folder, &error.to_string()))?;
+    write(&folder.join(CONFIG_FILE), &config)?;
+    let read = read_values(&path, layout)?;
+    if read != values {
+        return Err(refused(&path, "what was written does not read back equal"));
+    }
+    Ok(())
+}
+
+/// Reads an adapter folder for a base model; keys that do not match are an error, never skipped.
+pub fn load(folder: &Path, base: &ModelConfig) -> Result<Adapter> {
+    let path = folder.join(CONFIG_FILE);
+    let text = std::fs::read(&path).map_err(Error::io(&path))?;
+    let json: serde_json::Value =
+        serde_json::from_slice(&text).map_err(|error| Error::malformed(&path, error.to_string()))?;
+    let lora = parse_config(&json, &path)?;
+    let layout = LoraLayout::new(base, &lora)?;
+    let values = read_values(&folder.join(WEIGHTS_FILE), &layout)?;
+    let base_model = json.get("base_model_name_or_path").and_then(|name| name.as_str()).map(str::to_owned);
+    Ok(Adapter { lora, layout, values, base_model })
+}
+
+fn config_json(lora: &LoraConfig, layout: &LoraLayout, base_model: &str) -> serde_json::Value {
+    // PEFT resolves `all-linear` to names when it saves, so that readers need not know the architecture.
+    let target_modules = match &lora.target_modules {
+        TargetModules::Pattern(pattern) if pattern == "all-linear" => {
+            let mut names: Vec<String> = layout
+                .matrices()
+                .into_iter()
+                .filter_map(|matrix| matrix.module.rsplit('.').next().map(str::to_owned))
+                .collect();
+            names.sort_unstable();
+            names.dedup();
+            serde_json::json!(names)
+        }
+        other => serde_json::json!(other),
+    };
+    let init = match lora.init_lora_weights {
+        InitLoraWeights::KaimingUniform => serde_json::json!(true),
+        InitLoraWeights::Gaussian => serde_json::json!("gaussian"),
+    };
+    serde_json::json!({
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": base_model,
+        "inference_mode": true,
+        "r": lora.r,
+        "lora_alpha": lora.lora_alpha,
+        "lora_dropout": lora.lora_dropout,
+        "target_modules": target_modules,
+        "use_rslora": lora.use_rslora,
+        "init_lora_weights": init,
+        "bias": "none",
+        "fan_in_fan_out": false,
+        "modules_to_save": null,
+        "use_dora": false,
+        "layers_to_transform": null,
+        "layers_pattern": null,
+        "rank_pattern": {},
+        "alpha_pattern": {},
+        "revision": null,
+    })
+}
+
+fn parse_config(json: &serde_json::Value, path: &Path) -> Result<LoraConfig> {
+    let field = |name: &str| json.get(name).filter(|value| !value.is_null());
+    let number = |name: &str| {
+        field(name).and_then(serde_json::Value::as_f64).ok_or_else(|| refused(path, &format!("{name} is missing")))
+    };
+    let flag = |name: &str| field(name).and_then(serde_json::Value::as_bool).unwrap_or(false);
+    if field("peft_type").and_then(|kind| kind.as_str()) != Some("LORA") {
+        return Err(refused(path, "peft_type is not LORA"));
+    }
+    for name in ["use_dora", "fan_in_fan_out", "use_qalora", "lora_bias"] {
+        if flag(name) {
+            return Err(refused(path, &format!("{name} is not supported")));
+        }
+    }
+    for name in ["rank_pattern", "alpha_pattern", "modules_to_save", "layers_to_transform", "exclude_modules"] {
+        let empty = |value: &serde_json::Value| {
+            value.as_object().is_some_and(serde_json::Map::is_empty) || value.as_array().is_some_and(Vec::is_empty)
+        };
+        if field(name).is_some_and(|value| !empty(value)) {
+            return Err(refused(path, &format!("{name} is not supported")));
+        }
+    }
+    if field("bias").and_then(|bias| bias.as_str()).is_some_and(|bias| bias != "none") {
+        return Err(refused(path, "trained biases are not supported"));
+    }
+    let targets = field("target_modules").ok_or_else(|| refused(path, "target_modules is missing"))?;
+    let target_modules: TargetModules = serde_json::from_value(targets.clone())
+        .map_err(|_| refused(path, "target_modules is neither a text nor a list of texts"))?;
+    let r = number("r")?;
+    if !(1.0..=65536.0).contains(&r) || r.fract() != 0.0 {
+        return Err(refused(path, &format!("r is {r}")));
+    }
+    let init = field("init_lora_weights").and_then(|init| init.as_str());
+    Ok(LoraConfig {
+        r: r as usize,
+        lora_alpha: number("lora_alpha")? as f32,
+        lora_dropout: field("lora_dropout").and_then(serde_json::Value::as_f64).unwrap_or(0.0) as f32,
+        target_modules,
+        use_rslora: flag("use_rslora"),
+        init_lora_weights: if init == Some("gaussian") {
+            InitLoraWeights::Gaussian
+        } else {
+            InitLoraWeights::KaimingUniform
+        },
+    })
+}
+
+fn read_values(path: &Path, layout: &LoraLayout) -> Result<Vec<f32>> {
+    let bytes = std::fs::read(path).map_err(Error::io(path))?;
+    let file = SafeTensors::deserialize(&bytes).map_err(|error| Error::malformed(path, error.to_string()))?;
+    let matrices = layout.matrices();
+    let mut values = vec![0.0; layout.length()];
+    for matrix in &matrices {
+        let key = key(&matrix.module, matrix.matrix);
+        let view = file.tensor(&key).map_err(|_| {
+            refused(path, &format!("{key} is missing\nhint: the adapter was made for another base model"))
+        })?;
+        if view.shape() != matrix.shape {
+            let (found, expected) = (view.shape(), matrix.shape);
+            return Err(refused(
+                path,
+                &format!(
+                    "{key} has shape {found:?}, expected {expected:?}\nhint: the adapter was made for another base model"
+                ),
+            ));
+        }
+        let out = &mut values[matrix.range.clone()];
+        let data = view.data();
+        match view.dtype() {
+            Dtype::F32 => fill(out, data, f32::from_le_bytes),
+            Dtype::F16 => fill(out, data, |bytes| half::f16::from_le_bytes(bytes).to_f32()),
+            Dtype::BF16 => fill(out, data, |bytes| half::bf16::from_le_bytes(bytes).to_f32()),
+            other => return Err(refused(path, &format!("{key} is stored as {other:?}"))),
+        }
+    }
+    let known: std::collections::HashSet<String> =
+        matrices.iter().map(|matrix| key(&matrix.module, matrix.matrix)).collect();
+    if let Some(unknown) = file.names().into_iter().find(|name| !known.contains(*name)) {
+        return Err(refused(
+            path,
+            &format!("{unknown} matches no adapted module\nhint: the adapter was made for another base model"),
+        ));
+    }
+    if values.iter().any(|value| !value.is_finite()) {
+        return Err(Error::NonFinite { what: format!("a weight of {}", path.display()) });
+    }
+    Ok(values)
+}
+
+fn fill<const N: usize>(out: &mut [f32], data: &[u8], convert: impl Fn([u8; N]) -> f32) {
+    let (values, _) = data.as_chunks::<N>();
+    out.iter_mut().zip(values).for_each(|(out, bytes)| *out = convert(*bytes));
+}
+
+fn key(module: &str, matrix: &str) -> String {
+    format!("{PREFIX}{module}.{matrix}.weight")
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    use std::io::Write;
+    let beside = path.with_extension("tmp");
+    let write = || -> std::io::Result<()> {
+        let mut file = std::fs::File::create(&beside)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        std::fs::rename(&beside, path)
+    };
+    write().map_err(Error::io(path))
+}
+
+fn refused(path: &Path, what: &str) -> Error {
+    Error::Adapter { path: path.to_path_buf(), what: what.to_owned() }
+}

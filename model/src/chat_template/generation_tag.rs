@@ -1,0 +1,153 @@
+//! The `{% generation %}` tag of transformers, which the template engine does not have: rewritten to a filter block
+//! that puts marks around its text, and the marks taken out again as byte ranges.
+//! Knows the outer syntax of Jinja (tags, comments, strings, raw blocks), not its expressions.
+
+use std::ops::Range;
+
+use crate::error::{Error, Result};
+
+/// The filter that a generation block becomes.
+pub(super) const FILTER: &str = "__generation";
+
+/// Noncharacters: Unicode reserves them for internal use and keeps them out of text that is exchanged.
+const OPEN: char = '\u{FDD0}';
+const CLOSE: char = '\u{FDD1}';
+
+/// Puts marks around generated text.
+pub(super) fn mark(text: String) -> String {
+    format!("{OPEN}{text}{CLOSE}")
+}
+
+/// Whether a text holds one of the marks.
+pub(super) fn has_mark(text: &str) -> bool {
+    text.contains([OPEN, CLOSE])
+}
+
+/// Takes the marks out and says where they were.
+pub(super) fn unmark(marked: &str) -> Result<(String, Vec<Range<usize>>)> {
+    let (mut text, mut spans, mut open) = (String::with_capacity(marked.len()), Vec::new(), None);
+    for letter in marked.chars() {
+        match (letter, open) {
+            (OPEN, None) => open = Some(text.len()),
+            (CLOSE, Some(start)) => {
+                spans.push(start..text.len());
+                open = None;
+            }
+            (OPEN | CLOSE, _) => return Err(Error::template("generation blocks are nested or were cut apart")),
+            _ => text.push(letter),
+        }
+    }
+    match open {
+        None => Ok((text, spans)),
+        Some(_) => Err(Error::template("a generation block was cut apart")),
+    }
+}
+
+/// Rewrites the tags, and says whether there was one.
+pub(super) fn rewrite(source: &str) -> (String, bool) {
+    let (mut out, mut rest, mut found) = (String::with_capacity(source.len()), source, false);
+    while let Some(at) = rest.find("{{").into_iter().chain(rest.find("{%")).chain(rest.find("{#")).min() {
+        out.push_str(&rest[..at]);
+        rest = &rest[at..];
+        let length = if rest.starts_with("{#") {
+            rest.find("#}").map_or(rest.len(), |end| end + 2)
+        } else {
+            tag_length(rest)
+        };
+        let (mut tag, after) = rest.split_at(length);
+        rest = after;
+        let raw;
+        match word(tag) {
+            Some(("raw", _)) => {
+                // Up to the end tag everything is text.
+                let end = end_of_raw(rest);
+                out.push_str(tag);
+                (tag, rest) = rest.split_at(end);
+            }
+            Some((name @ ("generation" | "endgeneration"), place)) => {
+                let new = if name == "generation" { format!("filter {FILTER}") } else { "endfilter".to_string() };
+                raw = format!("{}{new}{}", &tag[..place.start], &tag[place.end..]);
+                tag = &raw;
+                found = true;
+            }
+            _ => {}
+        }
+        out.push_str(tag);
+    }
+    out.push_str(rest);
+    (out, found)
+}
+
+/// Length of the tag at the start of the text, its end marker included. Strings may hold end markers.
+fn tag_length(text: &str) -> usize {
+    let end = if text.starts_with("{{") { "}}" } else { "%}" };
+    let mut quote: Option<char> = None;
+    let mut skip = false;
+    for (at, letter) in text.char_indices().skip(2) {
+        match quote {
+            _ if skip => skip = false,
+            Some(_) if letter == '\\' => skip = true,
+            Some(mark) if letter == mark => quote = None,
+            Some(_) => {}
+            None if letter == '"' || letter == '\'' => quote = Some(letter),
+            None if text[at..].starts_with(end) => return at + 2,
+            None => {}
+        }
+    }
+    text.len()
+}
+
+/// The first word of a block tag if it is the only one, and its place.
+fn word(tag: &str) -> Option<(&str, Range<usize>)> {
+    let inner = tag.strip_prefix("{%")?.strip_suffix("%}")?;
+    let inner = inner.strip_prefix(['-', '+']).unwrap_or(inner);
+    let inner = inner.strip_suffix(['-', '+']).unwrap_or(inner);
+    let name = inner.trim();
+    let start = name.as_ptr() as usize - tag.as_ptr() as usize;
+    Some((name, start..start + name.len()))
+}
+
+/// Where the end tag of a raw block begins.
+fn end_of_raw(text: &str) -> usize {
+    let mut from = 0;
+    while let Some(at) = text[from..].find("{%").map(|at| from + at) {
+        if word(&text[at..at + tag_length(&text[at..])]).is_some_and(|(name, _)| name == "endraw") {
+            return at;
+        }
+        from = at + 2;
+    }
+    text.len()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tags_are_rewritten_with_their_whitespace_control_and_nothing_else_is() {
+        for (source, expected) in [
+            ("{% generation %}x{% endgeneration %}", "{% filter __generation %}x{% endfilter %}"),
+            ("{%- generation -%}x{%-endgeneration-%}", "{%- filter __generation -%}x{%-endfilter-%}"),
+            ("{%+ generation %}{% endgeneration +%}", "{%+ filter __generation %}{% endfilter +%}"),
+            ("{# {% generation %} #}", "{# {% generation %} #}"),
+            ("{{ '{% generation %}' }}", "{{ '{% generation %}' }}"),
+            ("{{ \"a\\\"{% generation %}\" }}", "{{ \"a\\\"{% generation %}\" }}"),
+            ("{% set generation = 1 %}{{ generation }}", "{% set generation = 1 %}{{ generation }}"),
+            ("{% raw %}{% generation %}{% endraw %}", "{% raw %}{% generation %}{% endraw %}"),
+            ("{% generation", "{% generation"),
+            ("{{ '%}' }} é {% if x %}", "{{ '%}' }} é {% if x %}"),
+        ] {
+            assert_eq!(rewrite(source).0, expected);
+        }
+        assert!(rewrite("{% generation %}").1 && !rewrite("{# {% generation %} #}").1);
+    }
+
+    #[test]
+    fn marks_become_byte_ranges_and_unpaired_ones_are_refused() {
+        let (text, spans) = unmark(&format!("é{}{}", mark("a".into()), mark(String::new()))).unwrap();
+        assert_eq!((text.as_str(), spans), ("éa", vec![2..3, 3..3]));
+        assert!(unmark(&mark(mark("a".into()))).is_err());
+        assert!(unmark("a\u{FDD0}").is_err() && unmark("a\u{FDD1}").is_err());
+    }
+}

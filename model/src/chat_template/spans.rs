@@ -1,0 +1,131 @@
+//! Which bytes of a rendered conversation the assistant must produce.
+//! Taken from the template's `generation` marks where it has them, else from rendering the conversation turn by turn.
+//! Never from searching the text for marker strings.
+
+use std::ops::Range;
+
+use super::{ChatMessage, ChatTemplate};
+use crate::error::{Error, Result};
+
+/// The bytes that one assistant message contributes, as the model must produce them.
+///
+/// Found turn by turn, they begin where the generation prompt ends and end with the end-of-turn token; template text
+/// after that token is not part. Marked by the template, they are exactly what it marks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AssistantSpan {
+    /// Index of the message.
+    pub message: usize,
+    /// Byte range of the rendered text.
+    pub span: Range<usize>,
+}
+
+/// A rendered conversation with its assistant spans in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rendered {
+    /// The whole text, as [`ChatTemplate::render`] gives it without a generation prompt.
+    pub text: String,
+    /// One span for each assistant message that was asked for.
+    pub assistant: Vec<AssistantSpan>,
+}
+
+impl ChatTemplate {
+    /// Renders a conversation with the span of every assistant message.
+    ///
+    /// Fails if the template writes an earlier turn differently once it is history: then the text that would be trained
+    /// is not what the model writes when it serves.
+    pub fn render_with_spans(&self, messages: &[ChatMessage]) -> Result<Rendered> {
+        let (text, marked) = self.render_marked(messages, false)?;
+        let turns: Vec<usize> = (0..messages.len()).filter(|at| messages[*at].role == "assistant").collect();
+        if self.marks_generation {
+            let assistant = attribute(marked, &turns)?;
+            return Ok(Rendered { text, assistant });
+        }
+        let mut assistant: Vec<AssistantSpan> = Vec::with_capacity(turns.len());
+        for message in turns {
+            let so_far = self.render(&messages[..=message], false)?;
+            let span = self.turn(messages, message, &so_far)?;
+            let expected = so_far.get(..span.end).unwrap_or(&so_far);
+            if !text.starts_with(expected) || assistant.last().is_some_and(|last| last.span.end > span.start) {
+                return Err(Error::template(format!(
+                    "message {message} is written differently once more messages follow\nhint: this template rewrites \
+                     history (for instance, it drops earlier reasoning); train with train_on = \"last\", or split the \
+                     conversation so that each answer comes last once"
+                )));
+            }
+            assistant.push(AssistantSpan { message, span });
+        }
+        Ok(Rendered { text, assistant })
+    }
+
+    /// Renders a conversation with the span of its last message, which must be the assistant's.
+    pub fn render_last_span(&self, messages: &[ChatMessage]) -> Result<Rendered> {
+        let message = match messages.last() {
+            Some(last) if last.role == "assistant" => messages.len() - 1,
+            _ => return Err(Error::template("the last message is not the assistant's")),
+        };
+        let (text, marked) = self.render_marked(messages, false)?;
+        let span = if self.marks_generation {
+            let turns: Vec<usize> = (0..messages.len()).filter(|at| messages[*at].role == "assistant").collect();
+            // A template may mark only what it would be trained on, the last turn.
+            let turns = if marked.len() == 1 { vec![message] } else { turns };
+            let last = attribute(marked, &turns)?.pop();
+            last.ok_or_else(|| Error::template("the template marks nothing as generated"))?.span
+        } else {
+            self.turn(messages, message, &text)?
+        };
+        Ok(Rendered { text, assistant: vec![AssistantSpan { message, span }] })
+    }
+
+    /// The span of a message in the conversation that ends with it.
+    fn turn(&self, messages: &[ChatMessage], message: usize, so_far: &str) -> Result<Range<usize>> {
+        let prompt = self.render(&messages[..message], true)?;
+        let Some(produced) = so_far.strip_prefix(prompt.as_str()) else {
+            return Err(Error::template(format!(
+                "message {message} does not follow the generation prompt: with it the text so far ends {:?}, without \
+                 it the turn is written as {:?}",
+                tail(&prompt),
+                tail(so_far)
+            )));
+        };
+        let length = self.end_of_turn(produced);
+        if produced[..length].trim().is_empty() {
+            return Err(Error::template(format!("message {message} renders to nothing")));
+        }
+        Ok(prompt.len()..prompt.len() + length)
+    }
+
+    /// Where the model is done: after the first of the special tokens that end the text, else at the end of the text.
+    fn end_of_turn(&self, produced: &str) -> usize {
+        let mut end = produced.len();
+        let mut rest = produced.trim_end();
+        while let Some(token) = self.special.all.iter().filter(|token| rest.ends_with(token.as_str())).max_by_key(|t| t.len()) {
+            if token.is_empty() {
+                break;
+            }
+            end = rest.len();
+            rest = rest[..rest.len() - token.len()].trim_end();
+        }
+        end
+    }
+}
+
+/// Gives each marked span to its message.
+fn attribute(marked: Vec<Range<usize>>, turns: &[usize]) -> Result<Vec<AssistantSpan>> {
+    if marked.len() != turns.len() {
+        return Err(Error::template(format!(
+            "{} parts are marked as generated, but the conversation has {} assistant messages",
+            marked.len(),
+            turns.len()
+        )));
+    }
+    if let Some((message, _)) = turns.iter().zip(&marked).find(|(_, span)| span.is_empty()) {
+        return Err(Error::template(format!("message {message} renders to nothing")));
+    }
+    Ok(turns.iter().zip(marked).map(|(message, span)| AssistantSpan { message: *message, span }).collect())
+}
+
+/// The end of a text, for a message.
+fn tail(text: &str) -> &str {
+    let start = text.char_indices().rev().nth(59).map_or(0, |(at, _)| at);
+    &text[start..]
+}

@@ -1,0 +1,85 @@
+//! Owns counter-based randomness: a number is a function of a key and an index, so nothing is stored and a resumed
+//! run draws the same. Knows no tensor.
+
+/// What a dropout mask is a function of.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct DropoutKey {
+    /// Mixed from seed, layer, packed linear, step and micro-batch.
+    pub key: u64,
+    /// Probability that a value is dropped, below one.
+    pub probability: f32,
+}
+
+impl DropoutKey {
+    /// A key for one place and time of a run.
+    #[must_use]
+    pub fn new(parts: &[u64], probability: f32) -> Self {
+        DropoutKey { key: parts.iter().fold(0, |key, &part| mix(key ^ mix(part))), probability }
+    }
+
+    /// What value `index` is multiplied by: zero, or `1 / (1 - p)`.
+    #[inline(always)]
+    #[must_use]
+    pub fn factor(&self, index: u64) -> f32 {
+        if uniform(self.key, index) < self.probability { 0.0 } else { 1.0 / (1.0 - self.probability) }
+    }
+}
+
+/// A uniform number in `[0, 1)` with 24 bits.
+#[inline(always)]
+#[must_use]
+pub fn uniform(key: u64, index: u64) -> f32 {
+    (mix(key ^ mix(index)) >> 40) as f32 / (1_u64 << 24) as f32
+}
+
+/// A standard normal number, by the Box-Muller transform.
+#[must_use]
+pub fn normal(key: u64, index: u64) -> f32 {
+    let bits = |index: u64| (mix(key ^ mix(index)) >> 11) as f64 / (1_u64 << 53) as f64;
+    let radius = (-2.0 * (1.0 - bits(2 * index)).ln()).sqrt();
+    (radius * (std::f64::consts::TAU * bits(2 * index + 1)).cos()) as f32
+}
+
+/// A key from text, such as the name of a tensor (FNV-1a).
+#[must_use]
+pub fn key_of(seed: u64, name: &str) -> u64 {
+    let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    });
+    mix(mix(seed) ^ hash)
+}
+
+/// The finaliser of SplitMix64 over a golden-ratio step.
+#[inline(always)]
+fn mix(value: u64) -> u64 {
+    let z = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mask_keeps_the_mean_and_repeats() {
+        let key = DropoutKey::new(&[7, 1, 2, 3], 0.25);
+        let factors: Vec<f32> = (0..40_000).map(|index| key.factor(index)).collect();
+        let mean = factors.iter().sum::<f32>() / factors.len() as f32;
+        let dropped = factors.iter().filter(|factor| **factor == 0.0).count();
+        assert!((mean - 1.0).abs() < 0.01, "mean {mean}");
+        assert!((9_600..10_400).contains(&dropped), "dropped {dropped}");
+        assert_eq!(factors[17], DropoutKey::new(&[7, 1, 2, 3], 0.25).factor(17));
+        assert_ne!(DropoutKey::new(&[7, 1, 2, 3], 0.25).key, DropoutKey::new(&[7, 1, 3, 2], 0.25).key);
+    }
+
+    #[test]
+    fn normal_numbers_have_unit_variance() {
+        let key = key_of(3, "lora_A");
+        let values: Vec<f32> = (0..40_000).map(|index| normal(key, index)).collect();
+        let mean = values.iter().sum::<f32>() / values.len() as f32;
+        let variance = values.iter().map(|v| (v - mean).powi(2)).sum::<f32>() / values.len() as f32;
+        assert!(mean.abs() < 0.02 && (variance - 1.0).abs() < 0.03, "mean {mean} variance {variance}");
+    }
+}

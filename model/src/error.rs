@@ -1,0 +1,155 @@
+//! The one error type of this crate: what was wrong, in which file, and what to type next.
+//! Knows nothing about who reads it; the messages stand alone on a terminal.
+
+use std::path::{Path, PathBuf};
+
+/// What can go wrong between a checkpoint on disk and a trained adapter.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The operating system refused.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// The reason given by the operating system.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A file is broken or contradicts itself.
+    #[error("{}: {what}", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// The defect, with its place.
+        what: String,
+    },
+    /// A tensor that the configuration asks for is not in the weights.
+    #[error(
+        "{}: tensor {name} is missing\nhint: the configuration asks for it; download the checkpoint again",
+        path.display()
+    )]
+    MissingTensor {
+        /// The checkpoint.
+        path: PathBuf,
+        /// The Hugging Face name of the tensor.
+        name: String,
+    },
+    /// The weights hold tensors that this architecture does not use.
+    #[error(
+        "{}: tensor {name} is not part of {model_type} ({count} such tensors)\nhint: the checkpoint has a feature that is not implemented, and would be computed wrongly without it",
+        path.display()
+    )]
+    UnknownTensor {
+        /// The checkpoint.
+        path: PathBuf,
+        /// The first such tensor in name order.
+        name: String,
+        /// The architecture.
+        model_type: String,
+        /// How many such tensors there are.
+        count: usize,
+    },
+    /// A tensor has another shape than the configuration says.
+    #[error("tensor {name} has shape {found:?}, expected {expected:?}")]
+    WrongShape {
+        /// The Hugging Face name of the tensor.
+        name: String,
+        /// The shape that follows from the configuration.
+        expected: Vec<usize>,
+        /// The shape in the file.
+        found: Vec<usize>,
+    },
+    /// The architecture is not one of ours.
+    #[error("architecture \"{model_type}\" is not supported\nhint: known architectures are {known}")]
+    UnsupportedArchitecture {
+        /// The name in the file.
+        model_type: String,
+        /// The names that would have been accepted.
+        known: String,
+    },
+    /// A known architecture with a feature that we do not compute.
+    #[error("{}: {what} is not supported", path.display())]
+    UnsupportedFeature {
+        /// The file that asks for the feature.
+        path: PathBuf,
+        /// The feature, by the name the file gives it.
+        what: String,
+    },
+    /// An adapter cannot be read, or does not fit the base.
+    #[error("{}: {what}", path.display())]
+    Adapter {
+        /// The adapter folder or file.
+        path: PathBuf,
+        /// The defect.
+        what: String,
+    },
+    /// A chat template failed.
+    #[error("chat template: {what}")]
+    Template {
+        /// The message of the template or of its engine.
+        what: String,
+    },
+    /// A tokenizer failed.
+    #[error("tokenizer: {what}")]
+    Tokenizer {
+        /// The defect.
+        what: String,
+    },
+    /// A sequence does not fit.
+    #[error("{tokens} tokens, the limit is {limit}")]
+    TooLong {
+        /// The length of the sequence.
+        tokens: usize,
+        /// The longest that is accepted.
+        limit: usize,
+    },
+    /// A device that was asked for cannot be had.
+    #[error("device {what}\nhint: devices are auto, cpu and cuda[:N]; trainer doctor lists what answers here")]
+    Device {
+        /// The choice and the reason.
+        what: String,
+    },
+    /// A batch without a supervised token would give no gradient.
+    #[error("a batch of {tokens} tokens has no supervised token")]
+    NothingSupervised {
+        /// Tokens of the batch.
+        tokens: usize,
+    },
+    /// A number became infinite or not a number.
+    #[error("{what} is not finite")]
+    NonFinite {
+        /// The quantity.
+        what: String,
+    },
+}
+
+/// The result of everything fallible in this crate.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    /// A broken file.
+    pub(crate) fn malformed(path: &Path, what: impl Into<String>) -> Self {
+        Self::Malformed { path: path.to_path_buf(), what: what.into() }
+    }
+
+    /// A feature that is refused by name.
+    pub(crate) fn feature(path: &Path, what: impl Into<String>) -> Self {
+        Self::UnsupportedFeature { path: path.to_path_buf(), what: what.into() }
+    }
+
+    /// A defect of a chat template.
+    pub(crate) fn template(what: impl Into<String>) -> Self {
+        Self::Template { what: what.into() }
+    }
+
+    /// A defect of a tokenizer.
+    pub(crate) fn tokenizer(what: impl Into<String>) -> Self {
+        Self::Tokenizer { what: what.into() }
+    }
+
+    /// Attaches a path to a failure of the operating system.
+    pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Self + '_ {
+        move |source| Self::Io { path: path.to_path_buf(), source }
+    }
+}

@@ -1,0 +1,178 @@
+//! Owns the custom operations of the engine: one trait, whose default bodies are the plain twins, and the list of its
+//! implementations. Knows tensors and shapes; knows nothing of layers, parameters' names or files.
+
+pub mod adamw;
+pub mod attention;
+pub mod cpu;
+pub mod cross_entropy;
+pub mod lora_linear;
+pub mod rms_norm;
+pub mod rope;
+pub mod swiglu;
+
+#[cfg(test)]
+mod twins;
+
+use burn::tensor::Tensor;
+
+pub use adamw::AdamWStep;
+pub use attention::{CachedDocuments, Documents, Heads};
+pub use lora_linear::{LoraGradients, LoraOperand, LoraPart};
+pub use rope::{Rotation, RopeTable};
+
+/// The custom operations. Every default body is the plain twin, built from framework operations only, so a new device
+/// runs correctly before it runs fast, and each override has something to be tested against.
+///
+/// # Shapes
+/// `T` tokens of one packed micro-batch, `H` hidden size, `I` MLP width, `r` adapter rank, `V` vocabulary.
+/// `qkv` is `[T, (heads + 2 * kv_heads) * head_dim]`: queries, keys and values of a token side by side.
+pub trait Kernels: Send + Sync {
+    /// The name shown to users.
+    fn name(&self) -> &'static str;
+
+    /// `y = w * x / rms(x)` per row, x `[T, H]`, w `[H]`.
+    fn rms_norm(&self, x: &Tensor<2>, weight: &Tensor<1>, epsilon: f32) -> Tensor<2> {
+        rms_norm::plain(x, weight, epsilon)
+    }
+
+    /// Gradient of [`Kernels::rms_norm`] with respect to x, plus `residual` when given.
+    fn rms_norm_backward(
+        &self,
+        dy: Tensor<2>,
+        x: &Tensor<2>,
+        weight: &Tensor<1>,
+        epsilon: f32,
+        residual: Option<Tensor<2>>,
+    ) -> Tensor<2> {
+        rms_norm::plain_backward(dy, x, weight, epsilon, residual)
+    }
+
+    /// RMS norm of every query head and every key head of `qkv` (Qwen3), weights `[head_dim]`.
+    fn head_norm(&self, qkv: &Tensor<2>, q: &Tensor<1>, k: &Tensor<1>, heads: Heads, epsilon: f32) -> Tensor<2> {
+        rms_norm::plain_heads(qkv, q, k, heads, epsilon)
+    }
+
+    /// Gradient of [`Kernels::head_norm`] with respect to `qkv`, the values before the norm.
+    fn head_norm_backward(
+        &self,
+        dy: Tensor<2>,
+        qkv: &Tensor<2>,
+        q: &Tensor<1>,
+        k: &Tensor<1>,
+        heads: Heads,
+        epsilon: f32,
+    ) -> Tensor<2> {
+        rms_norm::plain_heads_backward(dy, qkv, q, k, heads, epsilon)
+    }
+
+    /// Rotates queries and keys of `qkv` by the position of their token; `Rotation::Backward` is the gradient.
+    fn rope(&self, qkv: Tensor<2>, heads: Heads, table: &RopeTable, positions: &[u32], rotation: Rotation) -> Tensor<2> {
+        rope::plain(qkv, heads, table, positions, rotation)
+    }
+
+    /// `silu(gate) * up` of `gate_up` `[T, 2 * I]`.
+    fn swiglu(&self, gate_up: &Tensor<2>) -> Tensor<2> {
+        swiglu::plain(gate_up)
+    }
+
+    /// Gradient of [`Kernels::swiglu`] with respect to `gate_up`.
+    fn swiglu_backward(&self, gate_up: &Tensor<2>, dh: Tensor<2>) -> Tensor<2> {
+        swiglu::plain_backward(gate_up, dh)
+    }
+
+    /// Causal attention inside each document of the pack.
+    /// Returns the output `[T, heads * head_dim]` and the log-sum-exp of the scores `[T, heads]`.
+    fn attention(&self, qkv: &Tensor<2>, heads: Heads, documents: &Documents) -> (Tensor<2>, Tensor<2>) {
+        attention::plain(qkv, heads, documents)
+    }
+
+    /// Gradient of [`Kernels::attention`] with respect to `qkv`.
+    fn attention_backward(
+        &self,
+        d_output: Tensor<2>,
+        qkv: &Tensor<2>,
+        output: &Tensor<2>,
+        log_sum_exp: &Tensor<2>,
+        heads: Heads,
+        documents: &Documents,
+    ) -> Tensor<2> {
+        attention::plain_backward(d_output, qkv, output, log_sum_exp, heads, documents)
+    }
+
+    /// Attention of new tokens over cached keys and values followed by their own, for generation and scoring.
+    /// `keys` and `values` are `[rows, capacity, kv_heads * head_dim]`.
+    fn attention_cached(
+        &self,
+        qkv: &Tensor<2>,
+        keys: &Tensor<3>,
+        values: &Tensor<3>,
+        heads: Heads,
+        documents: &CachedDocuments,
+    ) -> Tensor<2> {
+        attention::plain_cached(qkv, keys, values, heads, documents)
+    }
+
+    /// Writes the keys and values of new tokens into the cache rows of their documents.
+    fn cache_append(
+        &self,
+        cache: (Tensor<3>, Tensor<3>),
+        qkv: &Tensor<2>,
+        heads: Heads,
+        documents: &CachedDocuments,
+    ) -> (Tensor<3>, Tensor<3>) {
+        attention::plain_append(cache, qkv, heads, documents)
+    }
+
+    /// `y = residual + x * W^T + bias + scale * (x * A^T) * B^T` with W `[out, in]`.
+    /// Returns y and, where there is an adapter, `u = x * A^T`.
+    fn lora_linear(
+        &self,
+        x: &Tensor<2>,
+        weight: &Tensor<2>,
+        bias: Option<&Tensor<1>>,
+        adapter: Option<&LoraOperand>,
+        residual: Option<Tensor<2>>,
+    ) -> (Tensor<2>, Option<Tensor<2>>) {
+        lora_linear::plain(x, weight, bias, adapter, residual)
+    }
+
+    /// Gradients of [`Kernels::lora_linear`]: with respect to x unless `input_gradient` is false, and to A and B.
+    fn lora_linear_backward(
+        &self,
+        dy: &Tensor<2>,
+        x: &Tensor<2>,
+        weight: &Tensor<2>,
+        adapter: Option<(&LoraOperand, &Tensor<2>)>,
+        input_gradient: bool,
+    ) -> (Option<Tensor<2>>, Option<LoraGradients>) {
+        lora_linear::plain_backward(dy, x, weight, adapter, input_gradient)
+    }
+
+    /// Cross-entropy of `hidden * head^T` against `targets`, all rows supervised.
+    /// Returns the loss of each row and, when `scale` is given, the gradient of `scale * sum(loss)` to `hidden`.
+    fn cross_entropy(
+        &self,
+        hidden: &Tensor<2>,
+        head: &Tensor<2>,
+        targets: &[u32],
+        scale: Option<f32>,
+    ) -> (Vec<f32>, Option<Tensor<2>>) {
+        cross_entropy::plain(hidden, head, targets, scale)
+    }
+
+    /// One AdamW step over flat buffers; the gradient is scaled by the clip factor first.
+    fn adamw(&self, state: adamw::Moments, parameters: Tensor<1>, gradient: Tensor<1>, step: AdamWStep)
+    -> (adamw::Moments, Tensor<1>) {
+        adamw::plain(state, parameters, gradient, step)
+    }
+}
+
+/// Framework operations only: right everywhere, fast nowhere.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Plain;
+
+impl Kernels for Plain {
+    fn name(&self) -> &'static str {
+        "plain"
+    }
+}

@@ -1,0 +1,306 @@
+//! Owns low-rank adapters: the settings PEFT calls them by, where each matrix lies in one flat buffer, and how they
+//! start. Knows module names and shapes; knows no file and no gradient.
+
+use std::ops::Range;
+use std::path::Path;
+
+use burn::tensor::{Tensor, TensorData};
+
+use crate::config::ModelConfig;
+use crate::dropout::{DropoutKey, key_of, normal, uniform};
+use crate::error::{Error, Result};
+use crate::kernels::{LoraGradients, LoraOperand, LoraPart};
+use crate::nn::Group;
+use crate::nn::decoder::Adapters;
+
+/// Which modules get an adapter, as PEFT reads it.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(untagged)]
+pub enum TargetModules {
+    /// `all-linear`, or a regular expression that must match the whole module path.
+    Pattern(String),
+    /// Module names; a path that ends in one of them matches.
+    Names(Vec<String>),
+}
+
+/// How A starts; B starts at zero, so an untrained adapter changes nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum InitLoraWeights {
+    /// Uniform as a linear layer of PyTorch starts (`true` in PEFT).
+    #[serde(rename = "true")]
+    KaimingUniform,
+    /// Normal with standard deviation `1 / r`.
+    #[serde(rename = "gaussian")]
+    Gaussian,
+}
+
+/// The settings of an adapter, by PEFT's names.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LoraConfig {
+    /// Rank.
+    pub r: usize,
+    /// Numerator of the scale.
+    pub lora_alpha: f32,
+    /// Dropout on the adapter's input while training. Modules that read the same input share one mask.
+    pub lora_dropout: f32,
+    /// Which modules.
+    pub target_modules: TargetModules,
+    /// Scale by `alpha / sqrt(r)` instead of `alpha / r`.
+    pub use_rslora: bool,
+    /// How A starts.
+    pub init_lora_weights: InitLoraWeights,
+}
+
+impl LoraConfig {
+    /// What the adapter's product is multiplied by.
+    #[must_use]
+    pub fn scale(&self) -> f32 {
+        let r = self.r as f32;
+        if self.use_rslora { self.lora_alpha / r.sqrt() } else { self.lora_alpha / r }
+    }
+}
+
+/// One matrix of the flat buffer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Matrix {
+    /// Module path, such as `model.layers.3.self_attn.q_proj`.
+    pub module: String,
+    /// `lora_A` or `lora_B`.
+    pub matrix: &'static str,
+    /// Where it lies.
+    pub range: Range<usize>,
+    /// `[rows, columns]`, row-major.
+    pub shape: [usize; 2],
+}
+
+/// Where every matrix of an adapter lies in one flat f32 buffer: for each packed linear the stacked A, then each B.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LoraLayout {
+    slots: Vec<[Option<Slot>; 4]>,
+    length: usize,
+    scale: f32,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct Slot {
+    a: Range<usize>,
+    rank: usize,
+    inner: usize,
+    parts: Vec<PartSlot>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct PartSlot {
+    module: String,
+    b: Range<usize>,
+    columns: Range<usize>,
+}
+
+impl LoraLayout {
+    /// The layout for a model and settings; a target that matches nothing is an error.
+    pub fn new(config: &ModelConfig, lora: &LoraConfig) -> Result<Self> {
+        let targets = Targets::new(&lora.target_modules)?;
+        let mut matched = vec![false; targets.count()];
+        let mut end = 0;
+        let mut take = |length: usize| {
+            end += length;
+            end - length..end
+        };
+        let mut slots = Vec::with_capacity(config.num_hidden_layers);
+        for layer in 0..config.num_hidden_layers {
+            slots.push(Group::ALL.map(|group| {
+                let chosen: Vec<_> = group
+                    .parts(config)
+                    .into_iter()
+                    .map(|part| (format!("model.layers.{layer}.{}", part.name), part.columns))
+                    .filter(|(module, _)| targets.matches(module, &mut matched))
+                    .collect();
+                let inner = group.input_width(config);
+                (!chosen.is_empty()).then(|| Slot {
+                    a: take(chosen.len() * lora.r * inner),
+                    rank: lora.r,
+                    inner,
+                    parts: chosen
+                        .into_iter()
+                        .map(|(module, columns)| PartSlot { module, b: take(columns.len() * lora.r), columns })
+                        .collect(),
+                })
+            }));
+        }
+        targets.check(&matched)?;
+        Ok(LoraLayout { slots, length: end, scale: lora.scale() })
+    }
+
+    /// Length of the flat buffer, which is the number of trainable weights.
+    #[must_use]
+    pub fn length(&self) -> usize {
+        self.length
+    }
+
+    /// Every matrix in the order of the buffer.
+    #[must_use]
+    pub fn matrices(&self) -> Vec<Matrix> {
+        let mut matrices = Vec::new();
+        for slot in self.slots.iter().flatten().flatten() {
+            for (index, part) in slot.parts.iter().enumerate() {
+                let start = slot.a.start + index * slot.rank * slot.inner;
+                matrices.push(Matrix {
+                    module: part.module.clone(),
+                    matrix: "lora_A",
+                    range: start..start + slot.rank * slot.inner,
+                    shape: [slot.rank, slot.inner],
+                });
+            }
+            for part in &slot.parts {
+                matrices.push(Matrix {
+                    module: part.module.clone(),
+                    matrix: "lora_B",
+                    range: part.b.clone(),
+                    shape: [part.columns.len(), slot.rank],
+                });
+            }
+        }
+        matrices
+    }
+
+    /// Starting values: A by `init`, keyed by seed and name so that no order matters; B zero.
+    #[must_use]
+    pub fn initial(&self, init: InitLoraWeights, seed: u64) -> Vec<f32> {
+        let mut values = vec![0.0; self.length];
+        for matrix in self.matrices().into_iter().filter(|matrix| matrix.matrix == "lora_A") {
+            let key = key_of(seed, &matrix.module);
+            let [rank, inner] = matrix.shape;
+            for (index, value) in values[matrix.range].iter_mut().enumerate() {
+                *value = match init {
+                    InitLoraWeights::KaimingUniform => {
+                        (2.0 * uniform(key, index as u64) - 1.0) / (inner as f32).sqrt()
+                    }
+                    InitLoraWeights::Gaussian => normal(key, index as u64) / rank as f32,
+                };
+            }
+        }
+        values
+    }
+
+    /// Views of the flat buffer as operands of every layer. `dropout` gives the key for (layer, group).
+    #[must_use]
+    pub fn operands(&self, flat: &Tensor<1>, dropout: impl Fn(usize, usize) -> Option<DropoutKey>) -> Adapters {
+        let view = |range: &Range<usize>, shape: [usize; 2]| -> Tensor<2> {
+            flat.clone().slice([range.clone()]).reshape(shape)
+        };
+        let layers = self.slots.iter().enumerate();
+        layers
+            .map(|(layer, slots)| {
+                [0, 1, 2, 3].map(|group| {
+                    slots[group].as_ref().map(|slot| LoraOperand {
+                        a: view(&slot.a, [slot.parts.len() * slot.rank, slot.inner]),
+                        parts: slot
+                            .parts
+                            .iter()
+                            .enumerate()
+                            .map(|(index, part)| LoraPart {
+                                b: view(&part.b, [part.columns.len(), slot.rank]),
+                                columns: part.columns.clone(),
+                                ranks: index * slot.rank..(index + 1) * slot.rank,
+                            })
+                            .collect(),
+                        scale: self.scale,
+                        dropout: dropout(layer, group),
+                    })
+                })
+            })
+            .collect()
+    }
+
+    /// The gradients of one layer as one piece of the flat order.
+    #[must_use]
+    pub fn flatten(gradients: [Option<LoraGradients>; 4]) -> Option<Tensor<1>> {
+        let mut pieces = Vec::new();
+        for gradient in gradients.into_iter().flatten() {
+            for matrix in std::iter::once(gradient.a).chain(gradient.b) {
+                let [rows, columns] = matrix.dims();
+                pieces.push(matrix.reshape([rows * columns]));
+            }
+        }
+        (!pieces.is_empty()).then(|| Tensor::cat(pieces, 0))
+    }
+
+    /// The flat buffer from one piece a layer (`None` where a layer has no adapter).
+    #[must_use]
+    pub fn join(pieces: Vec<Option<Tensor<1>>>) -> Option<Tensor<1>> {
+        let pieces: Vec<_> = pieces.into_iter().flatten().collect();
+        (!pieces.is_empty()).then(|| Tensor::cat(pieces, 0))
+    }
+}
+
+/// A flat buffer on a device.
+#[must_use]
+pub fn flat(values: &[f32], device: &burn::tensor::Device) -> Tensor<1> {
+    Tensor::from_data(TensorData::new(values.to_vec(), [values.len()]), (device, burn::tensor::DType::F32))
+}
+
+/// Target modules made ready to match paths.
+enum Targets {
+    AllLinear,
+    Expression(Box<regex::Regex>),
+    Names(Vec<String>),
+}
+
+impl Targets {
+    fn new(targets: &TargetModules) -> Result<Self> {
+        match targets {
+            TargetModules::Pattern(pattern) if pattern == "all-linear" => Ok(Targets::AllLinear),
+            TargetModules::Pattern(pattern) => match regex::Regex::new(&format!("^(?:{pattern})$")) {
+                Ok(expression) => Ok(Targets::Expression(Box::new(expression))),
+                Err(error) => Err(refused(format!("target_modules is not a regular expression: {error}"))),
+            },
+            TargetModules::Names(names) => {
+                if let Some(name) = names.iter().find(|name| matches!(name.as_str(), "lm_head" | "embed_tokens")) {
+                    return Err(refused(format!(
+                        "target_modules names {name}, and adapters on embedding or head are not supported\n\
+                         hint: use \"all-linear\", which leaves them out"
+                    )));
+                }
+                Ok(Targets::Names(names.clone()))
+            }
+        }
+    }
+
+    fn count(&self) -> usize {
+        match self {
+            Targets::AllLinear | Targets::Expression(_) => 1,
+            Targets::Names(names) => names.len(),
+        }
+    }
+
+    fn matches(&self, module: &str, matched: &mut [bool]) -> bool {
+        let hit = match self {
+            Targets::AllLinear => Some(0),
+            Targets::Expression(expression) => expression.is_match(module).then_some(0),
+            Targets::Names(names) => names.iter().position(|name| {
+                module == name || module.strip_suffix(name.as_str()).is_some_and(|before| before.ends_with('.'))
+            }),
+        };
+        if let Some(hit) = hit {
+            matched[hit] = true;
+        }
+        hit.is_some()
+    }
+
+    fn check(&self, matched: &[bool]) -> Result<()> {
+        let Some(unmatched) = matched.iter().position(|matched| !matched) else { return Ok(()) };
+        let what = match self {
+            Targets::AllLinear => "all-linear".to_owned(),
+            Targets::Expression(expression) => expression.as_str().to_owned(),
+            Targets::Names(names) => names.get(unmatched).cloned().unwrap_or_else(|| "an empty list".to_owned()),
+        };
+        Err(refused(format!(
+            "target_modules: {what} matches no module\n\
+             hint: modules are q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj, or \"all-linear\""
+        )))
+    }
+}
+
+fn refused(what: String) -> Error {
+    Error::Adapter { path: Path::new("lora").to_path_buf(), what }
+}

@@ -1,0 +1,253 @@
+//! What a base model is and where it comes from: one file under `configs/models/`.
+//!
+//! Owns the strict format of these files and finding them by name. Knows nothing about weights or about pulling.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
+
+use crate::pull::source::{RawSource, SOURCE_KEYS, Source};
+
+const VERSION: i64 = 1;
+const KEYS: &[&str] = &["version", "name", "licence", "attribution", "sources", "shape"];
+/// Keys of `[shape]`: those of a Hugging Face `config.json` that describe a decoder.
+const SHAPE_KEYS: &[&str] = &[
+    "architectures",
+    "attention_bias",
+    "bos_token_id",
+    "eos_token_id",
+    "head_dim",
+    "hidden_act",
+    "hidden_size",
+    "intermediate_size",
+    "max_position_embeddings",
+    "max_window_layers",
+    "mlp_bias",
+    "model_type",
+    "num_attention_heads",
+    "num_hidden_layers",
+    "num_key_value_heads",
+    "pad_token_id",
+    "rms_norm_eps",
+    "rope_scaling",
+    "rope_theta",
+    "sliding_window",
+    "tie_word_embeddings",
+    "torch_dtype",
+    "use_sliding_window",
+    "vocab_size",
+];
+const ROPE_SCALING_KEYS: &[&str] = &[
+    "attention_factor",
+    "beta_fast",
+    "beta_slow",
+    "factor",
+    "high_freq_factor",
+    "low_freq_factor",
+    "original_max_position_embeddings",
+    "rope_type",
+];
+
+/// A base model: its licence, its sources in the order they are tried, and its shape.
+#[derive(Debug, Clone)]
+pub struct ModelSource {
+    /// Name shown to users.
+    pub name: String,
+    /// SPDX name, or the name of the terms.
+    pub licence: String,
+    /// Text that must go along with everything derived from it.
+    pub attribution: String,
+    /// Where to pull it from; the first that answers wins.
+    pub sources: Vec<Source>,
+    /// The same keys as in its `config.json`, so that a plan needs no weights.
+    pub shape: Option<serde_json::Value>,
+    /// The file this was read from.
+    pub file: PathBuf,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Raw {
+    #[serde(rename = "version")]
+    _version: i64,
+    name: String,
+    licence: String,
+    attribution: String,
+    sources: Vec<RawSource>,
+    shape: Option<serde_json::Value>,
+}
+
+impl ModelSource {
+    /// Reads one file; reports all misspelt keys at once.
+    pub fn load(file: &Path) -> Result<Self> {
+        let text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+        Self::parse(&text, file)
+    }
+
+    /// The model of this name under `configs_root/models/`; `None` when no file has that name.
+    pub fn find(name: &str, configs_root: &Path) -> Result<Option<Self>> {
+        if name.is_empty() || name.contains(['/', '\\']) {
+            return Ok(None);
+        }
+        let file = configs_root.join("models").join(format!("{name}.toml"));
+        if file.is_file() { Self::load(&file).map(Some) } else { Ok(None) }
+    }
+
+    /// All names under `configs_root/models/`, sorted.
+    #[must_use]
+    pub fn names(configs_root: &Path) -> Vec<String> {
+        let Ok(entries) = fs::read_dir(configs_root.join("models")) else { return Vec::new() };
+        let mut names: Vec<String> = entries
+            .flatten()
+            .filter_map(|entry| entry.file_name().into_string().ok()?.strip_suffix(".toml").map(str::to_owned))
+            .collect();
+        names.sort();
+        names
+    }
+
+    fn parse(text: &str, file: &Path) -> Result<Self> {
+        let shown = file.display();
+        let table: toml::Table = toml::from_str(text).with_context(|| format!("{shown} is not TOML"))?;
+        match table.get("version").and_then(toml::Value::as_integer) {
+            Some(VERSION) => {}
+            Some(other) => bail!("{shown}: version {other} is unknown, this program reads version {VERSION}"),
+            None => bail!("{shown}: `version` is missing\nhint: version = {VERSION}"),
+        }
+        let problems = unknown_keys(&table);
+        if !problems.is_empty() {
+            bail!("{shown}: {}", problems.join(&format!("\n{shown}: ")));
+        }
+        let raw: Raw = toml::from_str(text).with_context(|| format!("{shown} does not describe a model"))?;
+        if raw.sources.is_empty() {
+            bail!("{shown}: `sources` is empty, so the model can come from nowhere\nhint: add a [[sources]] table");
+        }
+        let base = file.parent().unwrap_or(Path::new("."));
+        let sources = raw
+            .sources
+            .into_iter()
+            .enumerate()
+            .map(|(at, source)| Source::from_raw(source, base).with_context(|| format!("{shown}: source {}", at + 1)))
+            .collect::<Result<_>>()?;
+        Ok(Self {
+            name: raw.name,
+            licence: raw.licence,
+            attribution: raw.attribution,
+            sources,
+            shape: raw.shape,
+            file: file.to_owned(),
+        })
+    }
+}
+
+/// The candidate closest to a misspelt name, if one is close enough to be meant.
+#[must_use]
+pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    candidates
+        .into_iter()
+        .map(|candidate| (strsim::jaro_winkler(name, candidate), candidate))
+        .filter(|(likeness, _)| *likeness > 0.7)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, candidate)| candidate)
+}
+
+fn unknown_keys(table: &toml::Table) -> Vec<String> {
+    let mut problems = Vec::new();
+    let mut check = |place: &str, table: &toml::Table, known: &[&str]| {
+        for key in table.keys().filter(|key| !known.contains(&key.as_str())) {
+            let hint = match nearest(key, known.iter().copied()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("known keys: {}", known.join(", ")),
+            };
+            problems.push(format!("unknown key `{place}{key}`\nhint: {hint}"));
+        }
+    };
+    check("", table, KEYS);
+    for (at, source) in table.get("sources").and_then(toml::Value::as_array).into_iter().flatten().enumerate() {
+        if let Some(source) = source.as_table() {
+            check(&format!("sources[{at}]."), source, SOURCE_KEYS);
+        }
+    }
+    if let Some(shape) = table.get("shape").and_then(toml::Value::as_table) {
+        check("shape.", shape, SHAPE_KEYS);
+        if let Some(scaling) = shape.get("rope_scaling").and_then(toml::Value::as_table) {
+            check("shape.rope_scaling.", scaling, ROPE_SCALING_KEYS);
+        }
+    }
+    problems
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"
+version = 1
+name = "tiny"
+licence = "MIT"
+attribution = "nobody"
+[[sources]]
+kind = "hub"
+repo = "owner/name"
+[shape]
+hidden_size = 8
+"#;
+
+    fn parse(text: &str) -> Result<ModelSource> {
+        ModelSource::parse(text, Path::new("configs/models/tiny.toml"))
+    }
+
+    fn refusal(text: &str) -> String {
+        format!("{:#}", parse(text).unwrap_err())
+    }
+
+    #[test]
+    fn a_full_file_is_read() {
+        let model = parse(GOOD).unwrap();
+        assert_eq!(model.sources, [Source::Hub { repo: "owner/name".into(), revision: None, files: Vec::new() }]);
+        assert_eq!(model.shape.unwrap()["hidden_size"], 8);
+    }
+
+    #[test]
+    fn every_misspelt_key_is_named_with_the_nearest_right_one() {
+        let text = GOOD.replace("licence", "license").replace("repo =", "rep =").replace("hidden_size", "hiden_size");
+        let error = refusal(&text);
+        for expected in [
+            "configs/models/tiny.toml: unknown key `license`\nhint: did you mean `licence`?",
+            "unknown key `sources[0].rep`\nhint: did you mean `repo`?",
+            "unknown key `shape.hiden_size`\nhint: did you mean `hidden_size`?",
+        ] {
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_key_of_another_kind_is_refused() {
+        let error = refusal(&GOOD.replace("repo = \"owner/name\"", "repo = \"owner/name\"\npath = \"x\""));
+        assert!(error.contains("unknown field `path`"), "{error}");
+    }
+
+    #[test]
+    fn an_unknown_version_kind_or_repository_form_is_refused() {
+        assert!(refusal(&GOOD.replace("version = 1", "version = 2")).contains("version 2 is unknown"));
+        assert!(refusal(&GOOD.replace("version = 1", "")).contains("hint: version = 1"));
+        assert!(refusal(&GOOD.replace("\"hub\"", "\"ftp\"")).contains("unknown variant `ftp`"));
+        assert!(refusal(&GOOD.replace("owner/name", "name")).contains("not of the form owner/name"));
+    }
+
+    #[test]
+    fn every_shipped_model_file_is_read() {
+        let configs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs");
+        let names = ModelSource::names(&configs);
+        assert!(names.len() >= 4, "{names:?}");
+        for name in names {
+            let model = ModelSource::find(&name, &configs).unwrap().unwrap();
+            let shape = model.shape.unwrap_or_else(|| panic!("{name} has no shape"));
+            for key in ["model_type", "hidden_size", "num_hidden_layers", "vocab_size", "rope_theta"] {
+                assert!(shape.get(key).is_some(), "{name} has no {key}");
+            }
+        }
+    }
+}
