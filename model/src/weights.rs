@@ -1,7 +1,7 @@
 //! Owns the way of a checkpoint's tensors to a device: stacking into packed linears, one layer at a time.
 //! Knows Hugging Face tensor names; knows no file format.
 
-use burn::tensor::{DType, Tensor, TensorData};
+use burn::tensor::{DType, Distribution, Tensor, TensorData};
 
 use crate::checkpoint::Checkpoint;
 use crate::config::ModelConfig;
@@ -47,6 +47,39 @@ pub fn load(
         table,
         config,
     })
+}
+
+/// A decoder of the true shape with random weights, for timing: speed does not depend on the values.
+#[must_use]
+pub fn random(config: &ModelConfig, open: &OpenDevice, positions: usize) -> Decoder {
+    let options = (&open.device, open.dtype);
+    let normal = |shape: [usize; 2]| Tensor::<2>::random(shape, Distribution::Normal(0.0, 0.02), options);
+    let ones = |width: usize| Tensor::<1>::ones([width], options);
+    let layer = || Layer {
+        input_layernorm: ones(config.hidden_size),
+        post_attention_layernorm: ones(config.hidden_size),
+        qk_norm: config.qk_norm.then(|| (ones(config.head_dim), ones(config.head_dim))),
+        linears: Group::ALL.map(|group| Linear {
+            weight: normal([group.output_width(config), group.input_width(config)]),
+            bias: (group == Group::Qkv && config.qkv_bias).then(|| ones(group.output_width(config)) * 0.0),
+        }),
+        heads: heads(config),
+    };
+    let embed_tokens = normal([config.vocab_size, config.hidden_size]);
+    let lm_head =
+        if config.tie_word_embeddings { embed_tokens.clone() } else { normal([config.vocab_size, config.hidden_size]) };
+    let (frequencies, factor) = config.inverse_frequencies();
+    Decoder {
+        device: open.device.clone(),
+        dtype: open.dtype,
+        kernels: open.kernels,
+        embed_tokens,
+        layers: (0..config.num_hidden_layers).map(|_| layer()).collect(),
+        norm: ones(config.hidden_size),
+        lm_head,
+        table: RopeTable::new(&frequencies, factor, positions, &open.device),
+        config: config.clone(),
+    }
 }
 
 struct Source<'a> {

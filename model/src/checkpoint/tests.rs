@@ -1,0 +1,386 @@
+//! Small checkpoints of both formats, made here byte by byte: whole, defective, and mutated thousands of times.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::fs;
+
+use serde_json::json;
+
+use super::*;
+
+/// Values by place, so that every weight of a tensor is distinct and small.
+fn ramp(count: usize) -> Vec<f32> {
+    (0..count).map(|at| at as f32 / 64.0 - 1.0).collect()
+}
+
+fn bytes_of(values: &[f32]) -> Vec<u8> {
+    values.iter().flat_map(|one| one.to_le_bytes()).collect()
+}
+
+fn config_json() -> serde_json::Value {
+    json!({
+        "model_type": "llama", "hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1,
+        "num_attention_heads": 2, "num_key_value_heads": 1, "vocab_size": 8, "eos_token_id": 2,
+        "architectures": ["LlamaForCausalLM"], "tie_word_embeddings": false
+    })
+}
+
+fn config() -> ModelConfig {
+    ModelConfig::from_hf_json(&config_json(), Path::new("config.json")).unwrap()
+}
+
+/// A safetensors file of f32 tensors.
+fn safetensors_file(tensors: &[(String, Vec<usize>)]) -> Vec<u8> {
+    let (mut header, mut data) = (serde_json::Map::new(), Vec::new());
+    for (name, shape) in tensors {
+        let from = data.len();
+        data.extend(bytes_of(&ramp(shape.iter().product())));
+        header.insert(name.clone(), json!({"dtype": "F32", "shape": shape, "data_offsets": [from, data.len()]}));
+    }
+    let header = serde_json::to_vec(&header).unwrap();
+    [&(header.len() as u64).to_le_bytes()[..], &header, &data].concat()
+}
+
+fn folder(config: &serde_json::Value, tensors: &[(String, Vec<usize>)]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("config.json"), config.to_string()).unwrap();
+    fs::write(folder.path().join("model.safetensors"), safetensors_file(tensors)).unwrap();
+    folder
+}
+
+fn text(text: &str) -> Vec<u8> {
+    [&(text.len() as u64).to_le_bytes()[..], text.as_bytes()].concat()
+}
+
+/// One metadata entry: key, type code, bytes.
+fn entry(key: &str, kind: u32, value: &[u8]) -> Vec<u8> {
+    [&text(key)[..], &kind.to_le_bytes(), value].concat()
+}
+
+fn entries() -> Vec<Vec<u8>> {
+    let number = |key: &str, value: u32| entry(key, 4, &value.to_le_bytes());
+    let list = |kind: u32, count: u64, items: Vec<u8>| [&kind.to_le_bytes()[..], &count.to_le_bytes(), &items].concat();
+    let tokens = ["<s>", "a", "b", "ab", "c", "d", "e", "f"];
+    vec![
+        entry("general.architecture", 8, &text("llama")),
+        entry("general.license", 8, &text("apache-2.0")),
+        number("llama.block_count", 1),
+        number("llama.context_length", 2048),
+        number("llama.embedding_length", 32),
+        number("llama.feed_forward_length", 32),
+        number("llama.attention.head_count", 2),
+        number("llama.attention.head_count_kv", 1),
+        entry("llama.attention.layer_norm_rms_epsilon", 6, &1e-6_f32.to_le_bytes()),
+        number("tokenizer.ggml.eos_token_id", 0),
+        entry("tokenizer.ggml.model", 8, &text("gpt2")),
+        entry("tokenizer.ggml.pre", 8, &text("smollm")),
+        entry("tokenizer.ggml.tokens", 9, &list(8, 8, tokens.into_iter().flat_map(text).collect())),
+        entry("tokenizer.ggml.token_type", 9, &list(5, 8, [3_i32, 1, 1, 1, 1, 1, 1, 1].into_iter().flat_map(i32::to_le_bytes).collect())),
+        entry("tokenizer.ggml.merges", 9, &list(8, 1, text("a b"))),
+        entry("tokenizer.chat_template", 8, &text("{{ messages[0].content }}")),
+    ]
+}
+
+/// Tensor name, shape slowest first, format code, bytes.
+type GgufTensor = (String, Vec<usize>, u32, Vec<u8>);
+
+fn gguf_file(entries: &[Vec<u8>], tensors: &[GgufTensor]) -> Vec<u8> {
+    let (mut head, mut data) = (b"GGUF".to_vec(), Vec::new());
+    head.extend(3_u32.to_le_bytes());
+    head.extend((tensors.len() as u64).to_le_bytes());
+    head.extend((entries.len() as u64).to_le_bytes());
+    head.extend(entries.concat());
+    for (name, shape, code, bytes) in tensors {
+        head.extend(text(name));
+        head.extend((shape.len() as u32).to_le_bytes());
+        head.extend(shape.iter().rev().flat_map(|one| (*one as u64).to_le_bytes()));
+        head.extend(code.to_le_bytes());
+        head.extend((data.len() as u64).to_le_bytes());
+        data.extend(bytes);
+        data.resize(data.len().next_multiple_of(32), 0);
+    }
+    head.resize(head.len().next_multiple_of(32), 0);
+    [head, data].concat()
+}
+
+/// The tensors of the small llama under their GGUF names, in f32 except for one in Q8_0.
+fn gguf_tensors() -> Vec<GgufTensor> {
+    let name = |name: &str| {
+        let mut name = name.to_string();
+        for (from, to) in [
+            ("model.embed_tokens", "token_embd"), ("model.norm", "output_norm"), ("lm_head", "output"),
+            ("model.layers.", "blk."), ("input_layernorm", "attn_norm"), ("post_attention_layernorm", "ffn_norm"),
+            ("self_attn.o_proj", "attn_output"), ("self_attn.", "attn_"), ("mlp.", "ffn_"), ("_proj", ""),
+        ] {
+            name = name.replace(from, to);
+        }
+        name
+    };
+    let tensor = |(hugging_face, shape): (String, Vec<usize>)| {
+        let name = name(&hugging_face);
+        if name == "blk.0.ffn_up.weight" {
+            let row = [&half::f16::from_f32(0.5).to_le_bytes()[..], &[2_u8; 32]].concat();
+            return (name, shape, 8, row.repeat(32));
+        }
+        // The head must not look like the embedding.
+        let scale = if name == "output.weight" { -3.0 } else { 1.0 };
+        let values: Vec<f32> = ramp(shape.iter().product()).iter().map(|one| one * scale).collect();
+        (name, shape, 0, bytes_of(&values))
+    };
+    config().tensors().into_iter().map(tensor).collect()
+}
+
+fn gguf_on_disk(bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("m.gguf");
+    fs::write(&path, bytes).unwrap();
+    (folder, path)
+}
+
+#[test]
+fn a_folder_gives_its_configuration_and_tensors() {
+    let folder = folder(&config_json(), &config().tensors());
+    fs::write(folder.path().join("generation_config.json"), r#"{"eos_token_id": [2, 5]}"#).unwrap();
+    fs::write(folder.path().join("README.md"), "---\nlanguage: en\nlicense: apache-2.0\n---\n# Model\n").unwrap();
+    let checkpoint = Checkpoint::open(folder.path()).unwrap();
+    assert_eq!(checkpoint.config.eos_token_ids, [2, 5]);
+    assert_eq!(checkpoint.licence().as_deref(), Some("apache-2.0"));
+    let up = checkpoint.tensor("model.layers.0.mlp.up_proj.weight").unwrap();
+    assert_eq!((up.shape.as_slice(), up.to_f32()), (&[32, 32][..], ramp(1024)));
+    assert_eq!(checkpoint.names().count(), config().tensors().len());
+    let file = fs::read(folder.path().join("model.safetensors")).unwrap();
+    assert_eq!(checkpoint.sha256().unwrap(), hex(&Sha256::digest(&file)));
+    assert_eq!(checkpoint.weight_bytes(), file.len() as u64);
+    assert!(checkpoint.tensor("nothing").is_err());
+}
+
+#[test]
+fn tensors_that_do_not_fit_the_configuration_are_named() {
+    let all = config().tensors();
+    let mut missing = all.clone();
+    missing.remove(3);
+    let mut wrong = all.clone();
+    wrong[1].1 = vec![31];
+    let mut extra = all.clone();
+    extra.push(("model.layers.0.self_attn.q_proj.bias".into(), vec![32]));
+    for (tensors, expected) in [
+        (&missing, all[3].0.as_str()),
+        (&wrong, "input_layernorm.weight has shape [31], expected [32]"),
+        (&extra, "self_attn.q_proj.bias is not part of llama"),
+    ] {
+        let message = Checkpoint::open(folder(&config_json(), tensors).path()).unwrap_err().to_string();
+        assert!(message.contains(expected), "{message}");
+    }
+    let mut buffers = all;
+    buffers.push(("model.layers.0.self_attn.rotary_emb.inv_freq".into(), vec![8]));
+    assert!(Checkpoint::open(folder(&config_json(), &buffers).path()).is_ok());
+}
+
+#[test]
+fn a_tied_head_is_one_tensor_and_a_differing_one_is_refused() {
+    let mut tied = config_json();
+    tied["tie_word_embeddings"] = json!(true);
+    let same = folder(&tied, &config().tensors());
+    let checkpoint = Checkpoint::open(same.path()).unwrap();
+    assert!(!checkpoint.contains("lm_head.weight") && checkpoint.contains("model.embed_tokens.weight"));
+    drop(checkpoint);
+    let path = same.path().join("model.safetensors");
+    let mut bytes = fs::read(&path).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(&path, bytes).unwrap();
+    assert!(Checkpoint::open(same.path()).unwrap_err().to_string().contains("tie_word_embeddings"));
+    let only_head: Vec<_> = config().tensors().into_iter().filter(|(name, _)| !name.contains("embed_tokens")).collect();
+    assert!(Checkpoint::open(folder(&tied, &only_head).path()).unwrap().contains("model.embed_tokens.weight"));
+}
+
+#[test]
+fn shards_are_read_together_and_a_missing_one_is_named() {
+    let folder = folder(&config_json(), &[]);
+    fs::remove_file(folder.path().join("model.safetensors")).unwrap();
+    let all = config().tensors();
+    let (one, two) = all.split_at(4);
+    let mut places = serde_json::Map::new();
+    for (shard, part) in [("model-1.safetensors", one), ("model-2.safetensors", two)] {
+        fs::write(folder.path().join(shard), safetensors_file(part)).unwrap();
+        places.extend(part.iter().map(|(name, _)| (name.clone(), json!(shard))));
+    }
+    let index = folder.path().join("model.safetensors.index.json");
+    fs::write(&index, json!({"metadata": {}, "weight_map": places}).to_string()).unwrap();
+    let checkpoint = Checkpoint::open(folder.path()).unwrap();
+    assert_eq!(checkpoint.names().count(), all.len());
+    assert_eq!(checkpoint.sha256().unwrap().len(), 64);
+    drop(checkpoint);
+    fs::remove_file(folder.path().join("model-2.safetensors")).unwrap();
+    let message = Checkpoint::open(folder.path()).unwrap_err().to_string();
+    assert!(message.contains("model-2.safetensors is missing"), "{message}");
+    fs::write(&index, json!({"weight_map": {"x": "../model.safetensors"}}).to_string()).unwrap();
+    assert!(Checkpoint::open(folder.path()).unwrap_err().to_string().contains("shard name"));
+}
+
+#[test]
+fn folders_with_something_else_say_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let message = |name: &str| {
+        fs::write(folder.path().join(name), "").unwrap();
+        let message = Checkpoint::open(folder.path()).unwrap_err().to_string();
+        fs::remove_file(folder.path().join(name)).unwrap();
+        message
+    };
+    assert!(message("a.gguf").contains("hint: give the file itself"));
+    assert!(message("adapter_config.json").contains("this is an adapter"));
+    assert!(message("pytorch_model.bin").contains("pickle"));
+    assert!(Checkpoint::open(&folder.path().join("absent")).unwrap_err().to_string().contains("absent"));
+}
+
+#[test]
+fn a_gguf_file_gives_hugging_face_names_and_row_order() {
+    let mut tensors = gguf_tensors();
+    // The converter's permutation of a q of 2 heads of 16 rows: [heads, 2, 8] to [heads, 8, 2].
+    let original = ramp(1024);
+    let q = tensors.iter_mut().find(|tensor| tensor.0 == "blk.0.attn_q.weight").unwrap();
+    let mut rows = Vec::new();
+    for (head, pair, side) in (0..2).flat_map(|h| (0..8).flat_map(move |p| (0..2).map(move |s| (h, p, s)))) {
+        rows.extend(&original[(head * 16 + side * 8 + pair) * 32..][..32]);
+    }
+    q.3 = bytes_of(&rows);
+    let (_folder, path) = gguf_on_disk(&gguf_file(&entries(), &tensors));
+    let checkpoint = Checkpoint::open(&path).unwrap();
+    assert_eq!(checkpoint.tensor("model.layers.0.self_attn.q_proj.weight").unwrap().to_f32(), original);
+    assert_eq!(checkpoint.tensor("model.layers.0.self_attn.v_proj.weight").unwrap().to_f32(), ramp(512));
+    assert_ne!(checkpoint.tensor("model.layers.0.self_attn.k_proj.weight").unwrap().to_f32(), ramp(512));
+    assert_eq!(checkpoint.tensor("model.layers.0.mlp.up_proj.weight").unwrap().to_f32(), [1.0; 1024]);
+    assert_eq!((checkpoint.licence().as_deref(), checkpoint.name().as_str()), (Some("apache-2.0"), "m"));
+    assert_eq!(checkpoint.config, ModelConfig { bos_token_id: None, eos_token_ids: vec![0], ..config() });
+    let tokenizer = checkpoint.tokenizer().unwrap();
+    assert_eq!(tokenizer.encode("ab<s>ba").unwrap(), [3, 0, 2, 1]);
+    assert_eq!(checkpoint.chat_template().unwrap().unwrap().source(), "{{ messages[0].content }}");
+}
+
+#[test]
+fn a_head_stored_once_more_in_gguf_is_tied_and_the_finer_copy_is_kept() {
+    let mut tensors = gguf_tensors();
+    let finer: Vec<f32> = ramp(256).iter().map(|one| one * 1.001).collect();
+    tensors.iter_mut().find(|tensor| tensor.0 == "output.weight").unwrap().3 = bytes_of(&finer);
+    let coarse = tensors.iter_mut().find(|tensor| tensor.0 == "token_embd.weight").unwrap();
+    coarse.2 = 1;
+    coarse.3 = ramp(256).iter().flat_map(|one| half::f16::from_f32(*one).to_le_bytes()).collect();
+    let (_folder, path) = gguf_on_disk(&gguf_file(&entries(), &tensors));
+    let checkpoint = Checkpoint::open(&path).unwrap();
+    assert!(checkpoint.config.tie_word_embeddings && !checkpoint.contains("lm_head.weight"));
+    assert_eq!(checkpoint.tensor("model.embed_tokens.weight").unwrap().to_f32(), finer);
+}
+
+#[test]
+fn frequency_factors_of_gguf_become_part_of_the_configuration() {
+    let mut tensors = gguf_tensors();
+    tensors.push(("rope_freqs.weight".into(), vec![8], 0, bytes_of(&[1.0, 1.0, 1.0, 1.0, 2.0, 4.0, 8.0, 8.0])));
+    let (_folder, path) = gguf_on_disk(&gguf_file(&entries(), &tensors));
+    let config = Checkpoint::open(&path).unwrap().config;
+    let plain = self::config().inverse_frequencies().0;
+    assert_eq!(config.inverse_frequencies().0[3..6], [plain[3], plain[4] / 2.0, plain[5] / 4.0]);
+}
+
+#[test]
+fn hostile_counts_in_gguf_are_refused_before_anything_is_allocated() {
+    let huge = u64::MAX.to_le_bytes();
+    let list = |kind: u32| [&kind.to_le_bytes()[..], &huge].concat();
+    for extra in [entry("x", 8, &huge), entry("x", 9, &list(8)), entry("x", 9, &list(5)), entry("x", 9, &list(9)), entry("x", 77, &huge)] {
+        let mut entries = entries();
+        entries.push(extra);
+        assert!(gguf::parse(&gguf_file(&entries, &gguf_tensors()), Path::new("m.gguf")).is_err());
+    }
+    let whole = gguf_file(&entries(), &gguf_tensors());
+    for at in [8, 16] {
+        let mut bytes = whole.clone();
+        bytes[at..at + 8].copy_from_slice(&huge);
+        assert!(gguf::parse(&bytes, Path::new("m.gguf")).is_err());
+    }
+    let mut tensors = gguf_tensors();
+    tensors[0].2 = 10;
+    let message = gguf::parse(&gguf_file(&entries(), &tensors), Path::new("m.gguf")).err().unwrap().to_string();
+    assert!(message.contains("token_embd.weight") && message.contains("Q2_K"), "{message}");
+    for shape in [vec![0, 32], vec![1 << 40, 1 << 40], vec![8, 31], vec![2, 2, 2, 2, 2]] {
+        let mut tensors = gguf_tensors();
+        tensors[0] = ("token_embd.weight".into(), shape, 8, Vec::new());
+        assert!(gguf::parse(&gguf_file(&entries(), &tensors), Path::new("m.gguf")).is_err());
+    }
+}
+
+/// A small generator, so that every run sees the same mutations.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 11) as usize % bound.max(1)
+    }
+
+    /// Flips, overwrites, cuts or repeats something, mostly in the first `header` bytes.
+    fn mutate(&mut self, whole: &[u8], header: usize) -> Vec<u8> {
+        let mut bytes = whole.to_vec();
+        for _ in 0..=self.below(3) {
+            let size = bytes.len();
+            let at = if self.below(8) == 0 { self.below(size) } else { self.below(header.min(size)) };
+            match self.below(6) {
+                0 => bytes[at] ^= 1 << self.below(8),
+                1 => bytes[at] = self.below(256) as u8,
+                2 => {
+                    let value = [0, 1, u64::MAX, 1 << 63, 1 << 32, size as u64, u64::from(u32::MAX)][self.below(7)];
+                    let room = (size - at).min(8);
+                    bytes[at..at + room].copy_from_slice(&value.to_le_bytes()[..room]);
+                }
+                3 => bytes.truncate(at.max(1)),
+                4 => {
+                    let end = (at + self.below(40)).min(size);
+                    let piece = bytes[at..end].to_vec();
+                    bytes.splice(at..at, piece);
+                }
+                _ => bytes[at] = *b"0123456789[]{}\",:-e".get(self.below(19)).unwrap(),
+            }
+        }
+        bytes
+    }
+}
+
+/// Whatever the file says, the answer is an error or a checkpoint of which everything can be read.
+fn exercise(path: &Path) -> bool {
+    let Ok(checkpoint) = Checkpoint::open(path) else { return false };
+    for name in checkpoint.names() {
+        let tensor = checkpoint.tensor(name).unwrap();
+        assert_eq!(tensor.to_f32().len(), tensor.shape.iter().product::<usize>());
+    }
+    let _ = checkpoint.tokenizer().map(|tokenizer| tokenizer.encode("abab <s> 12"));
+    let _ = checkpoint.chat_template();
+    true
+}
+
+#[test]
+fn mutated_gguf_files_never_panic() {
+    let whole = gguf_file(&entries(), &gguf_tensors());
+    let (_folder, path) = gguf_on_disk(&whole);
+    let mut random = Random(0x9E37_79B9_7F4A_7C15);
+    let accepted = (0..6000)
+        .filter(|_| {
+            fs::write(&path, random.mutate(&whole, 2200)).unwrap();
+            exercise(&path)
+        })
+        .count();
+    assert!((1..5000).contains(&accepted), "{accepted} accepted");
+}
+
+#[test]
+fn mutated_safetensors_files_never_panic() {
+    let folder = folder(&config_json(), &config().tensors());
+    let path = folder.path().join("model.safetensors");
+    let whole = fs::read(&path).unwrap();
+    let mut random = Random(0xD1B5_4A32_D192_ED03);
+    let accepted = (0..6000)
+        .filter(|_| {
+            fs::write(&path, random.mutate(&whole, 1200)).unwrap();
+            exercise(folder.path())
+        })
+        .count();
+    assert!((1..5000).contains(&accepted), "{accepted} accepted");
+}

@@ -3,6 +3,8 @@
 
 mod batch;
 #[cfg(test)]
+mod golden;
+#[cfg(test)]
 mod oracle;
 
 use burn::tensor::{DType, Tensor};
