@@ -5,7 +5,8 @@
 
 use std::time::Instant;
 
-use model::config::{ModelConfig, ModelType, RopeScaling};
+use model::arch::llama::LLAMA;
+use model::config::{ModelConfig, RopeScaling};
 use model::device::{DeviceChoice, OpenDevice};
 use model::lora::{InitLoraWeights, LoraConfig, TargetModules};
 use model::nn::Keep;
@@ -19,7 +20,7 @@ fn main() {
     let argument = |index: usize, default: usize| arguments.get(index).copied().unwrap_or(default);
     let (rows, length, supervised, steps) = (argument(0, 8), argument(1, 200), argument(2, 5), argument(3, 5));
     let config = ModelConfig {
-        model_type: ModelType::Llama,
+        model_type: &LLAMA,
         hidden_size: 576,
         intermediate_size: 1536,
         num_hidden_layers: 30,
@@ -72,5 +73,9 @@ fn main() {
     }
     times.sort_by(f64::total_cmp);
     let tokens = rows * length;
-    println!("{}: {rows} x {length}, {:.0} tokens/s (median)", open.description, tokens as f64 / times[times.len() / 2]);
+    println!(
+        "{}: {rows} x {length}, {:.0} tokens/s (median)",
+        open.description,
+        tokens as f64 / times[times.len() / 2]
+    );
 }

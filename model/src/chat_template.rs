@@ -66,11 +66,15 @@ impl ChatTemplate {
         environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
         environment.add_filter("tojson", to_json::to_json);
         environment.add_filter(generation_tag::FILTER, generation_tag::mark);
-        environment.add_function("raise_exception", |message: String| -> std::result::Result<Value, minijinja::Error> {
-            Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
-        });
+        environment.add_function(
+            "raise_exception",
+            |message: String| -> std::result::Result<Value, minijinja::Error> {
+                Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
+            },
+        );
         environment.add_template_owned(NAME, rewritten).map_err(|error| explain(&error))?;
-        let template = Self { environment, source: source.to_string(), special, marks_generation, variables: Vec::new() };
+        let template =
+            Self { environment, source: source.to_string(), special, marks_generation, variables: Vec::new() };
         Ok(template.at_time(clock::unix_seconds()))
     }
 
@@ -114,7 +118,9 @@ impl ChatTemplate {
         add_generation_prompt: bool,
     ) -> Result<(String, Vec<std::ops::Range<usize>>)> {
         if let Some(at) = messages.iter().position(|one| generation_tag::has_mark(&one.content)) {
-            return Err(Error::template(format!("message {at} holds a character that Unicode reserves for internal use")));
+            return Err(Error::template(format!(
+                "message {at} holds a character that Unicode reserves for internal use"
+            )));
         }
         let template = self.environment.get_template(NAME).map_err(|error| explain(&error))?;
         let own: std::collections::BTreeMap<&str, Value> =
@@ -143,14 +149,19 @@ impl ChatTemplate {
 
 impl fmt::Debug for ChatTemplate {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("ChatTemplate").field("source", &self.source).field("special", &self.special).finish_non_exhaustive()
+        out.debug_struct("ChatTemplate")
+            .field("source", &self.source)
+            .field("special", &self.special)
+            .finish_non_exhaustive()
     }
 }
 
 /// The message of the innermost cause, with the line of the template.
 fn explain(error: &minijinja::Error) -> Error {
     let mut innermost = error;
-    while let Some(cause) = std::error::Error::source(innermost).and_then(|cause| cause.downcast_ref::<minijinja::Error>()) {
+    while let Some(cause) =
+        std::error::Error::source(innermost).and_then(|cause| cause.downcast_ref::<minijinja::Error>())
+    {
         innermost = cause;
     }
     let mut what = match innermost.detail() {

@@ -91,7 +91,8 @@ impl Checkpoint {
     pub fn tensor(&self, name: &str) -> Result<RawTensor<'_>> {
         let missing = || Error::MissingTensor { path: self.path.clone(), name: name.to_string() };
         let stored = self.tensors.get(name).ok_or_else(missing)?;
-        let bytes = self.files.get(stored.file).and_then(|file| file.bytes().get(stored.range.clone())).ok_or_else(missing)?;
+        let bytes =
+            self.files.get(stored.file).and_then(|file| file.bytes().get(stored.range.clone())).ok_or_else(missing)?;
         Ok(stored.read(bytes))
     }
 
@@ -154,7 +155,8 @@ impl Checkpoint {
 
     /// Checks that the tensors are those of the configuration: none missing, none of another shape, none left over.
     fn verify(self) -> Result<Self> {
-        let mut left: BTreeMap<&str, &Stored> = self.tensors.iter().map(|(name, stored)| (name.as_str(), stored)).collect();
+        let mut left: BTreeMap<&str, &Stored> =
+            self.tensors.iter().map(|(name, stored)| (name.as_str(), stored)).collect();
         for (name, expected) in self.config.tensors() {
             match left.remove(name.as_str()) {
                 None => return Err(Error::MissingTensor { path: self.path.clone(), name }),

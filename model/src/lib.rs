@@ -3,6 +3,7 @@
 #![warn(missing_docs)]
 
 pub mod adapter;
+pub mod arch;
 pub mod chat_template;
 pub mod checkpoint;
 pub mod config;
@@ -13,6 +14,7 @@ pub mod generate;
 pub mod kernels;
 pub mod lora;
 pub mod nn;
+pub mod plan;
 pub mod sampler;
 pub mod tokenizer;
 pub mod train;

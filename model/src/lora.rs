@@ -10,8 +10,8 @@ use crate::config::ModelConfig;
 use crate::dropout::{DropoutKey, key_of, normal, uniform};
 use crate::error::{Error, Result};
 use crate::kernels::{LoraGradients, LoraOperand, LoraPart};
-use crate::nn::Group;
 use crate::nn::decoder::Adapters;
+use crate::nn::{Decoder, Group};
 
 /// Which modules get an adapter, as PEFT reads it.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -137,6 +137,13 @@ impl LoraLayout {
         self.length
     }
 
+    /// Columns of all `u` of the layer that has most.
+    #[must_use]
+    pub fn ranks_per_layer(&self) -> usize {
+        let ranks = |slots: &[Option<Slot>; 4]| slots.iter().flatten().map(|slot| slot.parts.len() * slot.rank).sum();
+        self.slots.iter().map(ranks).max().unwrap_or(0)
+    }
+
     /// Every matrix in the order of the buffer.
     #[must_use]
     pub fn matrices(&self) -> Vec<Matrix> {
@@ -210,6 +217,12 @@ impl LoraLayout {
                 })
             })
             .collect()
+    }
+
+    /// The adapters of a decoder from flat values, without dropout.
+    #[must_use]
+    pub fn adapters(&self, values: &[f32], decoder: &Decoder) -> Adapters {
+        self.operands(&flat(values, &decoder.device), |_, _| None)
     }
 
     /// The gradients of one layer as one piece of the flat order.

@@ -52,7 +52,8 @@ impl Tokenizer {
 
     /// Puts a tokenizer together.
     fn from_parts(json: Vec<u8>, settings: Map<String, Value>, template: Option<String>) -> Result<Self> {
-        let mut inner = tokenizers::Tokenizer::from_bytes(&json).map_err(|error| Error::tokenizer(error.to_string()))?;
+        let mut inner =
+            tokenizers::Tokenizer::from_bytes(&json).map_err(|error| Error::tokenizer(error.to_string()))?;
         // A file can carry a length to cut or pad to, which would silently change rows.
         inner.with_truncation(None).map_err(|error| Error::tokenizer(error.to_string()))?;
         inner.with_padding(None);
@@ -182,7 +183,8 @@ fn template_in(value: Option<Value>, path: &Path) -> Result<Option<String>> {
         Some(Value::Array(list)) => list,
         Some(_) => return Err(Error::malformed(path, "chat_template is neither a text nor a list")),
     };
-    let named = |entry: &Value| Some((entry.get("name")?.as_str()?.to_string(), entry.get("template")?.as_str()?.to_string()));
+    let named =
+        |entry: &Value| Some((entry.get("name")?.as_str()?.to_string(), entry.get("template")?.as_str()?.to_string()));
     let templates: Vec<(String, String)> = list
         .iter()
         .map(named)

@@ -49,11 +49,8 @@ pub(super) fn rewrite(source: &str) -> (String, bool) {
     while let Some(at) = rest.find("{{").into_iter().chain(rest.find("{%")).chain(rest.find("{#")).min() {
         out.push_str(&rest[..at]);
         rest = &rest[at..];
-        let length = if rest.starts_with("{#") {
-            rest.find("#}").map_or(rest.len(), |end| end + 2)
-        } else {
-            tag_length(rest)
-        };
+        let length =
+            if rest.starts_with("{#") { rest.find("#}").map_or(rest.len(), |end| end + 2) } else { tag_length(rest) };
         let (mut tag, after) = rest.split_at(length);
         rest = after;
         let raw;

@@ -98,7 +98,9 @@ impl ChatTemplate {
     fn end_of_turn(&self, produced: &str) -> usize {
         let mut end = produced.len();
         let mut rest = produced.trim_end();
-        while let Some(token) = self.special.all.iter().filter(|token| rest.ends_with(token.as_str())).max_by_key(|t| t.len()) {
+        while let Some(token) =
+            self.special.all.iter().filter(|token| rest.ends_with(token.as_str())).max_by_key(|t| t.len())
+        {
             if token.is_empty() {
                 break;
             }

@@ -33,8 +33,12 @@ fn template(name: &str) -> ChatTemplate {
     let golden = golden();
     let case = golden.cases.iter().find(|case| case.template == name).unwrap();
     let all = ["<|im_start|>", "<|im_end|>", "<|eot_id|>", "<s>", "</s>"].map(String::from).to_vec();
-    let special =
-        SpecialTokens { bos_token: case.bos_token.clone(), eos_token: case.eos_token.clone(), all, ..Default::default() };
+    let special = SpecialTokens {
+        bos_token: case.bos_token.clone(),
+        eos_token: case.eos_token.clone(),
+        all,
+        ..Default::default()
+    };
     ChatTemplate::new(&golden.templates[name], special).unwrap().at_time(1_772_323_200)
 }
 
@@ -51,7 +55,8 @@ fn renderings_equal_those_of_jinja2() {
     let golden = golden();
     assert!(golden.cases.len() > 50);
     for case in &golden.cases {
-        let found = template(&case.template).render(&golden.conversations[&case.conversation], case.add_generation_prompt);
+        let found =
+            template(&case.template).render(&golden.conversations[&case.conversation], case.add_generation_prompt);
         let place = format!("{} {} {}", case.template, case.conversation, case.add_generation_prompt);
         match (&case.text, &case.error) {
             (Some(text), None) => assert_eq!(&found.unwrap(), text, "{place}"),
@@ -67,8 +72,12 @@ fn renderings_equal_those_of_jinja2() {
 #[test]
 fn spans_run_from_the_generation_prompt_to_the_end_of_turn_token() {
     let talk = messages(&[("system", "s"), ("user", "a"), ("assistant", "b é"), ("user", "c"), ("assistant", "d")]);
-    for (name, end, lead) in [("chatml", "<|im_end|>", ""), ("chatml_generation", "<|im_end|>", ""), ("llama3", "<|eot_id|>", ""),
-                              ("qwen2.5", "<|im_end|>", "")] {
+    for (name, end, lead) in [
+        ("chatml", "<|im_end|>", ""),
+        ("chatml_generation", "<|im_end|>", ""),
+        ("llama3", "<|eot_id|>", ""),
+        ("qwen2.5", "<|im_end|>", ""),
+    ] {
         let template = template(name);
         let rendered = template.render_with_spans(&talk).unwrap();
         assert_eq!(rendered.text, template.render(&talk, false).unwrap());
@@ -139,5 +148,8 @@ fn broken_templates_and_absent_tokens_are_errors_with_a_place() {
     assert!(message.contains("line 2"), "{message}");
     let none = ChatTemplate::new("{{ bos_token + 'x' }}{{ strftime_now('%Y') }}", SpecialTokens::default()).unwrap();
     assert!(none.uses_clock() && none.render(&[], false).is_err());
-    assert_eq!(ChatTemplate::new("[{{ bos_token }}]", SpecialTokens::default()).unwrap().render(&[], true).unwrap(), "[]");
+    assert_eq!(
+        ChatTemplate::new("[{{ bos_token }}]", SpecialTokens::default()).unwrap().render(&[], true).unwrap(),
+        "[]"
+    );
 }

@@ -40,8 +40,9 @@ pub(super) fn to_json(value: Value, positional: Rest<Value>, named: Kwargs) -> R
         key,
         sort_keys: sort_keys.is_some_and(|value| value.is_true()),
     };
-    let json = serde_json::to_value(&value)
-        .map_err(|error| Error::new(ErrorKind::BadSerialization, "value cannot be written as JSON").with_source(error))?;
+    let json = serde_json::to_value(&value).map_err(|error| {
+        Error::new(ErrorKind::BadSerialization, "value cannot be written as JSON").with_source(error)
+    })?;
     let mut out = String::new();
     style.write(&json, 0, &mut out);
     Ok(out)
@@ -127,10 +128,14 @@ mod tests {
         for (expression, expected) in [
             ("v | tojson", r#"{"b": [1, 2.5, true, null], "a": "<é\"\n😀>", "c": {}, "d": []}"#),
             ("v.a | tojson(ensure_ascii=true)", r#""<\u00e9\"\n\ud83d\ude00>""#),
-            ("v | tojson(separators=[',', ':'], sort_keys=true)", r#"{"a":"<é\"\n😀>","b":[1,2.5,true,null],"c":{},"d":[]}"#),
+            (
+                "v | tojson(separators=[',', ':'], sort_keys=true)",
+                r#"{"a":"<é\"\n😀>","b":[1,2.5,true,null],"c":{},"d":[]}"#,
+            ),
             ("v.b | tojson(indent=2)", "[\n  1,\n  2.5,\n  true,\n  null\n]"),
         ] {
-            let rendered = environment.render_str(&format!("{{{{ {expression} }}}}"), context! { v => Value::from_serialize(&value) });
+            let rendered = environment
+                .render_str(&format!("{{{{ {expression} }}}}"), context! { v => Value::from_serialize(&value) });
             assert_eq!(rendered.unwrap(), expected);
         }
         assert!(environment.render_str("{{ 1 | tojson(colour=2) }}", ()).is_err());

@@ -1,12 +1,12 @@
 //! Opens a GGUF file: maps its tensor names to those of Hugging Face and marks the rows that must be put back in order.
-//! Knows the names and the traps of the architectures; the header is read elsewhere.
+//! Knows the names of the tensors and the traps of quantisers; the header is read elsewhere.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::gguf::{self, TensorInfo};
 use super::{Checkpoint, Mapped, Origin, Stored};
-use crate::config::{GgufTensorFacts, ModelConfig, ModelType};
+use crate::config::{GgufTensorFacts, ModelConfig};
 use crate::error::{Error, Result};
 
 const EMBEDDING: &str = "token_embd.weight";
@@ -84,9 +84,9 @@ fn hugging_face_name(name: &str) -> Option<String> {
     Some(format!("model.layers.{layer}.{part}.{kind}"))
 }
 
-/// The converter stores q and k of `llama` with the two halves of each head interleaved; nothing else is reordered.
+/// The number of heads, where the converter has interleaved the halves of each; it reorders nothing but q and k.
 fn interleaved_heads(name: &str, config: &ModelConfig) -> Option<usize> {
-    if config.model_type != ModelType::Llama {
+    if !config.model_type.gguf.interleaved_heads {
         return None;
     }
     match name.rsplit_once("self_attn.")?.1 {

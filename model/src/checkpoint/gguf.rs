@@ -187,7 +187,10 @@ fn place(
     let mut taken: Vec<(Range<usize>, String)> = Vec::with_capacity(described.len());
     for Described { name, shape, format, num_bytes, offset } in described {
         if offset % alignment != 0 {
-            return Err(Error::malformed(path, format!("tensor {name} starts at {offset}, not a multiple of {alignment}")));
+            return Err(Error::malformed(
+                path,
+                format!("tensor {name} starts at {offset}, not a multiple of {alignment}"),
+            ));
         }
         let end = usize::try_from(offset)
             .ok()
@@ -327,7 +330,8 @@ impl<'a> Reader<'a> {
         let offset = self.u64()?;
         let fastest = shape[0];
         shape.reverse();
-        let elements = shape.iter().try_fold(1_usize, |product, one| product.checked_mul(*one)).filter(|count| *count > 0);
+        let elements =
+            shape.iter().try_fold(1_usize, |product, one| product.checked_mul(*one)).filter(|count| *count > 0);
         let num_bytes = elements.and_then(|count| (count / format.weights()).checked_mul(format.bytes()));
         match num_bytes {
             Some(num_bytes) if fastest % format.weights() == 0 => {

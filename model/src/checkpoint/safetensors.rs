@@ -51,7 +51,9 @@ pub(super) fn parse(bytes: &[u8], path: &Path) -> Result<BTreeMap<String, Tensor
             "F32" => StoredType::F32,
             "F16" => StoredType::F16,
             "BF16" => StoredType::BF16,
-            other => return Err(Error::feature(path, format!("tensor {name} of type {other} (known: F32, F16, BF16)"))),
+            other => {
+                return Err(Error::feature(path, format!("tensor {name} of type {other} (known: F32, F16, BF16)")));
+            }
         };
         let num_bytes = entry.shape.iter().try_fold(dtype.size() as u64, |product, one| product.checked_mul(*one));
         let (from, to) = entry.data_offsets;
@@ -65,7 +67,9 @@ pub(super) fn parse(bytes: &[u8], path: &Path) -> Result<BTreeMap<String, Tensor
         if to > available {
             return Err(Error::malformed(
                 path,
-                format!("tensor {name} ends at {to} of {available} bytes\nhint: the file is cut off; download it again"),
+                format!(
+                    "tensor {name} ends at {to} of {available} bytes\nhint: the file is cut off; download it again"
+                ),
             ));
         }
         let range = data_start + from as usize..data_start + to as usize;

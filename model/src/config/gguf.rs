@@ -1,10 +1,11 @@
 //! Reads a configuration from GGUF metadata.
-//! Knows the metadata keys of the architectures that GGUF calls `llama`, `qwen2` and `qwen3`, and refuses what they
-//! can say and the engine does not compute.
+//! Knows the metadata keys, which are the same for every architecture, and refuses what they can say and the engine
+//! does not compute.
 
 use std::path::Path;
 
-use super::{ModelConfig, ModelType, RopeScaling};
+use super::{ModelConfig, RopeScaling};
+use crate::arch;
 use crate::checkpoint::gguf::{Metadata, Metadatum};
 use crate::error::{Error, Result};
 
@@ -45,22 +46,11 @@ const KNOWN: &[&str] = &[
 impl ModelConfig {
     /// Reads GGUF metadata. `path` is only for messages.
     pub(crate) fn from_gguf(metadata: &Metadata, tensors: TensorFacts, path: &Path) -> Result<Self> {
-        let architecture = metadata
+        let name = metadata
             .text("general.architecture")
             .ok_or_else(|| Error::malformed(path, "general.architecture is missing"))?;
-        let model_type = match architecture {
-            // GGUF has no name of its own for Mistral: it is written as llama, permutation included.
-            "llama" => ModelType::Llama,
-            "qwen2" => ModelType::Qwen2,
-            "qwen3" => ModelType::Qwen3,
-            other => {
-                return Err(Error::UnsupportedArchitecture {
-                    model_type: format!("{other} (GGUF)"),
-                    known: "llama (mistral included), qwen2, qwen3".to_string(),
-                });
-            }
-        };
-        let keys = Keys { metadata, architecture, path };
+        let architecture = arch::find_gguf(name)?;
+        let keys = Keys { metadata, architecture: name, path };
         keys.refuse_unknown()?;
 
         let hidden_size = keys.size("embedding_length")?;
@@ -68,7 +58,10 @@ impl ModelConfig {
         let head_dim = match keys.optional_size("attention.key_length")? {
             Some(length) => length,
             None if num_attention_heads == 0 || hidden_size % num_attention_heads != 0 => {
-                return Err(Error::malformed(path, format!("{hidden_size} embedding_length for {num_attention_heads} heads")));
+                return Err(Error::malformed(
+                    path,
+                    format!("{hidden_size} embedding_length for {num_attention_heads} heads"),
+                ));
             }
             None => hidden_size / num_attention_heads,
         };
@@ -78,10 +71,11 @@ impl ModelConfig {
             }
         }
         let max_position_embeddings = keys.size("context_length")?;
-        if let Some(window) = keys.optional_size("attention.sliding_window")? {
-            if window > 0 && window < max_position_embeddings {
-                return Err(Error::feature(path, format!("attention.sliding_window {window} in a GGUF file")));
-            }
+        if let Some(window) = keys.optional_size("attention.sliding_window")?
+            && window > 0
+            && window < max_position_embeddings
+        {
+            return Err(Error::feature(path, format!("attention.sliding_window {window} in a GGUF file")));
         }
         let id = |key: &str| metadata.number(&format!("tokenizer.ggml.{key}")).and_then(|id| u32::try_from(id).ok());
         let mut eos_token_ids: Vec<u32> = Vec::new();
@@ -89,7 +83,7 @@ impl ModelConfig {
             eos_token_ids.extend(id(key).filter(|id| !eos_token_ids.contains(id)));
         }
         Self {
-            model_type,
+            model_type: architecture,
             hidden_size,
             intermediate_size: keys.size("feed_forward_length")?,
             num_hidden_layers: keys.size("block_count")?,
@@ -100,13 +94,13 @@ impl ModelConfig {
             max_position_embeddings,
             rms_norm_eps: keys
                 .float("attention.layer_norm_rms_epsilon")?
-                .ok_or_else(|| Error::malformed(path, format!("{architecture}.attention.layer_norm_rms_epsilon is missing")))?
+                .ok_or_else(|| Error::malformed(path, format!("{name}.attention.layer_norm_rms_epsilon is missing")))?
                 as f32,
             rope_theta: keys.float("rope.freq_base")?.unwrap_or(10_000.0),
             rope_scaling: keys.rope(tensors.rope_divisors, max_position_embeddings)?,
             tie_word_embeddings: tensors.tied,
-            qkv_bias: model_type == ModelType::Qwen2,
-            qk_norm: model_type == ModelType::Qwen3,
+            qkv_bias: architecture.qkv_bias,
+            qk_norm: architecture.qk_norm,
             sliding_window: None,
             bos_token_id: id("bos_token_id"),
             eos_token_ids,

@@ -1,127 +1,71 @@
-//! Reads a Hugging Face `config.json` with the defaults transformers uses for each architecture.
-//! Knows which keys change the computation, and refuses those that the engine does not compute.
+//! Reads a Hugging Face `config.json` and its generation settings, with the defaults of transformers.
+//! Knows the keys and both spellings of the rotary ones; which keys are refused, how a window is said and what an
+//! architecture assumes is known elsewhere.
 
 use std::path::Path;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use super::{ModelConfig, ModelType, RopeScaling};
+use super::json_keys::Keys;
+use super::refused::refuse_features;
+use super::sliding_window::sliding_window;
+use super::{ModelConfig, RopeScaling};
+use crate::arch;
 use crate::error::{Error, Result};
-
-/// Keys that switch on something the engine does not compute, unless they hold one of these harmless values.
-/// `null` is harmless everywhere.
-const REFUSED: &[(&str, &[Harmless])] = &[
-    ("attention_bias", &[Harmless::False]),
-    ("mlp_bias", &[Harmless::False]),
-    ("attention_dropout", &[Harmless::Number(0.0)]),
-    ("hidden_act", &[Harmless::Text("silu"), Harmless::Text("swish")]),
-    ("partial_rotary_factor", &[Harmless::Number(1.0)]),
-    ("rope_interleave", &[Harmless::False]),
-    ("rope_interleaved", &[Harmless::False]),
-    ("no_rope_layers", &[Harmless::Empty]),
-    ("num_experts", &[Harmless::Number(0.0), Harmless::Number(1.0)]),
-    ("num_local_experts", &[Harmless::Number(0.0), Harmless::Number(1.0)]),
-    ("n_routed_experts", &[Harmless::Number(0.0)]),
-    ("moe_intermediate_size", &[Harmless::Number(0.0)]),
-    ("quantization_config", &[]),
-    ("attn_logit_softcapping", &[]),
-    ("final_logit_softcapping", &[]),
-    ("query_pre_attn_scalar", &[]),
-    ("logit_scale", &[Harmless::Number(1.0)]),
-    ("logits_scaling", &[Harmless::Number(1.0)]),
-    ("embedding_multiplier", &[Harmless::Number(1.0)]),
-    ("residual_multiplier", &[Harmless::Number(1.0)]),
-    ("attention_multiplier", &[]),
-    ("use_qk_norm", &[Harmless::False]),
-    ("qk_layernorm", &[Harmless::False]),
-    ("attention_sinks", &[Harmless::False]),
-    ("text_config", &[]),
-    ("vision_config", &[]),
-];
-
-/// A value with which a key of [`REFUSED`] changes nothing.
-enum Harmless {
-    False,
-    Empty,
-    Number(f64),
-    Text(&'static str),
-}
-
-impl Harmless {
-    fn matches(&self, value: &Value) -> bool {
-        match self {
-            Self::False => value == &Value::Bool(false),
-            Self::Empty => value.as_array().is_some_and(Vec::is_empty),
-            Self::Number(number) => value.as_f64() == Some(*number),
-            Self::Text(text) => value.as_str() == Some(text),
-        }
-    }
-}
 
 impl ModelConfig {
     /// Reads a parsed `config.json`. `path` is only for messages.
     pub fn from_hf_json(json: &Value, path: &Path) -> Result<Self> {
         let map = json.as_object().ok_or_else(|| Error::malformed(path, "not a JSON object"))?;
         let keys = Keys { map, path };
-        let model_type = ModelType::from_name(
-            keys.text("model_type")?.ok_or_else(|| Error::malformed(path, "model_type is missing"))?,
-        )?;
+        let name = keys.text("model_type")?.ok_or_else(|| Error::malformed(path, "model_type is missing"))?;
+        let architecture = arch::find(name)?;
+        let defaults = &architecture.defaults;
         refuse_features(&keys)?;
 
-        let hidden_size = keys.size("hidden_size")?.unwrap_or(4096);
-        let num_attention_heads = keys.size("num_attention_heads")?.unwrap_or(32);
-        let num_hidden_layers = keys.size("num_hidden_layers")?.unwrap_or(32);
-        let max_position_embeddings = keys.size("max_position_embeddings")?.unwrap_or(match model_type {
-            ModelType::Llama => 2048,
-            ModelType::Mistral => 131_072,
-            ModelType::Qwen2 | ModelType::Qwen3 => 32_768,
-        });
-        let (rope_theta, rope_scaling) = rope(&keys, max_position_embeddings)?;
-        let head_dim = match (keys.size("head_dim")?, model_type) {
-            (Some(given), _) => given,
-            (None, ModelType::Qwen3) => 128,
-            (None, _) if num_attention_heads == 0 || hidden_size % num_attention_heads != 0 => {
+        let hidden_size = keys.size("hidden_size")?.unwrap_or(defaults.hidden_size);
+        let num_attention_heads = keys.size("num_attention_heads")?.unwrap_or(defaults.num_attention_heads);
+        let num_hidden_layers = keys.size("num_hidden_layers")?.unwrap_or(defaults.num_hidden_layers);
+        let max_position_embeddings = keys.size("max_position_embeddings")?.unwrap_or(defaults.max_position_embeddings);
+        let (rope_theta, rope_scaling) = rope(&keys, defaults.rope_theta, max_position_embeddings)?;
+        let head_dim = match keys.size("head_dim")?.or(defaults.head_dim) {
+            Some(given) => given,
+            None if num_attention_heads == 0 || hidden_size % num_attention_heads != 0 => {
                 return Err(Error::malformed(
                     path,
                     format!("hidden_size {hidden_size} is not a multiple of num_attention_heads {num_attention_heads}"),
                 ));
             }
-            (None, _) => hidden_size / num_attention_heads,
+            None => hidden_size / num_attention_heads,
         };
-        let one_and_two = model_type == ModelType::Llama || model_type == ModelType::Mistral;
         Self {
-            model_type,
+            model_type: architecture,
             hidden_size,
-            intermediate_size: keys.size("intermediate_size")?.unwrap_or(match model_type {
-                ModelType::Llama => 11_008,
-                ModelType::Mistral => 14_336,
-                ModelType::Qwen2 | ModelType::Qwen3 => 22_016,
-            }),
+            intermediate_size: keys.size("intermediate_size")?.unwrap_or(defaults.intermediate_size),
             num_hidden_layers,
             num_attention_heads,
-            num_key_value_heads: match (map.get("num_key_value_heads"), model_type) {
-                (None, ModelType::Mistral) => 8,
-                (None, ModelType::Qwen2 | ModelType::Qwen3) => 32,
-                (None | Some(Value::Null), _) => num_attention_heads,
-                (Some(_), _) => keys.size("num_key_value_heads")?.unwrap_or(num_attention_heads),
+            // An absent key is the default of the architecture, `null` is as many as query heads.
+            num_key_value_heads: match map.get("num_key_value_heads") {
+                None => defaults.num_key_value_heads.unwrap_or(num_attention_heads),
+                Some(_) => keys.size("num_key_value_heads")?.unwrap_or(num_attention_heads),
             },
             head_dim,
-            vocab_size: keys.size("vocab_size")?.unwrap_or(if one_and_two { 32_000 } else { 151_936 }),
+            vocab_size: keys.size("vocab_size")?.unwrap_or(defaults.vocab_size),
             max_position_embeddings,
-            rms_norm_eps: keys.number("rms_norm_eps")?.unwrap_or(1e-6) as f32,
+            rms_norm_eps: keys.number("rms_norm_eps")?.unwrap_or(defaults.rms_norm_eps) as f32,
             rope_theta,
             rope_scaling,
-            tie_word_embeddings: keys.switch("tie_word_embeddings")?.unwrap_or(false),
-            qkv_bias: model_type == ModelType::Qwen2,
-            qk_norm: model_type == ModelType::Qwen3,
-            sliding_window: sliding_window(&keys, model_type, num_hidden_layers)?,
+            tie_word_embeddings: keys.switch("tie_word_embeddings")?.unwrap_or(defaults.tie_word_embeddings),
+            qkv_bias: architecture.qkv_bias,
+            qk_norm: architecture.qk_norm,
+            sliding_window: sliding_window(&keys, architecture, num_hidden_layers)?,
             bos_token_id: match map.get("bos_token_id") {
-                None if one_and_two => Some(1),
-                _ => keys.ids("bos_token_id")?.first().copied(),
+                None => defaults.bos_token_id,
+                Some(_) => keys.ids("bos_token_id")?.first().copied(),
             },
             eos_token_ids: match map.get("eos_token_id") {
-                None if one_and_two => vec![2],
-                _ => keys.ids("eos_token_id")?,
+                None => defaults.eos_token_id.into_iter().collect(),
+                Some(_) => keys.ids("eos_token_id")?,
             },
             pad_token_id: keys.ids("pad_token_id")?.first().copied(),
         }
@@ -140,26 +84,9 @@ impl ModelConfig {
     }
 }
 
-/// Refuses by name whatever the engine would compute wrongly.
-fn refuse_features(keys: &Keys<'_>) -> Result<()> {
-    for (key, harmless) in REFUSED {
-        let Some(value) = keys.map.get(*key) else { continue };
-        if !value.is_null() && !harmless.iter().any(|one| one.matches(value)) {
-            return Err(Error::feature(keys.path, format!("{key} = {}", shorten(value))));
-        }
-    }
-    let architectures = keys.map.get("architectures").and_then(Value::as_array);
-    for name in architectures.into_iter().flatten().filter_map(Value::as_str) {
-        if !name.ends_with("ForCausalLM") {
-            return Err(Error::feature(keys.path, format!("architecture {name}, which is not a causal language model,")));
-        }
-    }
-    Ok(())
-}
-
 /// The base and the stretch of the rotary embedding, from `rope_parameters` or the older `rope_scaling` and `rope_theta`.
-fn rope(keys: &Keys<'_>, max_position_embeddings: usize) -> Result<(f64, RopeScaling)> {
-    let outer_theta = keys.number("rope_theta")?.unwrap_or(10_000.0);
+fn rope(keys: &Keys<'_>, default_theta: f64, max_position_embeddings: usize) -> Result<(f64, RopeScaling)> {
+    let outer_theta = keys.number("rope_theta")?.unwrap_or(default_theta);
     // The older key wins where both are given, as in transformers.
     let found = ["rope_scaling", "rope_parameters"].into_iter().find_map(|key| match keys.map.get(key) {
         Some(Value::Object(inner)) if !inner.is_empty() => Some(inner),
@@ -176,8 +103,7 @@ fn rope(keys: &Keys<'_>, max_position_embeddings: usize) -> Result<(f64, RopeSca
         None => rope.size("original_max_position_embeddings")?.unwrap_or(max_position_embeddings),
     };
     let need = |key: &str| -> Result<f64> {
-        rope.number(key)?
-            .ok_or_else(|| Error::malformed(keys.path, format!("rope type \"{kind}\" without {key}")))
+        rope.number(key)?.ok_or_else(|| Error::malformed(keys.path, format!("rope type \"{kind}\" without {key}")))
     };
     let mut known = vec!["rope_type", "type", "rope_theta", "partial_rotary_factor"];
     let scaling = match kind {
@@ -233,109 +159,6 @@ fn rope(keys: &Keys<'_>, max_position_embeddings: usize) -> Result<(f64, RopeSca
     Ok((rope.number("rope_theta")?.unwrap_or(outer_theta), scaling))
 }
 
-/// One window for all layers, or none; a mixture is refused.
-fn sliding_window(keys: &Keys<'_>, model_type: ModelType, layers: usize) -> Result<Option<usize>> {
-    let given = keys.map.contains_key("sliding_window");
-    let window = keys.size("sliding_window")?;
-    let window = match model_type {
-        ModelType::Llama if window.is_some() => return Err(Error::feature(keys.path, "sliding_window in llama")),
-        ModelType::Llama => None,
-        ModelType::Mistral if given => window,
-        ModelType::Mistral => Some(4096),
-        ModelType::Qwen2 | ModelType::Qwen3 if keys.switch("use_sliding_window")?.unwrap_or(false) => {
-            Some(window.unwrap_or(4096))
-        }
-        ModelType::Qwen2 | ModelType::Qwen3 => None,
-    };
-    let types = match keys.map.get("layer_types") {
-        None | Some(Value::Null) => None,
-        Some(Value::Array(types)) => Some(types),
-        Some(other) => return Err(Error::malformed(keys.path, format!("layer_types is {}", shorten(other)))),
-    };
-    let sliding = match types {
-        Some(types) => {
-            if let Some(odd) = types.iter().find(|one| {
-                !matches!(one.as_str(), Some("full_attention" | "sliding_attention"))
-            }) {
-                return Err(Error::feature(keys.path, format!("layer type {}", shorten(odd))));
-            }
-            if types.len() != layers {
-                return Err(Error::malformed(
-                    keys.path,
-                    format!("layer_types lists {} layers, num_hidden_layers is {layers}", types.len()),
-                ));
-            }
-            types.iter().filter(|one| one.as_str() == Some("sliding_attention")).count()
-        }
-        None if window.is_none() => 0,
-        None if model_type == ModelType::Mistral => layers,
-        None => layers.saturating_sub(keys.size("max_window_layers")?.unwrap_or(28)),
-    };
-    match (sliding, window) {
-        (0, None) => Ok(None),
-        (0, Some(_)) if model_type != ModelType::Mistral => Ok(None),
-        (all, Some(_)) if all == layers => Ok(window),
-        _ => Err(Error::feature(
-            keys.path,
-            format!("sliding attention in {sliding} of {layers} layers with sliding_window {window:?}"),
-        )),
-    }
-}
-
-/// Typed access to a JSON object; `null` reads as absent.
-struct Keys<'a> {
-    map: &'a Map<String, Value>,
-    path: &'a Path,
-}
-
-impl<'a> Keys<'a> {
-    fn read<T>(&self, key: &str, what: &str, convert: impl Fn(&'a Value) -> Option<T>) -> Result<Option<T>> {
-        match self.map.get(key) {
-            None | Some(Value::Null) => Ok(None),
-            Some(value) => match convert(value) {
-                Some(converted) => Ok(Some(converted)),
-                None => Err(Error::malformed(self.path, format!("{key} is {}, expected {what}", shorten(value)))),
-            },
-        }
-    }
-
-    fn size(&self, key: &str) -> Result<Option<usize>> {
-        self.read(key, "a whole number", |value| value.as_u64().and_then(|number| usize::try_from(number).ok()))
-    }
-
-    fn number(&self, key: &str) -> Result<Option<f64>> {
-        self.read(key, "a number", Value::as_f64)
-    }
-
-    fn switch(&self, key: &str) -> Result<Option<bool>> {
-        self.read(key, "true or false", Value::as_bool)
-    }
-
-    fn text(&self, key: &str) -> Result<Option<&'a str>> {
-        self.read(key, "a string", Value::as_str)
-    }
-
-    /// One token id, a list of them, or none; -1 stands for none.
-    fn ids(&self, key: &str) -> Result<Vec<u32>> {
-        let id = |value: &Value| value.as_u64().and_then(|number| u32::try_from(number).ok());
-        let ids = self.read(key, "a token id or a list of them", |value| match value {
-            Value::Array(list) => list.iter().map(id).collect::<Option<Vec<u32>>>(),
-            one if one.as_i64() == Some(-1) => Some(Vec::new()),
-            one => id(one).map(|id| vec![id]),
-        })?;
-        Ok(ids.unwrap_or_default())
-    }
-}
-
-/// A value as it is shown in a message.
-fn shorten(value: &Value) -> String {
-    let text = value.to_string();
-    match text.char_indices().nth(60) {
-        Some((cut, _)) => format!("{}…", &text[..cut]),
-        None => text,
-    }
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
@@ -380,18 +203,27 @@ mod tests {
 
     #[test]
     fn both_spellings_of_rotary_settings_give_the_same() {
-        let old = with("llama", json!({
-            "rope_theta": 500000.0,
-            "rope_scaling": {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
-                             "original_max_position_embeddings": 8192}
-        }));
-        let new = with("llama", json!({
-            "rope_parameters": {"rope_theta": 500000.0, "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0,
-                                "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
-        }));
+        let old = with(
+            "llama",
+            json!({
+                "rope_theta": 500000.0,
+                "rope_scaling": {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+                                 "original_max_position_embeddings": 8192}
+            }),
+        );
+        let new = with(
+            "llama",
+            json!({
+                "rope_parameters": {"rope_theta": 500000.0, "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0,
+                                    "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
+            }),
+        );
         assert_eq!(read(&old).unwrap(), read(&new).unwrap());
-        let legacy = with("qwen2", json!({"rope_scaling": {"type": "yarn", "factor": 4.0,
-                                                           "original_max_position_embeddings": 32768}}));
+        let legacy = with(
+            "qwen2",
+            json!({"rope_scaling": {"type": "yarn", "factor": 4.0,
+                                                           "original_max_position_embeddings": 32768}}),
+        );
         assert!(matches!(read(&legacy).unwrap().rope_scaling, RopeScaling::Yarn { factor, .. } if factor == 4.0));
     }
 
@@ -424,8 +256,11 @@ mod tests {
         assert_eq!(read(&all).unwrap().sliding_window, Some(7));
         let none = with("qwen2", json!({"use_sliding_window": true, "max_window_layers": 2, "sliding_window": 7}));
         assert_eq!(read(&none).unwrap().sliding_window, None);
-        let off = with("qwen3", json!({"use_sliding_window": false, "sliding_window": 7,
-                                       "layer_types": ["full_attention", "full_attention"]}));
+        let off = with(
+            "qwen3",
+            json!({"use_sliding_window": false, "sliding_window": 7,
+                                       "layer_types": ["full_attention", "full_attention"]}),
+        );
         assert_eq!(read(&off).unwrap().sliding_window, None);
     }
 

@@ -81,9 +81,8 @@ impl RopeScaling {
             }
             Self::Yarn { factor, original_max_position_embeddings, beta_fast, beta_slow, truncate, .. } => {
                 let context = *original_max_position_embeddings as f64;
-                let dimension = |rotations: f64| {
-                    head_dim as f64 * (context / (rotations * 2.0 * PI)).ln() / (2.0 * theta.ln())
-                };
+                let dimension =
+                    |rotations: f64| head_dim as f64 * (context / (rotations * 2.0 * PI)).ln() / (2.0 * theta.ln());
                 let (mut low, mut high) = (dimension(*beta_fast), dimension(*beta_slow));
                 if *truncate {
                     (low, high) = (low.floor(), high.ceil());
@@ -150,6 +149,51 @@ impl RopeScaling {
                     None => Ok(()),
                 }
             }
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests {
+    use super::*;
+
+    // `LlamaRotaryEmbedding(LlamaConfig(hidden_size=32, num_attention_heads=4, rope_parameters=…)).inv_freq`
+    // of transformers 5.23; the checkpoints of tests/golden/generate.py prove the same through the logits.
+    #[test]
+    fn frequencies_are_those_of_transformers() {
+        let llama3 = RopeScaling::Llama3 {
+            factor: 8.0,
+            low_freq_factor: 1.0,
+            high_freq_factor: 4.0,
+            original_max_position_embeddings: 32,
+        };
+        for (scaling, expected, scale) in [
+            (RopeScaling::None, [1.0, 0.1, 0.01, 0.001], 1.0),
+            (RopeScaling::Linear { factor: 4.0 }, [0.25, 0.025, 0.0025, 0.00025], 1.0),
+            (llama3, [1.0, 0.0125, 0.00125, 0.000_125], 1.0),
+            (yarn(None, None), [1.0, 0.0625, 0.0025, 0.00025], 1.138_629_4),
+            (yarn(Some(0.7), None), [1.0, 0.0625, 0.0025, 0.00025], 0.7),
+            (yarn(None, Some((0.9, 0.5))), [1.0, 0.0625, 0.0025, 0.00025], 1.051_857_3),
+        ] {
+            let (found, found_scale) = scaling.inverse_frequencies(10_000.0, 8);
+            for (one, two) in found.iter().zip(expected) {
+                assert!((one / two - 1.0_f32).abs() < 2e-7, "{scaling:?}: {found:?}");
+            }
+            assert_eq!((found.len(), found_scale), (4, scale), "{scaling:?}");
+        }
+    }
+
+    fn yarn(attention_factor: Option<f64>, mscales: Option<(f64, f64)>) -> RopeScaling {
+        RopeScaling::Yarn {
+            factor: 4.0,
+            original_max_position_embeddings: 64,
+            attention_factor,
+            beta_fast: 32.0,
+            beta_slow: 1.0,
+            mscale: mscales.map(|pair| pair.0),
+            mscale_all_dim: mscales.map(|pair| pair.1),
+            truncate: true,
         }
     }
 }

@@ -133,19 +133,24 @@ type Around = Vec<(&'static str, Value)>;
 fn byte_level(vocabulary: &Vocabulary<'_>, metadata: &Metadata) -> Result<(Value, Around)> {
     let name = metadata.text("tokenizer.ggml.pre").unwrap_or("default");
     let cut = pre_tokenizer::by_name(name)?;
-    let merges = metadata
-        .texts("tokenizer.ggml.merges")
-        .ok_or_else(|| Error::tokenizer("tokenizer.ggml.merges is missing"))?;
+    let merges =
+        metadata.texts("tokenizer.ggml.merges").ok_or_else(|| Error::tokenizer("tokenizer.ggml.merges is missing"))?;
     let mut pairs = Vec::with_capacity(merges.len());
     for merge in merges {
         // A space never occurs inside a byte-level token, except as the first letter of the second part.
-        let pair = merge.char_indices().skip(1).find(|(_, letter)| *letter == ' ').map(|(at, _)| (&merge[..at], &merge[at + 1..]));
+        let pair = merge
+            .char_indices()
+            .skip(1)
+            .find(|(_, letter)| *letter == ' ')
+            .map(|(at, _)| (&merge[..at], &merge[at + 1..]));
         let Some((left, right)) = pair else {
             return Err(Error::tokenizer(format!("merge {merge:?} has no two parts")));
         };
         for part in [left, right, &format!("{left}{right}")] {
             if !vocabulary.ids.contains_key(part) {
-                return Err(Error::tokenizer(format!("merge {merge:?} needs the token {part:?}, which does not exist")));
+                return Err(Error::tokenizer(format!(
+                    "merge {merge:?} needs the token {part:?}, which does not exist"
+                )));
             }
         }
         pairs.push(json!([left, right]));
@@ -165,9 +170,9 @@ fn sentence_piece(vocabulary: &Vocabulary<'_>, metadata: &Metadata) -> Result<(V
         .floats("tokenizer.ggml.scores")
         .filter(|scores| scores.len() == vocabulary.tokens.len())
         .ok_or_else(|| Error::tokenizer("tokenizer.ggml.scores does not fit the tokens"))?;
-    let unknown = vocabulary
-        .named(metadata, "unknown_token_id")
-        .or_else(|| (0..vocabulary.tokens.len()).find(|id| vocabulary.kind(*id) == kind::UNKNOWN).map(|id| &vocabulary.tokens[id]));
+    let unknown = vocabulary.named(metadata, "unknown_token_id").or_else(|| {
+        (0..vocabulary.tokens.len()).find(|id| vocabulary.kind(*id) == kind::UNKNOWN).map(|id| &vocabulary.tokens[id])
+    });
     let mut merges: Vec<(f32, usize, usize)> = Vec::new();
     for (id, token) in vocabulary.tokens.iter().enumerate() {
         if vocabulary.kind(id) != kind::NORMAL {
@@ -182,10 +187,8 @@ fn sentence_piece(vocabulary: &Vocabulary<'_>, metadata: &Metadata) -> Result<(V
     }
     // Best score first; between the ways to make one token, the order transformers uses when it converts such files.
     merges.sort_by(|one, two| two.0.total_cmp(&one.0).then((two.1, two.2).cmp(&(one.1, one.2))));
-    let pairs: Vec<Value> = merges
-        .into_iter()
-        .map(|(_, left, right)| json!([vocabulary.tokens[left], vocabulary.tokens[right]]))
-        .collect();
+    let pairs: Vec<Value> =
+        merges.into_iter().map(|(_, left, right)| json!([vocabulary.tokens[left], vocabulary.tokens[right]])).collect();
     let model = json!({
         "type": "BPE", "dropout": null, "unk_token": unknown, "continuing_subword_prefix": null,
         "end_of_word_suffix": null, "fuse_unk": true, "byte_fallback": true, "ignore_merges": false,

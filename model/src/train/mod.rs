@@ -156,8 +156,7 @@ impl Session {
     /// Log-probability of every supervised token of a batch, in order, without dropout and without a gradient.
     #[must_use]
     pub fn log_probabilities(&self, batch: &Batch) -> Vec<f32> {
-        let adapters = self.layout.operands(&self.parameters, |_, _| None);
-        log_probabilities(&self.decoder, &adapters, batch)
+        log_probabilities(&self.decoder, &self.adapters(), batch)
     }
 
     /// The accumulated gradient of each matrix, by `module.matrix`, for proofs.
@@ -180,6 +179,12 @@ impl Session {
         }
     }
 
+    /// Optimiser steps done.
+    #[must_use]
+    pub fn state_step(&self) -> u64 {
+        self.step
+    }
+
     /// Goes back to a state of a session with the same layout.
     pub fn restore(&mut self, state: &SessionState) -> Result<()> {
         for (what, values) in
@@ -200,6 +205,12 @@ impl Session {
         self.gradient = None;
         self.micro_batch = 0;
         Ok(())
+    }
+
+    /// The adapter as it stands, for evaluation: without dropout.
+    #[must_use]
+    pub fn adapters(&self) -> crate::nn::decoder::Adapters {
+        self.layout.operands(&self.parameters, |_, _| None)
     }
 
     /// Where each matrix lies in [`SessionState::parameters`].

@@ -7,32 +7,33 @@ use std::collections::HashMap;
 use burn::tensor::{Bool, DType, Int, Tensor, TensorData, activation};
 
 use super::{AdamWConfig, Batch, Session};
-use crate::config::{ModelConfig, ModelType, RopeScaling};
+use crate::arch::{self, Architecture, WindowRule};
+use crate::config::{ModelConfig, RopeScaling};
 use crate::device::{DeviceChoice, OpenDevice};
 use crate::dropout::{key_of, normal};
 use crate::kernels::RopeTable;
 use crate::lora::{InitLoraWeights, LoraConfig, TargetModules};
 use crate::nn::{Decoder, Group, Keep, Layer, Linear};
 
-fn config(model_type: ModelType) -> ModelConfig {
-    let qwen3 = model_type == ModelType::Qwen3;
+fn config(architecture: &'static Architecture) -> ModelConfig {
+    let has_window = matches!(architecture.window, WindowRule::EveryLayer { .. });
     ModelConfig {
-        model_type,
+        model_type: architecture,
         hidden_size: 32,
         intermediate_size: 44,
         num_hidden_layers: 3,
         num_attention_heads: 4,
         num_key_value_heads: 2,
-        head_dim: if qwen3 { 16 } else { 8 },
+        head_dim: if architecture.defaults.head_dim.is_some() { 16 } else { 8 },
         vocab_size: 61,
         max_position_embeddings: 128,
         rms_norm_eps: 1e-5,
         rope_theta: 10_000.0,
         rope_scaling: RopeScaling::None,
         tie_word_embeddings: true,
-        qkv_bias: model_type == ModelType::Qwen2,
-        qk_norm: qwen3,
-        sliding_window: (model_type == ModelType::Mistral).then_some(6),
+        qkv_bias: architecture.qkv_bias,
+        qk_norm: architecture.qk_norm,
+        sliding_window: has_window.then_some(6),
         bos_token_id: None,
         eos_token_ids: vec![2],
         pad_token_id: None,
@@ -119,7 +120,11 @@ fn pack(documents: &[(Vec<u32>, Vec<bool>)]) -> Batch {
 }
 
 /// Loss and gradients by autodiff, one document at a time.
-fn by_autodiff(session: &Session, documents: &[(Vec<u32>, Vec<bool>)], supervised: usize) -> (f64, HashMap<String, Vec<f32>>) {
+fn by_autodiff(
+    session: &Session,
+    documents: &[(Vec<u32>, Vec<bool>)],
+    supervised: usize,
+) -> (f64, HashMap<String, Vec<f32>>) {
     let decoder = session.decoder();
     let config = &decoder.config;
     let device = decoder.device.clone().autodiff();
@@ -171,7 +176,8 @@ fn by_autodiff(session: &Session, documents: &[(Vec<u32>, Vec<bool>)], supervise
             let (k, v) = (k.select(0, pick.clone()), v.select(0, pick));
             let hidden: Vec<bool> = (0..tokens)
                 .flat_map(|i| {
-                    (0..tokens).map(move |j| j > i || config.sliding_window.is_some_and(|window| i - j.min(i) >= window))
+                    (0..tokens)
+                        .map(move |j| j > i || config.sliding_window.is_some_and(|window| i - j.min(i) >= window))
                 })
                 .collect();
             let mask = Tensor::<3, Bool>::from_data(TensorData::new(hidden, [1, tokens, tokens]), &decoder.device);
@@ -238,15 +244,15 @@ fn largest_difference(found: &[(String, Vec<f32>)], expected: &HashMap<String, V
 fn hand_written_gradients_equal_autodiff_for_every_architecture() {
     let documents = documents();
     let batch = pack(&documents);
-    for model_type in ModelType::ALL {
+    for architecture in arch::ALL {
         for open in devices() {
             for keep in [Keep::Products, Keep::Input] {
-                let mut session = session(&config(model_type), &open, keep, lora());
+                let mut session = session(&config(architecture), &open, keep, lora());
                 let loss = session.accumulate(&batch, batch.supervised_tokens()).unwrap();
                 let (expected_loss, expected) = by_autodiff(&session, &documents, batch.supervised_tokens());
-                assert!((loss - expected_loss).abs() < 1e-4 * expected_loss, "{model_type}: {loss} {expected_loss}");
+                assert!((loss - expected_loss).abs() < 1e-4 * expected_loss, "{architecture}: {loss} {expected_loss}");
                 let difference = largest_difference(&session.gradients(), &expected);
-                assert!(difference < 1e-5, "{model_type} on {}: {difference}", open.description);
+                assert!(difference < 1e-5, "{architecture} on {}: {difference}", open.description);
             }
         }
     }
@@ -256,11 +262,11 @@ fn hand_written_gradients_equal_autodiff_for_every_architecture() {
 fn packed_equals_unpacked_and_one_micro_batch_equals_many() {
     let documents = documents();
     let supervised = pack(&documents).supervised_tokens();
-    for model_type in ModelType::ALL {
+    for architecture in arch::ALL {
         let open = devices().swap_remove(0);
-        let mut together = session(&config(model_type), &open, Keep::Products, lora());
+        let mut together = session(&config(architecture), &open, Keep::Products, lora());
         let loss = together.accumulate(&pack(&documents), supervised).unwrap();
-        let mut apart = session(&config(model_type), &open, Keep::Products, lora());
+        let mut apart = session(&config(architecture), &open, Keep::Products, lora());
         let sum: f64 = documents
             .iter()
             .map(|document| apart.accumulate(&pack(std::slice::from_ref(document)), supervised).unwrap())
@@ -268,7 +274,7 @@ fn packed_equals_unpacked_and_one_micro_batch_equals_many() {
         assert!((loss - sum).abs() < 1e-5 * loss, "{loss} {sum}");
         let expected = apart.gradients().into_iter().collect();
         let difference = largest_difference(&together.gradients(), &expected);
-        assert!(difference < 1e-5, "{model_type}: {difference}");
+        assert!(difference < 1e-5, "{architecture}: {difference}");
     }
 }
 
@@ -276,7 +282,8 @@ fn packed_equals_unpacked_and_one_micro_batch_equals_many() {
 fn a_step_leaves_the_base_untouched_and_reaches_every_matrix() {
     let open = devices().swap_remove(0);
     let batch = pack(&documents());
-    let mut session = Session::new(decoder(&config(ModelType::Llama), &open), lora(), optimiser(), Keep::Products, 5).unwrap();
+    let mut session =
+        Session::new(decoder(&config(&arch::llama::LLAMA), &open), lora(), optimiser(), Keep::Products, 5).unwrap();
     let base = |session: &Session| -> Vec<f32> {
         let layers = session.decoder().layers.iter();
         layers.flat_map(|layer| layer.linears[0].weight.to_data().iter::<f32>().collect::<Vec<_>>()).collect()
@@ -300,7 +307,7 @@ fn dropout_gradients_are_those_of_the_masked_loss() {
     let batch = pack(&documents());
     let dropped = LoraConfig { lora_dropout: 0.3, ..lora() };
     let loss_at = |index: usize, shift: f32| {
-        let mut session = session(&config(ModelType::Llama), &open, Keep::Products, dropped.clone());
+        let mut session = session(&config(&arch::llama::LLAMA), &open, Keep::Products, dropped.clone());
         let mut state = session.state();
         state.parameters[index] += shift;
         session.restore(&state).unwrap();
