@@ -1,1 +1,13 @@
-mod x {}
+//! The integration tests: the real binary on a tiny model, as a user runs it. No network, no Python, no GPU.
+//! Knows the command line and files; knows no private item of any crate.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod bad_input;
+mod bad_models;
+mod cli;
+mod configs;
+mod fit;
+mod lessons;
+mod resume;
+mod score;
+mod util;

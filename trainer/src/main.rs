@@ -1,1 +1,54 @@
-fn main(){}
+//! The binary: reads what was typed, runs it, and turns the result into an exit code. Knows nothing else.
+#![allow(unreachable_pub, reason = "a binary has no outside; `pub` marks what a module offers to the others")]
+
+mod allocator;
+mod cli;
+mod commands;
+mod config;
+mod data;
+mod dataset_source;
+mod evaluation;
+mod event;
+mod held_out;
+mod hub;
+mod local_lm;
+mod memory;
+mod model_source;
+mod observer;
+mod prepared;
+mod publishing;
+mod pull;
+mod retention;
+mod run_dir;
+mod schedule;
+mod train_loop;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    allocator::keep_memory();
+    let cli = cli::Cli::parse();
+    match commands::run(cli) {
+        Ok(code) => code,
+        Err(error) => {
+            commands::note(&format!("error: {}", words(&error)));
+            ExitCode::from(commands::EXIT_ERROR)
+        }
+    }
+}
+
+/// The chain of causes in one text, without repeating a cause that its parent has named; hints come last.
+fn words(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain() {
+        let cause = cause.to_string();
+        if !text.contains(&cause) {
+            let glue = if text.is_empty() { "" } else { ": " };
+            text = format!("{text}{glue}{cause}");
+        }
+    }
+    let (hints, lines): (Vec<&str>, Vec<&str>) = text.lines().partition(|line| line.trim_start().starts_with("hint:"));
+    lines.into_iter().chain(hints).collect::<Vec<_>>().join("\n")
+}

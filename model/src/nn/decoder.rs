@@ -53,7 +53,7 @@ pub struct Trace {
 
 enum Kept {
     Products(Box<Saved>),
-    Input(Tensor<2>),
+    Input(Box<Tensor<2>>),
 }
 
 impl Decoder {
@@ -78,7 +78,7 @@ impl Decoder {
             let input = (keep == Some(Keep::Input)).then(|| x.clone());
             let (y, saved) = layer.forward(x, self.around(&adapters[index]), documents, chosen);
             match (keep, input) {
-                (Some(_), Some(input)) => kept.push(Kept::Input(input)),
+                (Some(_), Some(input)) => kept.push(Kept::Input(Box::new(input))),
                 (Some(_), None) => kept.push(Kept::Products(Box::new(saved))),
                 (None, _) => {}
             }
@@ -106,7 +106,7 @@ impl Decoder {
             let chosen = self.rows_after(index, &rows);
             let saved = match last {
                 Kept::Products(saved) => *saved,
-                Kept::Input(x) => layer.forward(x, around, documents, chosen).1,
+                Kept::Input(x) => layer.forward(*x, around, documents, chosen).1,
             };
             let (dx, gradients) = layer.backward(dy, saved, around, documents, chosen, index > 0);
             accept(index, gradients);

@@ -152,6 +152,9 @@ impl Cache {
         let outcome = make(&work, report).and_then(|finished| self.publish(key, finished));
         if outcome.is_ok() || on_failure == OnFailure::Discard {
             remove_folder(&work)?;
+        } else {
+            // Goes only if it is empty: the source never got as far as a first byte.
+            let _ = fs::remove_dir(&work);
         }
         outcome.map(|entry| (entry, false))
     }

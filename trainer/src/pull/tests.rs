@@ -267,6 +267,7 @@ fn a_refused_connection_falls_through_at_once() {
     assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
     let line = lines.iter().find(|line| line.starts_with("hub: ")).unwrap();
     assert!(line.contains("not reachable: ") && line.ends_with(", trying the next source"), "{line}");
+    assert_eq!(fs::read_dir(place.path("cache/partial")).unwrap().count(), 0);
 }
 
 #[test]

@@ -1,0 +1,213 @@
+//! Runs that end early: killed at any moment, stopped by Ctrl-C, broken on disk. Going on gives the run that was never
+//! interrupted, bit for bit, or is refused.
+
+use std::fs;
+use std::process::{Child, Command};
+use std::time::{Duration, Instant};
+
+use crate::util::{Done, Scene, files, rows, steps, summary};
+
+/// Long enough to be interrupted many times.
+const LONG: [&str; 4] = ["--set", "train.epochs=15", "--set", "lora.lora_dropout=0.1"];
+const LONG_STEPS: usize = 60;
+
+/// Lines of the log that are steps; a line that is only half there does not count.
+fn num_steps(scene: &Scene, run: &str) -> usize {
+    let log = fs::read_to_string(scene.path(run).join("events.jsonl")).unwrap_or_default();
+    log.lines().filter(|line| line.starts_with(r#"{"event":"step""#) && line.ends_with('}')).count()
+}
+
+/// Waits until a run has done so many steps; false if it ended before.
+fn wait_for_steps(scene: &Scene, run: &str, child: &mut Child, at_least: usize) -> bool {
+    let start = Instant::now();
+    while num_steps(scene, run) < at_least {
+        if child.try_wait().unwrap().is_some() {
+            return false;
+        }
+        assert!(start.elapsed() < Duration::from_secs(60), "{run} does not get to step {at_least}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    true
+}
+
+/// Starts a run and kills it once it has done so many steps.
+fn killed_after(scene: &Scene, run: &str, at_least: usize, more: &[&str]) {
+    let mut child = scene.start_fit(run, &[&LONG, more].concat());
+    let reached = wait_for_steps(scene, run, &mut child, at_least);
+    // SIGKILL: nothing of the process runs after it.
+    child.kill().unwrap();
+    let done = Done::of(child.wait_with_output().unwrap());
+    assert!(reached, "the run ended before it could be killed: {}", done.stderr);
+}
+
+fn resume(scene: &Scene, run: &str) -> Done {
+    scene.fit(run, &[&LONG[..], &["--resume"]].concat())
+}
+
+#[track_caller]
+fn same_run(scene: &Scene, found: &str, expected: &str) {
+    assert_eq!(steps(&scene.path(found)), steps(&scene.path(expected)));
+    assert!(scene.adapter(found) == scene.adapter(expected), "the adapters differ");
+    let (found, expected) = (scene.path(found), scene.path(expected));
+    assert_eq!(summary(&found)["steps"], summary(&expected)["steps"]);
+    assert_eq!(summary(&found)["status"], summary(&expected)["status"]);
+    let left: Vec<String> =
+        files(&found).into_iter().filter(|file| file.contains(".tmp") || file.contains(".partial")).collect();
+    assert!(left.is_empty(), "half-written: {left:?}");
+}
+
+/// Numbers that differ from kill to kill and are the same in each run of the test.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % limit
+    }
+}
+
+#[test]
+fn a_run_killed_ten_times_equals_one_that_was_not_bit_for_bit() {
+    let scene = Scene::new();
+    scene.fit("whole", &LONG).good();
+    assert_eq!(steps(&scene.path("whole")).len(), LONG_STEPS);
+    let mut random = Random(2026);
+    for kill in 0..10_u64 {
+        let target = (kill * 5 + 1 + random.below(5)) as usize;
+        let begun = scene.path("killed").join("events.jsonl").exists();
+        let more: &[&str] = if begun { &["--resume"] } else { &[] };
+        let mut child = scene.start_fit("killed", &[&LONG, more].concat());
+        wait_for_steps(&scene, "killed", &mut child, target);
+        std::thread::sleep(Duration::from_micros(random.below(8000)));
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    resume(&scene, "killed").good();
+    same_run(&scene, "killed", "whole");
+}
+
+#[test]
+fn a_run_killed_before_its_first_checkpoint_starts_again() {
+    let scene = Scene::new();
+    scene.fit("whole", &LONG).good();
+    for milliseconds in [3, 15, 40] {
+        let mut child = scene.start_fit("killed", &LONG);
+        std::thread::sleep(Duration::from_millis(milliseconds));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        // Where it was killed before it made its folder there is nothing to go on with, and that is said.
+        let done = resume(&scene, "killed");
+        if done.code == Some(2) {
+            done.refused(&["no run to resume", "without --resume"]);
+            scene.fit("killed", &LONG).good();
+        }
+        same_run(&scene, "killed", "whole");
+        fs::remove_dir_all(scene.path("killed")).unwrap();
+    }
+}
+
+#[test]
+fn ctrl_c_saves_and_says_how_to_go_on() {
+    let scene = Scene::new();
+    scene.fit("whole", &LONG).good();
+    let mut child = scene.start_fit("stopped", &LONG);
+    assert!(wait_for_steps(&scene, "stopped", &mut child, 4));
+    let signal = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(signal.success());
+    let done = Done::of(child.wait_with_output().unwrap());
+    assert_eq!(done.code, Some(1), "{}", done.stderr);
+    assert!(done.stderr.contains("--resume"), "{}", done.stderr);
+    assert!(!done.stderr.contains("panicked"), "{}", done.stderr);
+    let reached = num_steps(&scene, "stopped");
+    assert!((4..LONG_STEPS).contains(&reached), "{reached}");
+    // The last step is saved, whether or not one was due.
+    assert!(
+        scene.path(&format!("stopped/checkpoints/step-{reached:06}")).is_dir(),
+        "{:?}",
+        files(&scene.path("stopped"))
+    );
+    resume(&scene, "stopped").good();
+    same_run(&scene, "stopped", "whole");
+}
+
+#[test]
+fn a_broken_last_checkpoint_is_passed_over_with_a_warning() {
+    let scene = Scene::new();
+    scene.fit("whole", &LONG).good();
+    for (run, cut) in [("cut", true), ("flipped", false)] {
+        killed_after(&scene, run, 8, &[]);
+        let state = last_checkpoint(&scene, run).join("state.safetensors");
+        let mut bytes = fs::read(&state).unwrap();
+        if cut {
+            bytes.truncate(bytes.len() / 2);
+        } else {
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 1;
+        }
+        fs::write(&state, bytes).unwrap();
+        let done = resume(&scene, run).good();
+        assert!(done.stderr.contains("passed over") && done.stderr.contains("state.safetensors"), "{}", done.stderr);
+        same_run(&scene, run, "whole");
+    }
+    killed_after(&scene, "all", 8, &[]);
+    for file in files(&scene.path("all/checkpoints")) {
+        scene.write(&format!("all/checkpoints/{file}"), "{}");
+    }
+    resume(&scene, "all").refused(&["no checkpoint can be read", "checkpoints/step-"]);
+}
+
+fn last_checkpoint(scene: &Scene, run: &str) -> std::path::PathBuf {
+    let folder = scene.path(run).join("checkpoints");
+    let all = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
+    all.filter(|path| path.extension().is_none()).max().unwrap()
+}
+
+#[test]
+fn a_changed_setting_base_or_template_is_refused() {
+    let scene = Scene::new();
+    let model = scene.copy_model("base");
+    scene.edit_config(&crate::util::tiny_chat().display().to_string(), &model.display().to_string());
+    killed_after(&scene, "run", 4, &[]);
+    let before = fs::read(scene.path("run/events.jsonl")).unwrap();
+    let refused = |more: &[&str], told: &[&str]| {
+        scene.fit("run", &[&LONG[..], &["--resume"], more].concat()).refused(told);
+        assert_eq!(fs::read(scene.path("run/events.jsonl")).unwrap(), before, "the log changed");
+    };
+    refused(&["--set", "train.learning_rate=1e-3"], &["changed since the run began", "setting"]);
+    refused(&["--set", "data.system=Be brief."], &["changed since the run began", "setting"]);
+    refused(&["--set", "train.epochs=16"], &["changed since the run began"]);
+    let edit = |name: &str, change: &dyn Fn(Vec<u8>) -> Vec<u8>| {
+        let path = model.join(name);
+        let old = fs::read(&path).unwrap();
+        fs::write(&path, change(old.clone())).unwrap();
+        (path, old)
+    };
+    let (path, old) = edit("model.safetensors", &|mut bytes| {
+        let last = bytes.len() - 1;
+        bytes[last] ^= 1;
+        bytes
+    });
+    refused(&[], &["changed since the run began", "base"]);
+    fs::write(path, old).unwrap();
+    let (path, old) = edit("tokenizer_config.json", &|text| {
+        String::from_utf8(text).unwrap().replace("assistant\\\\n", "assistant:").into()
+    });
+    refused(&[], &["changed since the run began", "template"]);
+    fs::write(path, old).unwrap();
+    // What does not change the result may change.
+    scene.fit("run", &[&LONG[..], &["--resume", "--set", "train.keep_checkpoints=4"]].concat()).good();
+    assert_eq!(steps(&scene.path("run")).len(), LONG_STEPS);
+}
+
+#[test]
+fn resume_without_a_run_or_with_a_finished_one_says_so() {
+    let scene = Scene::new();
+    scene.fit("run", &["--resume"]).refused(&["no run to resume", "without --resume"]);
+    assert!(!scene.path("run").exists());
+    scene.write("train.jsonl", rows(0..8));
+    scene.fit("run", &[]).good();
+    let before = (scene.adapter("run"), steps(&scene.path("run")));
+    let done = scene.fit("run", &["--resume"]);
+    assert!(matches!(done.code, Some(0 | 2)), "{}", done.stderr);
+    assert_eq!(before, (scene.adapter("run"), steps(&scene.path("run"))));
+}

@@ -1,0 +1,205 @@
+//! Owns what was typed: commands and their options. Knows nothing of what they do.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Fine-tune a small model on your domain and prove whether it can replace a frontier API.
+#[derive(Debug, Parser)]
+#[command(name = "trainer", version, propagate_version = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Train as a config says, then evaluate on held-out rows
+    Fit(Fit),
+    /// Evaluate a finished run again on its held-out rows
+    Eval(Eval),
+    /// Write text
+    Generate(Generate),
+    /// Log-likelihood of the target of each row
+    Score(Score),
+    /// Fetch a base model or a set by its name
+    Pull(Pull),
+    /// Validate a config and its data and report all errors at once
+    Check(Check),
+    /// Memory and time of a run, before it runs
+    Plan(Plan),
+    /// What is in a folder or file
+    Show(Show),
+    /// What devices and programs are here
+    Doctor(Doctor),
+}
+
+/// A config and what overrides it.
+#[derive(Debug, Args)]
+pub struct ConfigArgs {
+    /// The config file
+    pub config: PathBuf,
+    /// Override a key, such as --set train.epochs=1
+    #[arg(long = "set", value_name = "KEY.PATH=VALUE")]
+    pub set: Vec<String>,
+    /// auto, cpu or cuda[:N]
+    #[arg(long, value_name = "DEVICE")]
+    pub device: Option<String>,
+    /// Where the run folder goes, instead of runs/NAME
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+}
+
+/// `trainer fit`.
+#[derive(Debug, Args)]
+pub struct Fit {
+    /// Config.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// Go on from the last checkpoint of the run folder
+    #[arg(long)]
+    pub resume: bool,
+    /// Lines instead of a rewritten bar
+    #[arg(long)]
+    pub plain: bool,
+    /// Stop after this many optimiser steps
+    #[arg(long, value_name = "N")]
+    pub max_steps: Option<u64>,
+    /// Print the summary as JSON on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `trainer eval`.
+#[derive(Debug, Args)]
+pub struct Eval {
+    /// Config.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// The run whose adapter is scored; default is the config's run folder
+    #[arg(long, value_name = "DIR")]
+    pub run: Option<PathBuf>,
+    /// Score at most this many rows
+    #[arg(long, value_name = "N")]
+    pub limit: Option<usize>,
+    /// Print the results as JSON on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Which model.
+#[derive(Debug, Args)]
+pub struct ModelArgs {
+    /// A name under configs/models/, a checkpoint folder, or a .gguf file
+    #[arg(long, value_name = "MODEL")]
+    pub model: String,
+    /// An adapter folder
+    #[arg(long, value_name = "DIR")]
+    pub adapter: Option<PathBuf>,
+    /// auto, cpu or cuda[:N]
+    #[arg(long, default_value = "auto", value_name = "DEVICE")]
+    pub device: String,
+    /// A system message before the prompt
+    #[arg(long, value_name = "TEXT")]
+    pub system: Option<String>,
+}
+
+/// `trainer generate`.
+#[derive(Debug, Args)]
+pub struct Generate {
+    /// Model.
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// Most new tokens
+    #[arg(long, default_value_t = 256, value_name = "N")]
+    pub max_tokens: usize,
+    /// 0 takes the most likely token each time
+    #[arg(long, default_value_t = 0.0, value_name = "T")]
+    pub temperature: f32,
+    /// What random choices are a function of
+    #[arg(long, default_value_t = 0, value_name = "S")]
+    pub seed: u64,
+    /// Print JSON on stdout
+    #[arg(long)]
+    pub json: bool,
+    /// The prompt, or - for standard input
+    #[arg(default_value = "-")]
+    pub prompt: String,
+}
+
+/// `trainer score`.
+#[derive(Debug, Args)]
+pub struct Score {
+    /// Model.
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// Rows whose last assistant message is scored
+    pub file: PathBuf,
+    /// One entry for each token of the target
+    #[arg(long)]
+    pub tokens: bool,
+    /// Score at most this many rows
+    #[arg(long, value_name = "N")]
+    pub limit: Option<usize>,
+    /// Print JSON lines on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `trainer pull`.
+#[derive(Debug, Args)]
+pub struct Pull {
+    /// A name under configs/models/ or datasets/
+    pub name: String,
+    /// Read all cached bytes again and compare their hashes
+    #[arg(long)]
+    pub verify: bool,
+    /// Print JSON on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `trainer check`.
+#[derive(Debug, Args)]
+pub struct Check {
+    /// Config.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// Print JSON on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `trainer plan`.
+#[derive(Debug, Args)]
+pub struct Plan {
+    /// Config.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// Arithmetic only, without the timed probe
+    #[arg(long)]
+    pub no_probe: bool,
+    /// Print JSON on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `trainer show`.
+#[derive(Debug, Args)]
+pub struct Show {
+    /// A run, an adapter, a checkpoint, a .gguf or a .jsonl
+    pub path: PathBuf,
+    /// Print JSON on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `trainer doctor`.
+#[derive(Debug, Args)]
+pub struct Doctor {
+    /// Print JSON on stdout
+    #[arg(long)]
+    pub json: bool,
+}

@@ -1,0 +1,54 @@
+//! `trainer eval`: the held-out evaluation of a finished run, again. Trains nothing.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use anyhow::{Context, Result};
+use eval::report::{Json, Report, Table};
+use model::OpenDevice;
+
+use super::{fit, print};
+use crate::cli::Eval;
+use crate::observer::Observer;
+use crate::observer::plain::Plain;
+use crate::prepared::Prepared;
+use crate::{evaluation, held_out};
+
+/// Runs the command.
+pub fn run(arguments: Eval) -> Result<ExitCode> {
+    let mut config = fit::load(&arguments.config, None)?;
+    if arguments.limit.is_some() {
+        config.eval.limit = arguments.limit;
+    }
+    let run = arguments.run.clone().unwrap_or_else(|| config.run_folder.clone());
+    let folder = run.join("adapter");
+    let prepared = Prepared::new(&config)?;
+    let adapter = model::adapter::load(&folder, &prepared.checkpoint.config)
+        .with_context(|| format!("{} has no adapter that fits\nhint: trainer fit CONFIG, or --run DIR", run.display()))?;
+    let device = OpenDevice::open(config.device)?;
+    let positions = prepared.positions(&config);
+    let decoder = model::weights::load(&prepared.checkpoint, &device, positions, |_, _| {})?;
+    let tuned = adapter.layout.adapters(&adapter.values, &decoder);
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut observer = Plain::new(false);
+    let results = held_out::evaluate(
+        evaluation::task(&config, &prepared, &stop),
+        &decoder,
+        &tuned,
+        &prepared.speech,
+        &mut |progress| {
+            if let Some(event) = evaluation::as_event(progress) {
+                // The lines on the terminal are the only listener here, and they never fail.
+                let _ = observer.on(&event);
+            }
+        },
+    )?;
+    if let Some(out) = &arguments.config.out {
+        std::fs::create_dir_all(out).with_context(|| format!("cannot create {}", out.display()))?;
+        crate::run_dir::write_atomically(&out.join("results.json"), Json.render(&results)?.as_bytes())?;
+        crate::run_dir::write_atomically(&out.join("table.txt"), Table.render(&results)?.as_bytes())?;
+    }
+    if arguments.json { print(Json.render(&results)?.trim_end())? } else { evaluation::print_table(&results)? }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,214 @@
+//! `trainer fit`: a run from config to verdict. Owns the order of its parts and what is left on disk; each part lives
+//! elsewhere.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use model::OpenDevice;
+use model::nn::Keep;
+use model::train::Session;
+use serde_json::json;
+
+use super::{EXIT_NOT_MET, note, print};
+use crate::cli::{ConfigArgs, Fit};
+use crate::config::{self, Config};
+use crate::data::loader::Loader;
+use crate::event::{self, Event};
+use crate::observer::jsonl::JsonLines;
+use crate::observer::plain::Plain;
+use crate::observer::{All, Observer};
+use crate::prepared::Prepared;
+use crate::run_dir::RunDir;
+use crate::train_loop::{Outcome, Run};
+use crate::{evaluation, publishing, schedule};
+
+/// Runs the command.
+pub fn run(arguments: Fit) -> Result<ExitCode> {
+    let started = Instant::now();
+    let config = load(&arguments.config, arguments.max_steps)?;
+    let stop = stop_on_interrupt()?;
+    let prepared = Prepared::new(&config)?;
+    let loader = prepared.loader(&config)?;
+    let total_steps = loader.total_steps();
+    schedule::check(total_steps, &schedule::Settings::of(&config.train))?;
+    let device = OpenDevice::open(config.device)?;
+    let identity = prepared.identity(&config, total_steps);
+    let (run_dir, state, warnings) = if arguments.resume {
+        RunDir::open(&config.run_folder, identity)?
+    } else {
+        (RunDir::create(&config.run_folder, identity)?, None, Vec::new())
+    };
+    let events = run_dir.join("events.jsonl");
+    let done = state.as_ref().map_or(0, |state| state.step);
+    let writer = if arguments.resume { JsonLines::resume(&events, done)? } else { JsonLines::create(&events)? };
+    let mut observer = All(vec![Box::new(writer), Box::new(Plain::new(arguments.plain))]);
+    let result = (|| {
+        run_dir.write("config.toml", config.to_toml()?.as_bytes())?;
+        run_dir.write("env.json", &serde_json::to_vec_pretty(&environment(&prepared, &device))?)?;
+        run_dir.write("ledger.json", &serde_json::to_vec_pretty(&prepared.data.ledger)?)?;
+        let mut session = open_session(&config, &prepared, &device)?;
+        observer.on(&Event::RunStarted {
+            version: event::VERSION,
+            name: config.name.clone(),
+            program: env!("CARGO_PKG_VERSION").to_owned(),
+            device: device.description.clone(),
+            base: format!("{} ({})", prepared.base_name, prepared.base_source),
+            data: format!("{} ({})", prepared.data.name, prepared.set_source),
+            total_steps,
+            trainable: session.layout().length() as u64,
+        })?;
+        observer.on(&Event::Ledger { lines: prepared.data.ledger.lines() })?;
+        for message in warnings.into_iter().chain(prepared.data.ledger.warnings.iter().cloned()) {
+            observer.on(&Event::Warning { message })?;
+        }
+        if let Some(state) = &state {
+            session.restore(state)?;
+            observer.on(&Event::Resumed { step: state.step })?;
+        }
+        let run = Run {
+            config: &config,
+            loader: &loader,
+            valid: &prepared.data.valid.samples,
+            run_dir: &run_dir,
+            stop: &stop,
+        };
+        let outcome = run.train(&mut session, &mut observer)?;
+        if !outcome.finished {
+            observer.on(&finished(&outcome, started.elapsed().as_secs_f64(), None))?;
+            return Ok(None);
+        }
+        publishing::save_adapter(&run_dir, &session, &prepared)?;
+        let results = evaluation::at_the_end(&config, &prepared, &session, &run_dir, &stop, &mut observer)?;
+        let wall_secs = started.elapsed().as_secs_f64();
+        observer.on(&finished(&outcome, wall_secs, Some(run_dir.join("adapter"))))?;
+        Ok(Some((outcome, results, wall_secs)))
+    })();
+    let (outcome, results, wall_secs) = match result {
+        Ok(Some(finished)) => finished,
+        Ok(None) => {
+            note(&format!("hint: go on with  trainer fit {} --resume{}", arguments.config.config.display(), again(&arguments)));
+            return Ok(ExitCode::from(EXIT_NOT_MET));
+        }
+        Err(error) => {
+            // The account of a run that failed must say so; the error itself matters more than this line.
+            let _ = observer.on(&Event::Failed { message: format!("{error:#}") });
+            return Err(error);
+        }
+    };
+    let mut summary = summarise(&config, &prepared, &device, &loader, &outcome, wall_secs);
+    if let Some(results) = &results {
+        summary["eval"] = eval::report::json::summary(results)?;
+    }
+    run_dir.write("summary.json", &serde_json::to_vec_pretty(&summary)?)?;
+    match (&results, arguments.json) {
+        (_, true) => print(&serde_json::to_string(&summary)?)?,
+        (Some(results), false) => evaluation::print_table(results)?,
+        (None, false) => {}
+    }
+    note(&format!("adapter   {}", run_dir.join("adapter").display()));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn finished(outcome: &Outcome, wall_seconds: f64, adapter: Option<PathBuf>) -> Event {
+    let Outcome { finished, steps, train_loss, valid_loss, .. } = *outcome;
+    Event::Finished { step: steps, complete: finished, train_loss, valid_loss, wall_seconds, adapter }
+}
+
+/// Reads a config with the overrides of a command line.
+pub fn load(arguments: &ConfigArgs, max_steps: Option<u64>) -> Result<Config> {
+    let mut overrides = arguments.set.clone();
+    overrides.extend(arguments.device.iter().map(|device| format!("device.name={device}")));
+    overrides.extend(max_steps.map(|steps| format!("train.max_steps={steps}")));
+    let mut config = config::load(&arguments.config, &overrides)?;
+    if let Some(out) = &arguments.out {
+        config.run_folder = std::path::absolute(out).with_context(|| format!("cannot use {}", out.display()))?;
+    }
+    Ok(config)
+}
+
+/// A session on the base of a config, with a fresh adapter.
+pub fn open_session(config: &Config, prepared: &Prepared, device: &OpenDevice) -> Result<Session> {
+    let positions = prepared.positions(config);
+    let decoder = model::weights::load(&prepared.checkpoint, device, positions, |_, _| {})?;
+    let keep = if config.train.recompute { Keep::Input } else { Keep::Products };
+    Ok(Session::new(decoder, config.lora.clone(), config.adamw(), keep, config.train.seed)?)
+}
+
+/// The flag that the first Ctrl-C sets; the second ends the process at once.
+fn stop_on_interrupt() -> Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&stop);
+    ctrlc::set_handler(move || {
+        if flag.swap(true, Ordering::SeqCst) {
+            std::process::exit(130);
+        }
+        note("\nstopping after this step and saving; once more to stop at once");
+    })
+    .context("cannot listen to Ctrl-C")?;
+    Ok(stop)
+}
+
+fn again(arguments: &Fit) -> String {
+    let config = &arguments.config;
+    let mut text = String::new();
+    config.set.iter().for_each(|set| text.push_str(&format!(" --set {set}")));
+    config.device.iter().for_each(|device| text.push_str(&format!(" --device {device}")));
+    config.out.iter().for_each(|out| text.push_str(&format!(" --out {}", out.display())));
+    arguments.max_steps.iter().for_each(|steps| text.push_str(&format!(" --max-steps {steps}")));
+    text
+}
+
+fn environment(prepared: &Prepared, device: &OpenDevice) -> serde_json::Value {
+    json!({
+        "version": 1,
+        "program": env!("CARGO_PKG_VERSION"),
+        "device": device.description,
+        "os": std::env::consts::OS,
+        "arch": std::env::consts::ARCH,
+        "memory_bytes": crate::memory::total(),
+        "base": { "name": prepared.base_name, "source": prepared.base_source, "sha256": prepared.base_sha256 },
+        "data": { "name": prepared.data.name, "source": prepared.set_source, "sha256": prepared.data.sha256 },
+        "tokenizer_sha256": prepared.speech.tokenizer.sha256(),
+        "chat_template_sha256": prepared.speech.template.sha256(),
+    })
+}
+
+fn summarise(
+    config: &Config,
+    prepared: &Prepared,
+    device: &OpenDevice,
+    loader: &Loader<'_>,
+    outcome: &Outcome,
+    wall_secs: f64,
+) -> serde_json::Value {
+    // Counted over all processes of the run, since a resumed one saw only its own steps.
+    let (tokens, supervised) = (0..outcome.steps).map(|step| loader.counts(step)).fold((0, 0), |sum, step| (sum.0 + step.0, sum.1 + step.1));
+    json!({
+        "version": 1,
+        "status": "finished",
+        "name": config.name,
+        "steps": outcome.steps,
+        "tokens": tokens,
+        "supervised_tokens": supervised,
+        "train_loss": outcome.train_loss,
+        "valid_loss": outcome.valid_loss,
+        "tokens_per_second": outcome.tokens as f64 / outcome.step_secs,
+        "train_seconds": outcome.step_secs,
+        "peak_host_bytes": crate::memory::peak(),
+        "peak_device_bytes": null,
+        "device": device.description,
+        "wall_seconds": wall_secs,
+        "base": { "name": prepared.base_name, "sha256": prepared.base_sha256 },
+        "data": {
+            "name": prepared.data.name,
+            "sha256": prepared.data.sha256,
+            "rows": prepared.data.train.samples.len(),
+        },
+        "seed": config.train.seed,
+        "program": env!("CARGO_PKG_VERSION"),
+    })
+}

@@ -1,0 +1,50 @@
+//! `trainer generate`: text from a prompt. Knows no config and no run.
+
+use std::io::Read;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use datasets::{Message, Role};
+use eval::{GenerateOptions, LanguageModel};
+
+use super::{note, opened, print};
+use crate::cli::Generate;
+use crate::local_lm::LocalModel;
+
+/// Runs the command.
+pub fn run(arguments: Generate) -> Result<ExitCode> {
+    let mut prompt = arguments.prompt.clone();
+    if prompt == "-" {
+        prompt.clear();
+        std::io::stdin().read_to_string(&mut prompt).context("cannot read the prompt from standard input")?;
+    }
+    let prompt = prompt.trim_end_matches('\n');
+    if prompt.is_empty() {
+        bail!("the prompt is empty\nhint: trainer generate --model NAME \"your prompt\"");
+    }
+    let system = arguments.model.system.as_deref().map(|text| Message::new(Role::System, text));
+    let messages: Vec<Message> = system.into_iter().chain([Message::new(Role::User, prompt)]).collect();
+    let context = prompt.len() + arguments.model.system.as_ref().map_or(0, String::len) + 1024 + arguments.max_tokens;
+    let opened = opened::open(&arguments.model, context)?;
+    let options = GenerateOptions {
+        max_tokens: arguments.max_tokens,
+        temperature: f64::from(arguments.temperature),
+        seed: arguments.seed,
+    };
+    let mut model = LocalModel::new(&arguments.model.model, opened.decoder, opened.adapters, opened.speech);
+    let start = std::time::Instant::now();
+    let completions = model.generate(&[messages], &options)?;
+    let Some(completion) = completions.into_iter().next() else { bail!("the model gave no answer") };
+    if arguments.json {
+        print(&serde_json::to_string(&completion)?)?;
+    } else {
+        print(&completion.text)?;
+        let seconds = start.elapsed().as_secs_f64();
+        let (prompt, answer) = (completion.prompt_tokens, completion.completion_tokens);
+        note(&format!("{prompt} prompt tokens, {answer} new tokens, {seconds:.1} s"));
+        if completion.finish == eval::Finish::Length {
+            note("the answer was cut by --max-tokens or by the end of the context");
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,89 @@
+//! `trainer score`: log-likelihood of the target of each row, in all or token by token. Knows no config and no run.
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use datasets::{Message, Role};
+
+use super::{note, opened, print};
+use crate::cli::Score;
+
+/// Most tokens of one forward pass.
+const PACK_TOKENS: usize = 4096;
+
+struct Row {
+    id: String,
+    ids: Vec<u32>,
+    first_target: usize,
+}
+
+/// Runs the command.
+pub fn run(arguments: Score) -> Result<ExitCode> {
+    let mut records = datasets::jsonl::read(&arguments.file)?;
+    records.truncate(arguments.limit.unwrap_or(usize::MAX));
+    let pulled = opened::pull_model(&arguments.model.model, &super::configs_root(None))?;
+    let speech = crate::local_lm::Speech::of(&model::Checkpoint::open(&pulled.path)?)?;
+    let mut rows = Vec::with_capacity(records.len());
+    for record in &records {
+        let own_system = record.prompt().first().is_some_and(|message| message.role == Role::System);
+        let system = arguments.model.system.as_deref().filter(|_| !own_system);
+        let system = system.map(|text| Message::new(Role::System, text));
+        let messages: Vec<Message> = system.into_iter().chain(record.prompt().iter().cloned()).collect();
+        let (mut ids, answer) =
+            speech.answer_ids(&messages, record.target()).with_context(|| format!("row {}", record.id))?;
+        let first_target = ids.len();
+        ids.extend(answer);
+        rows.push(Row { id: record.id.clone(), ids, first_target });
+    }
+    let longest = rows.iter().map(|row| row.ids.len()).max().unwrap_or(0);
+    let opened = opened::open(&arguments.model, longest.max(1))?;
+    if longest > opened.decoder.config.max_position_embeddings {
+        bail!("a row has {longest} tokens, the model takes {}", opened.decoder.config.max_position_embeddings);
+    }
+    let (mut total, mut tokens) = (0.0_f64, 0_usize);
+    let mut start = 0;
+    while start < rows.len() {
+        let mut end = start + 1;
+        let mut packed = rows[start].ids.len();
+        while end < rows.len() && packed + rows[end].ids.len() <= PACK_TOKENS {
+            packed += rows[end].ids.len();
+            end += 1;
+        }
+        let pack = &rows[start..end];
+        let masks: Vec<Vec<bool>> =
+            pack.iter().map(|row| (0..row.ids.len()).map(|token| token >= row.first_target).collect()).collect();
+        let documents = pack.iter().zip(&masks).map(|(row, mask)| (row.ids.as_slice(), mask.as_slice()));
+        let batch = model::train::Batch::pack(documents);
+        let scores = model::train::log_probabilities(&opened.decoder, &opened.adapters, &batch);
+        let mut scores = scores.into_iter();
+        for row in pack {
+            let of_row: Vec<f32> = scores.by_ref().take(row.ids.len() - row.first_target).collect();
+            let sum: f64 = of_row.iter().map(|&score| f64::from(score)).sum();
+            total += sum;
+            tokens += of_row.len();
+            print(&line(row, &of_row, sum, &arguments)?)?;
+        }
+        start = end;
+    }
+    note(&format!("{} rows, {tokens} target tokens, mean log-likelihood {:.4}", rows.len(), total / tokens as f64));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn line(row: &Row, scores: &[f32], sum: f64, arguments: &Score) -> Result<String> {
+    if !arguments.json {
+        let each = || scores.iter().map(|score| format!("{score:.4}")).collect::<Vec<_>>().join(" ");
+        let tokens = if arguments.tokens { format!("  {}", each()) } else { String::new() };
+        return Ok(format!("{}  {sum:.4}  {} tokens{tokens}", row.id, scores.len()));
+    }
+    let mut value = serde_json::json!({ "id": row.id, "log_likelihood": sum, "num_tokens": scores.len() });
+    if arguments.tokens {
+        let tokens: Vec<serde_json::Value> = (row.first_target..)
+            .zip(scores)
+            .map(|(position, &logprob)| {
+                serde_json::json!({ "position": position, "id": row.ids[position], "logprob": logprob })
+            })
+            .collect();
+        value = serde_json::json!({ "id": row.id, "ids": row.ids, "tokens": tokens });
+    }
+    Ok(serde_json::to_string(&value)?)
+}

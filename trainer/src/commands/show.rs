@@ -1,0 +1,116 @@
+//! `trainer show`: what is in a folder or file. Reads and changes nothing.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
+
+use super::print;
+use crate::cli::Show;
+
+/// Runs the command.
+pub fn run(arguments: Show) -> Result<ExitCode> {
+    let value = describe(&arguments.path)?;
+    if arguments.json {
+        print(&serde_json::to_string(&value)?)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if let Value::Object(fields) = &value {
+        for (name, field) in fields {
+            let text = match field {
+                Value::String(text) => text.clone(),
+                Value::Array(lines) if lines.iter().all(Value::is_string) => {
+                    lines.iter().filter_map(Value::as_str).collect::<Vec<_>>().join("\n                     ")
+                }
+                other => other.to_string(),
+            };
+            print(&format!("{name:<20} {text}"))?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn describe(path: &Path) -> Result<Value> {
+    let has = |name: &str| path.join(name).is_file();
+    if path.extension().is_some_and(|extension| extension == "jsonl") {
+        return rows(path);
+    }
+    if has("summary.json") || has("events.jsonl") {
+        return run_folder(path);
+    }
+    if has(model::adapter::CONFIG_FILE) {
+        return adapter(path);
+    }
+    if has("config.json") || path.extension().is_some_and(|extension| extension == "gguf") {
+        return checkpoint(path);
+    }
+    bail!(
+        "{}: neither a run, an adapter, a checkpoint, a .gguf nor a .jsonl\nhint: trainer show runs/NAME",
+        path.display()
+    );
+}
+
+fn rows(path: &Path) -> Result<Value> {
+    let rows = datasets::jsonl::read_counted(path)?;
+    let groups: std::collections::BTreeSet<&str> = rows.records.iter().map(|row| row.group.as_str()).collect();
+    let turns: usize = rows.records.iter().map(|row| row.messages.len()).sum();
+    let first = rows.records.first().map(|row| row.target().to_owned());
+    Ok(json!({
+        "kind": "rows",
+        "rows": rows.records.len(),
+        "groups": groups.len(),
+        "messages": turns,
+        "blank_lines": rows.blank_lines,
+        "first_target": first,
+        "sha256": rows.sha256,
+    }))
+}
+
+fn run_folder(path: &Path) -> Result<Value> {
+    let summary = path.join("summary.json");
+    if !summary.is_file() {
+        return Ok(json!({ "kind": "run", "status": "unfinished", "hint": "trainer fit CONFIG --resume" }));
+    }
+    let text = std::fs::read_to_string(&summary).with_context(|| format!("cannot read {}", summary.display()))?;
+    let mut value: Value = serde_json::from_str(&text).with_context(|| format!("{} is broken", summary.display()))?;
+    if let Value::Object(fields) = &mut value {
+        fields.shift_insert(0, "kind".to_owned(), json!("run"));
+    }
+    Ok(value)
+}
+
+fn adapter(path: &Path) -> Result<Value> {
+    let config = path.join(model::adapter::CONFIG_FILE);
+    let text = std::fs::read_to_string(&config).with_context(|| format!("cannot read {}", config.display()))?;
+    let config: Value = serde_json::from_str(&text).with_context(|| format!("{} is broken", config.display()))?;
+    let weights = path.join(model::adapter::WEIGHTS_FILE);
+    let bytes = std::fs::metadata(&weights).with_context(|| format!("cannot read {}", weights.display()))?.len();
+    Ok(json!({
+        "kind": "adapter",
+        "base": config["base_model_name_or_path"],
+        "r": config["r"],
+        "lora_alpha": config["lora_alpha"],
+        "target_modules": config["target_modules"],
+        "bytes": bytes,
+        "sha256": crate::pull::cache::hash_file(&weights)?.sha256,
+    }))
+}
+
+fn checkpoint(path: &Path) -> Result<Value> {
+    let checkpoint = model::Checkpoint::open(path)?;
+    let config = &checkpoint.config;
+    let tokenizer = checkpoint.tokenizer();
+    let template = tokenizer.as_ref().ok().and_then(|tokenizer| tokenizer.chat_template().ok().flatten());
+    Ok(json!({
+        "kind": "checkpoint",
+        "name": checkpoint.name(),
+        "licence": checkpoint.licence(),
+        "config": config,
+        "parameters": config.num_parameters(),
+        "weight_bytes": checkpoint.weight_bytes(),
+        "tokens": tokenizer.as_ref().map(|tokenizer| tokenizer.vocab_size()).ok(),
+        "chat_template": template.is_some(),
+        "sha256": checkpoint.sha256()?,
+    }))
+}

@@ -1,0 +1,116 @@
+//! Owns `--set key.path=value`: putting a value into the table of a config before it is checked.
+//! Knows nothing about what a value may be; it is checked like one from the file.
+
+use std::collections::BTreeMap;
+
+use toml::{Table, Value};
+
+use super::error::{Fault, Place};
+use super::keys::{self, Key, Kind};
+
+/// Puts every override into the table and returns what was typed for each key, or what is wrong.
+///
+/// A value is read as TOML and else taken as a text; an empty value takes the key out, as if it were not in the file.
+/// A later override of the same key wins.
+pub(super) fn apply(table: &mut Table, overrides: &[String]) -> (BTreeMap<String, String>, Vec<Fault>) {
+    let mut typed = BTreeMap::new();
+    let mut faults = Vec::new();
+    for text in overrides {
+        match split(text) {
+            Ok((key, value)) => {
+                put(table, key, value);
+                typed.insert(key.path(), text.clone());
+            }
+            Err((what, hint)) => faults.push(Fault { place: Place::Override(text.clone()), what, hint }),
+        }
+    }
+    (typed, faults)
+}
+
+fn split(text: &str) -> Result<(&'static Key, &str), (String, String)> {
+    let Some((path, value)) = text.split_once('=') else {
+        return Err(("no value".to_owned(), "write --set key=value, such as --set train.epochs=2".to_owned()));
+    };
+    let path = path.trim();
+    if let Some(key) = Key::find(path) {
+        return Ok((key, value.trim()));
+    }
+    let (section, name) = path.rsplit_once('.').unwrap_or(("", path));
+    let section = match keys::nearest_word(section, keys::SECTIONS).first() {
+        Some(near) => near.clone(),
+        None => section.to_owned(),
+    };
+    let near = keys::nearest(&section, name);
+    let hint = keys::did_you_mean(&near, || format!("sections are: {}", keys::SECTIONS.join(", ")));
+    Err((format!("unknown key `{path}`"), hint))
+}
+
+fn put(table: &mut Table, key: &Key, text: &str) {
+    let table = match key.section {
+        "" => table,
+        section => {
+            let entry = table.entry(section).or_insert_with(|| Value::Table(Table::new()));
+            match entry {
+                Value::Table(table) => table,
+                // A section that is no table is reported where it stands.
+                _ => return,
+            }
+        }
+    };
+    if text.is_empty() {
+        table.remove(key.name);
+    } else {
+        table.insert(key.name.to_owned(), value_of(text, key.kind));
+    }
+}
+
+fn value_of(text: &str, kind: Kind) -> Value {
+    let as_text = || Value::String(text.to_owned());
+    let parsed = format!("value = {text}").parse::<Table>().ok().and_then(|mut table| table.remove("value"));
+    match (parsed, kind) {
+        (Some(value), Kind::Text) if !value.is_str() => as_text(),
+        (Some(value), _) => value,
+        (None, _) => as_text(),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn applied(overrides: &[&str]) -> (Table, Vec<Fault>) {
+        let mut table: Table = "name = \"a\"\n[data]\nset = \"x\"\n".parse().unwrap();
+        let overrides: Vec<String> = overrides.iter().map(|text| (*text).to_owned()).collect();
+        let (_, faults) = apply(&mut table, &overrides);
+        (table, faults)
+    }
+
+    #[test]
+    fn values_are_toml_or_else_texts_and_the_last_one_wins() {
+        let (table, faults) = applied(&[
+            "train.epochs=2",
+            "train.epochs=0.5",
+            "name=2024",
+            "model.base=smollm2-135m-instruct",
+            "eval.labels=[\"a=b\", \"c\"]",
+            "data.set=",
+        ]);
+        assert_eq!(faults, []);
+        assert_eq!(table["train"]["epochs"].as_float(), Some(0.5));
+        assert_eq!(table["name"].as_str(), Some("2024"));
+        assert_eq!(table["model"]["base"].as_str(), Some("smollm2-135m-instruct"));
+        assert_eq!(table["eval"]["labels"][0].as_str(), Some("a=b"));
+        assert!(table["data"].get("set").is_none());
+    }
+
+    #[test]
+    fn an_unknown_path_is_refused_with_the_nearest_one() {
+        let (_, faults) = applied(&["trian.epoch=2", "learning_rate=1", "train.epochs", "nonsense.here=1"]);
+        let hints: Vec<&str> = faults.iter().map(|fault| fault.hint.as_str()).collect();
+        assert_eq!(hints[0], "did you mean `train.epochs`?");
+        assert_eq!(hints[1], "did you mean `train.learning_rate`?");
+        assert!(hints[2].contains("key=value"));
+        assert!(hints[3].starts_with("sections are"));
+    }
+}

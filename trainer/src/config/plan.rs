@@ -1,0 +1,280 @@
+//! Owns what the program needs from a config: every path absolute, every word a type, nothing left to contradict.
+//! Knows nothing about rows, weights or a run; it only looks at which files exist and reads the prompt.
+
+use std::fmt;
+use std::path::{Component, Path, PathBuf};
+use std::str::FromStr;
+
+use model::DeviceChoice;
+use model::lora::{InitLoraWeights, LoraConfig};
+use model::train::AdamWConfig;
+use toml::{Table, Value};
+
+use super::raw::{InitWeights, RawConfig, RawData, RawEval, RawTrain};
+use super::validate::{self, Contradiction};
+
+/// A config that was checked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// The file it was read from.
+    pub file: PathBuf,
+    /// Name of the run.
+    pub name: String,
+    /// The base model.
+    pub base: Base,
+    /// Where the rows are.
+    pub source: Source,
+    /// How rows become samples. Paths are absolute.
+    pub data: RawData,
+    /// The template around the last user message.
+    pub prompt: Option<Prompt>,
+    /// The adapter.
+    pub lora: LoraConfig,
+    /// The loop and the optimiser.
+    pub train: RawTrain,
+    /// The evaluation at the end.
+    pub eval: RawEval,
+    /// Where it runs.
+    pub device: DeviceChoice,
+    /// The folder of this run.
+    pub run_folder: PathBuf,
+    /// Where names are looked up.
+    pub roots: Roots,
+    resolved: RawConfig,
+}
+
+/// A base model as the config names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Base {
+    /// A file under `configs/models/`.
+    Name(String),
+    /// A checkpoint folder or a `.gguf` file.
+    Path(PathBuf),
+}
+
+impl fmt::Display for Base {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Base::Name(name) => f.write_str(name),
+            Base::Path(path) => write!(f, "{}", path.display()),
+        }
+    }
+}
+
+/// Where the rows are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// A name under `datasets/`, or the absolute path of a folder with a `dataset.toml`.
+    Set(String),
+    /// Files of the user.
+    Files {
+        /// Rows to learn from; divided by group if there is no `test`.
+        train: PathBuf,
+        /// Rows to validate on.
+        valid: Option<PathBuf>,
+        /// Held-out rows.
+        test: Option<PathBuf>,
+    },
+}
+
+/// A prompt template that was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prompt {
+    /// Its file.
+    pub path: PathBuf,
+    /// Its text.
+    pub template: String,
+}
+
+/// Where names of models and sets are looked up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Roots {
+    /// The folder with `models/`.
+    pub configs: PathBuf,
+    /// The folder of the sets.
+    pub datasets: PathBuf,
+}
+
+impl Roots {
+    /// The nearest folder above `file` that has `configs/models`, else the current folder.
+    #[must_use]
+    pub fn of(file: &Path) -> Roots {
+        let file = absolute(Path::new(""), file);
+        let home = file.ancestors().skip(1).find(|folder| folder.join("configs/models").is_dir());
+        let home = home.map_or_else(|| absolute(Path::new(""), Path::new(".")), Path::to_path_buf);
+        Roots { configs: home.join("configs"), datasets: home.join("datasets") }
+    }
+}
+
+/// Settings that cannot change the adapter a run ends with. Paths are among them, because what lies there has a hash
+/// of its own that a resumed run compares.
+const NO_PART_OF_TRAINING: &[&str] = &[
+    "name",
+    "model.base",
+    "data.set",
+    "data.train",
+    "data.valid",
+    "data.test",
+    "data.limit_valid",
+    "data.limit_test",
+    "train.save_every_steps",
+    "train.keep_checkpoints",
+    "train.valid_every_steps",
+    "train.log_every_steps",
+];
+
+impl Config {
+    /// The optimiser's settings.
+    #[must_use]
+    pub fn adamw(&self) -> AdamWConfig {
+        AdamWConfig {
+            beta_1: self.train.adam_beta1 as f32,
+            beta_2: self.train.adam_beta2 as f32,
+            epsilon: self.train.adam_epsilon as f32,
+            weight_decay: self.train.weight_decay as f32,
+            max_grad_norm: self.train.max_grad_norm as f32,
+        }
+    }
+
+    /// The whole config as it was resolved, defaults written out and paths absolute. Reads back as the same config.
+    pub fn to_toml(&self) -> Result<String, toml::ser::Error> {
+        let text = toml::to_string(&self.resolved)?;
+        Ok(format!("# As resolved from {} by trainer {}\n{text}", self.file.display(), env!("CARGO_PKG_VERSION")))
+    }
+
+    /// SHA-256 of everything that changes what is learnt; a resumed run must have the same.
+    #[must_use]
+    pub fn hash(&self) -> String {
+        let lines: String = self.training_values().iter().map(|(key, value)| format!("{key} = {value}\n")).collect();
+        datasets::digest::sha256_hex(lines.as_bytes())
+    }
+
+    /// The training settings in which another config differs, one line each.
+    #[must_use]
+    pub fn training_differences(&self, other: &Config) -> Vec<String> {
+        let (ours, theirs) = (self.training_values(), other.training_values());
+        let of = |values: &[(String, String)], key: &str| -> String {
+            values.iter().find(|(known, _)| known == key).map_or("unset".to_owned(), |(_, value)| value.clone())
+        };
+        let mut keys: Vec<&String> = ours.iter().chain(&theirs).map(|(key, _)| key).collect();
+        keys.sort();
+        keys.dedup();
+        keys.into_iter()
+            .map(|key| (key, of(&ours, key), of(&theirs, key)))
+            .filter(|(_, ours, theirs)| ours != theirs)
+            .map(|(key, ours, theirs)| format!("{key} is {ours}, was {theirs}"))
+            .collect()
+    }
+
+    fn training_values(&self) -> Vec<(String, String)> {
+        let table = Table::try_from(&self.resolved).unwrap_or_default();
+        let mut values = Vec::new();
+        for section in ["data", "lora", "train"] {
+            for (name, value) in table.get(section).and_then(Value::as_table).into_iter().flatten() {
+                values.push((format!("{section}.{name}"), value.to_string()));
+            }
+        }
+        values.retain(|(key, _)| !NO_PART_OF_TRAINING.contains(&key.as_str()));
+        for (key, value) in &mut values {
+            if let ("data.prompt", Some(prompt)) = (key.as_str(), &self.prompt) {
+                *value = format!("sha256 {}", datasets::digest::sha256_hex(prompt.template.as_bytes()));
+            }
+        }
+        values
+    }
+}
+
+/// Resolves a config; every contradiction in it is reported.
+pub(super) fn resolve(mut raw: RawConfig, file: &Path) -> Result<Config, Vec<Contradiction>> {
+    let file = absolute(Path::new(""), file);
+    let folder = file.parent().unwrap_or(Path::new("/")).to_path_buf();
+    let roots = Roots::of(&file);
+    for path in [&mut raw.data.train, &mut raw.data.valid, &mut raw.data.test, &mut raw.data.prompt].into_iter().flatten() {
+        *path = absolute(&folder, path);
+    }
+    if is_path(&raw.model.base) {
+        raw.model.base = absolute(&folder, Path::new(&raw.model.base)).display().to_string();
+    }
+    if let Some(set) = raw.data.set.as_mut().filter(|set| is_path(set)) {
+        *set = absolute(&folder, Path::new(set)).display().to_string();
+    }
+    let mut wrong = validate::contradictions(&raw, &roots);
+    if !raw.output.dir.as_os_str().is_empty() {
+        raw.output.dir = absolute(Path::new(""), &raw.output.dir);
+    }
+    let prompt = raw.data.prompt.clone().and_then(|path| {
+        let read = validate::read_prompt(&path);
+        read.map(|template| Prompt { path, template }).map_err(|one| wrong.push(one)).ok()
+    });
+    let source = match (&raw.data.set, &raw.data.train) {
+        (Some(set), None) => Some(Source::Set(set.clone())),
+        (None, Some(train)) => Some(Source::Files {
+            train: train.clone(),
+            valid: raw.data.valid.clone(),
+            test: raw.data.test.clone(),
+        }),
+        // Both or none was reported above.
+        _ => None,
+    };
+    let device = DeviceChoice::from_str(&raw.device.name).map_err(|error| wrong.push(validate::device_fault(&error)));
+    match (source, device) {
+        (Some(source), Ok(device)) if wrong.is_empty() => Ok(Config {
+            name: raw.name.clone(),
+            base: match is_path(&raw.model.base) {
+                true => Base::Path(PathBuf::from(&raw.model.base)),
+                false => Base::Name(raw.model.base.clone()),
+            },
+            source,
+            data: raw.data.clone(),
+            prompt,
+            lora: lora(&raw),
+            train: raw.train.clone(),
+            eval: raw.eval.clone(),
+            device,
+            run_folder: raw.output.dir.join(&raw.name),
+            roots,
+            file,
+            resolved: raw,
+        }),
+        _ => Err(wrong),
+    }
+}
+
+/// Whether the name of a model or set is meant as a path.
+#[must_use]
+pub(super) fn is_path(text: &str) -> bool {
+    text.contains(['/', '\\']) || text.ends_with(".gguf") || matches!(text, "." | "..")
+}
+
+fn lora(raw: &RawConfig) -> LoraConfig {
+    LoraConfig {
+        r: raw.lora.r,
+        lora_alpha: raw.lora.lora_alpha as f32,
+        lora_dropout: raw.lora.lora_dropout as f32,
+        target_modules: raw.lora.target_modules.clone(),
+        use_rslora: raw.lora.use_rslora,
+        init_lora_weights: match &raw.lora.init_lora_weights {
+            InitWeights::Named(_) => InitLoraWeights::Gaussian,
+            InitWeights::Flag(_) => InitLoraWeights::KaimingUniform,
+        },
+    }
+}
+
+/// The path from the root, with `.` and `..` taken out by name, so that a link to a file keeps the link's name.
+fn absolute(folder: &Path, path: &Path) -> PathBuf {
+    let joined = folder.join(path);
+    let from_root = if joined.as_os_str().is_empty() { std::env::current_dir() } else { std::path::absolute(&joined) };
+    // Only a vanished current folder makes this fail; the path as it was given is then the best there is.
+    let from_root = from_root.unwrap_or(joined);
+    let mut clean = PathBuf::new();
+    for part in from_root.components() {
+        match part {
+            Component::ParentDir => {
+                clean.pop();
+            }
+            Component::CurDir => {}
+            other => clean.push(other),
+        }
+    }
+    clean
+}

@@ -1,0 +1,169 @@
+//! Owns handing out the micro-batches of a step. Stateless: a resumed run asks for the step it is at.
+//! Knows ids and masks; knows no loss and no tensor.
+
+use anyhow::{Result, bail};
+use model::train::Batch;
+
+use super::pack::{self, Order};
+use super::template_mask::Sample;
+use crate::config::raw::RawTrain;
+
+/// Training samples and the order they come in.
+#[derive(Debug, Clone)]
+pub struct Loader<'a> {
+    samples: &'a [Sample],
+    lengths: Vec<usize>,
+    order: Order,
+    micro_batch_tokens: usize,
+    total_steps: u64,
+}
+
+/// What one optimiser step learns from.
+#[derive(Debug, Clone)]
+pub struct StepBatches {
+    /// Rows of each micro-batch, by their place in the samples.
+    pub rows: Vec<Vec<usize>>,
+    /// The same, packed.
+    pub micro_batches: Vec<Batch>,
+    /// Tokens of the step.
+    pub tokens: usize,
+    /// Of these, tokens that are learnt: what every loss of the step is divided by.
+    pub supervised_tokens: usize,
+    /// Passes over the rows, this step included.
+    pub epochs: f64,
+}
+
+impl<'a> Loader<'a> {
+    /// A loader over samples; a row that fits no micro-batch is an error now, not in the middle of a run.
+    pub fn new(samples: &'a [Sample], train: &RawTrain) -> Result<Self> {
+        let lengths: Vec<usize> = samples.iter().map(|sample| sample.ids.len()).collect();
+        let order = Order { seed: train.seed, rows: samples.len(), rows_per_step: train.rows_per_step };
+        if let Some(row) = lengths.iter().position(|tokens| *tokens > train.micro_batch_tokens) {
+            bail!(
+                "row `{}` has {} tokens, and train.micro_batch_tokens is {}\nhint: --set train.micro_batch_tokens={}",
+                samples[row].id,
+                lengths[row],
+                train.micro_batch_tokens,
+                lengths[row].next_multiple_of(512)
+            );
+        }
+        if samples.is_empty() {
+            bail!("there is no row to learn from\nhint: look at the ledger above");
+        }
+        let total_steps = order.total_steps(train.epochs, train.max_steps);
+        Ok(Loader { samples, lengths, order, micro_batch_tokens: train.micro_batch_tokens, total_steps })
+    }
+
+    /// Optimiser steps of the whole run.
+    #[must_use]
+    pub fn total_steps(&self) -> u64 {
+        self.total_steps
+    }
+
+    /// The order rows come in.
+    #[must_use]
+    pub fn order(&self) -> Order {
+        self.order
+    }
+
+    /// The micro-batches of a step, counted from 0.
+    #[must_use]
+    pub fn step(&self, step: u64) -> StepBatches {
+        let rows = pack::step_plan(&self.order, &self.lengths, self.micro_batch_tokens, step);
+        let micro_batches: Vec<Batch> = rows.iter().map(|rows| batch(self.samples, rows)).collect();
+        let place = self.order.places(step).end as f64 / self.order.rows as f64;
+        StepBatches {
+            tokens: micro_batches.iter().map(|batch| batch.ids.len()).sum(),
+            supervised_tokens: micro_batches.iter().map(Batch::supervised_tokens).sum(),
+            epochs: self.order.epoch(step) as f64 + place,
+            rows,
+            micro_batches,
+        }
+    }
+
+    /// Tokens of a step, and of these the learnt ones.
+    #[must_use]
+    pub fn counts(&self, step: u64) -> (usize, usize) {
+        let rows = self.order.step_rows(step).into_iter();
+        let counts = rows.map(|row| (self.lengths[row], self.samples[row].supervised_tokens()));
+        counts.fold((0, 0), |sum, row| (sum.0 + row.0, sum.1 + row.1))
+    }
+
+    /// The ids of the rows of a micro-batch, for an error that names them.
+    #[must_use]
+    pub fn ids(&self, rows: &[usize]) -> Vec<&'a str> {
+        rows.iter().filter_map(|row| self.samples.get(*row)).map(|sample| sample.id.as_str()).collect()
+    }
+}
+
+/// All samples once, in packed micro-batches, for a loss over all of them.
+#[must_use]
+pub fn all(samples: &[Sample], micro_batch_tokens: usize) -> Vec<Batch> {
+    let lengths: Vec<usize> = samples.iter().map(|sample| sample.ids.len()).collect();
+    let rows: Vec<usize> = (0..samples.len()).collect();
+    pack::pack(&rows, &lengths, micro_batch_tokens).iter().map(|rows| batch(samples, rows)).collect()
+}
+
+fn batch(samples: &[Sample], rows: &[usize]) -> Batch {
+    Batch::pack(rows.iter().map(|row| (samples[*row].ids.as_slice(), samples[*row].supervised.as_slice())))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::config::RawConfig;
+
+    fn samples() -> Vec<Sample> {
+        let sample = |row: u32| {
+            let length = 3 + row as usize % 4;
+            let supervised = (0..length).map(|at| at + 2 >= length).collect();
+            Sample {
+                id: format!("row {row}"),
+                group: "g".into(),
+                ids: vec![row; length],
+                supervised,
+                prompt_tokens: length - 2,
+            }
+        };
+        (0..10).map(sample).collect()
+    }
+
+    fn settings() -> RawTrain {
+        RawTrain { rows_per_step: 4, micro_batch_tokens: 9, epochs: 2.0, ..RawConfig::default().train }
+    }
+
+    #[test]
+    fn a_step_counts_its_tokens_and_its_micro_batches_hold_whole_rows() {
+        let samples = samples();
+        let loader = Loader::new(&samples, &settings()).unwrap();
+        assert_eq!(loader.total_steps(), 6);
+        let mut seen: Vec<u32> = Vec::new();
+        for number in 0..3 {
+            let step = loader.step(number);
+            assert_eq!(step.supervised_tokens, 2 * step.rows.iter().flatten().count());
+            for (rows, batch) in step.rows.iter().zip(&step.micro_batches) {
+                assert!(batch.ids.len() <= 9);
+                assert_eq!(batch.bounds.len(), rows.len() + 1);
+                assert_eq!(loader.ids(rows)[0], format!("row {}", batch.ids[0]));
+            }
+            seen.extend(step.rows.iter().flatten().map(|row| *row as u32));
+        }
+        seen.sort_unstable();
+        assert_eq!(seen, (0..10).collect::<Vec<_>>());
+        assert!((loader.step(1).epochs - 0.8).abs() < 1e-12 && (loader.step(2).epochs - 1.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_row_that_fits_no_micro_batch_is_named_before_training() {
+        let error = Loader::new(&samples(), &RawTrain { micro_batch_tokens: 5, ..settings() }).unwrap_err().to_string();
+        assert!(error.starts_with("row `row 3` has 6 tokens, and train.micro_batch_tokens is 5"), "{error}");
+    }
+
+    #[test]
+    fn validation_takes_every_row_once() {
+        let batches = all(&samples(), 9);
+        let tokens: usize = batches.iter().map(|batch| batch.ids.len()).sum();
+        assert_eq!(tokens, samples().iter().map(|sample| sample.ids.len()).sum::<usize>());
+    }
+}

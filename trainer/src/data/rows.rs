@@ -1,0 +1,84 @@
+//! Owns reading the rows that a config names, with its changes to the split and to what counts as a leak.
+//! Knows no token; the `datasets` crate reads, divides and compares.
+
+use anyhow::{Context, Result, bail};
+use datasets::manifest::Source as ManifestSource;
+use datasets::prepare::{self, Prepared};
+use datasets::{Folder, Rule, jsonl, overlap};
+
+use crate::config::Config;
+use crate::config::plan::Source;
+use crate::config::raw::RawData;
+
+/// Rows in clean splits, with what is known about them.
+#[derive(Debug, Clone)]
+pub struct SourceRows {
+    /// The name of the set, or of the file.
+    pub name: String,
+    /// Closed list of answers; empty if there is none.
+    pub labels: Vec<String>,
+    /// SHA-256 of the files.
+    pub sha256: String,
+    /// The rows.
+    pub prepared: Prepared,
+}
+
+/// Reads the rows of a config. `set` is the pulled set when the config names one.
+pub fn read(config: &Config, set: Option<Folder>) -> Result<SourceRows> {
+    let (name, labels, prepared) = match (&config.source, set) {
+        (Source::Set(_), Some(set)) => of_set(&config.data, set)?,
+        (Source::Set(name), None) => bail!("set {name} was not pulled\nhint: trainer pull {name}"),
+        (Source::Files { train, valid, test }, _) => {
+            let named = |path: &std::path::PathBuf| anyhow::Ok((path.display().to_string(), jsonl::read_counted(path)?));
+            let settings = overlap_of(&config.data, overlap::Settings::default());
+            let rows = named(train)?;
+            let prepared = match test {
+                None => prepare::by_rule(&rows.0, rows.1, &rule_of(&config.data, Rule::default()), &settings)?,
+                Some(test) => {
+                    let valid = valid.as_ref().map(named).transpose()?;
+                    let valid = valid.as_ref().map(|(name, rows)| (name.as_str(), rows.clone()));
+                    let test = named(test)?;
+                    prepare::from_parts((&rows.0, rows.1), valid, (&test.0, test.1), &settings)?
+                }
+            };
+            let name = train.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            (name, Vec::new(), prepared)
+        }
+    };
+    let labels = config.eval.labels.clone().unwrap_or(labels);
+    Ok(SourceRows { name, labels, sha256: Folder::sha256(&prepared), prepared })
+}
+
+fn of_set(data: &RawData, mut set: Folder) -> Result<(String, Vec<String>, Prepared)> {
+    let divided = matches!(&set.manifest.source, ManifestSource::Files(files) if files.rows.is_none());
+    let changed = data.valid_fraction.is_some() || data.split_modulus.is_some() || data.split_remainder.is_some();
+    if changed && divided {
+        bail!(
+            "data.valid_fraction, split_modulus and split_remainder cannot divide {}: it is divided already\n\
+             hint: remove them from [data]",
+            set.manifest.name
+        );
+    }
+    if changed {
+        set.manifest.split = Some(rule_of(data, set.manifest.split.clone().unwrap_or_default()));
+    }
+    set.manifest.overlap = overlap_of(data, set.manifest.overlap.clone());
+    let prepared = set.prepare().with_context(|| format!("cannot read data set {}", set.manifest.name))?;
+    Ok((set.manifest.name, set.manifest.labels, prepared))
+}
+
+fn rule_of(data: &RawData, rule: Rule) -> Rule {
+    Rule {
+        modulus: data.split_modulus.unwrap_or(rule.modulus),
+        remainder: data.split_remainder.unwrap_or(rule.remainder),
+        valid_fraction: data.valid_fraction.unwrap_or(rule.valid_fraction),
+    }
+}
+
+fn overlap_of(data: &RawData, settings: overlap::Settings) -> overlap::Settings {
+    overlap::Settings {
+        near: data.near_duplicates.unwrap_or(settings.near),
+        jaccard: data.jaccard.unwrap_or(settings.jaccard),
+        cosine: data.cosine.unwrap_or(settings.cosine),
+    }
+}

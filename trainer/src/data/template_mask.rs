@@ -1,0 +1,265 @@
+//! Owns the way from a conversation to token ids with a mask of what is learnt. The mask comes from the spans that the
+//! chat template rendered, never from token ids and never from searching the text.
+//! Knows no file and no count of rows: it decides about one row, and says why.
+
+use std::ops::Range;
+
+use model::chat_template::{ChatMessage, ChatTemplate};
+use model::tokenizer::Tokenizer;
+
+use crate::config::raw::{Overflow, TrainOn};
+
+/// One row, ready to be packed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sample {
+    /// Of the record.
+    pub id: String,
+    /// Document or owner of the record.
+    pub group: String,
+    /// The whole conversation.
+    pub ids: Vec<u32>,
+    /// Whether a token is learnt.
+    pub supervised: Vec<bool>,
+    /// Tokens before the target: what the model is given when it is asked.
+    pub prompt_tokens: usize,
+}
+
+impl Sample {
+    /// Tokens that are learnt. The first token has nothing before it and never counts.
+    #[must_use]
+    pub fn supervised_tokens(&self) -> usize {
+        self.supervised.iter().skip(1).filter(|supervised| **supervised).count()
+    }
+}
+
+/// How rows become samples.
+#[derive(Debug, Clone, Copy)]
+pub struct Masking<'a> {
+    /// Text to ids.
+    pub tokenizer: &'a Tokenizer,
+    /// Messages to text.
+    pub template: &'a ChatTemplate,
+    /// Which tokens are learnt.
+    pub train_on: TrainOn,
+    /// The longest row.
+    pub max_tokens: usize,
+    /// What happens to a longer one.
+    pub overflow: Overflow,
+}
+
+/// What became of a row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is used, whole or cut.
+    Used(Sample, Option<Cut>),
+    /// It is left out.
+    Refused(Refusal),
+}
+
+/// What was cut off a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cut {
+    /// Tokens that are gone.
+    pub tokens: usize,
+    /// Tokens that would have been learnt and are not.
+    pub supervised_tokens: usize,
+}
+
+/// Why a row is left out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// A message holds the text of a special token, which would end a turn or begin another.
+    SpecialToken(String),
+    /// Nothing in it would be learnt.
+    NothingSupervised,
+    /// It has more tokens than allowed.
+    TooLong(usize),
+    /// Cutting it to the limit would take away what is to be learnt.
+    TargetCut(usize),
+}
+
+impl Refusal {
+    /// Tokens of a row that is too long.
+    #[must_use]
+    pub fn tokens(&self) -> Option<usize> {
+        match self {
+            Refusal::TooLong(tokens) | Refusal::TargetCut(tokens) => Some(*tokens),
+            _ => None,
+        }
+    }
+}
+
+/// What is wrong with a template or tokenizer, shown at one row. It would be wrong for others, so a run stops.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mismatch {
+    /// What is wrong.
+    pub what: String,
+    /// What to do.
+    pub hint: String,
+}
+
+impl Masking<'_> {
+    /// Makes a sample of a conversation that ends with the target.
+    pub fn sample(&self, id: &str, group: &str, messages: &[ChatMessage]) -> Result<Outcome, Mismatch> {
+        for message in messages {
+            if let Some(token) = self.tokenizer.special_tokens_in(&message.content).into_iter().next() {
+                return Ok(Outcome::Refused(Refusal::SpecialToken(token)));
+            }
+        }
+        let rendered = match self.train_on {
+            TrainOn::Assistant => self.template.render_with_spans(messages),
+            TrainOn::Last | TrainOn::All => self.template.render_last_span(messages),
+        };
+        let rendered = rendered.map_err(|error| of_model(&error))?;
+        let text = rendered.text;
+        let spans: Vec<Range<usize>> = rendered.assistant.into_iter().map(|turn| turn.span).collect();
+        let Some(target) = spans.last().cloned() else { return Ok(Outcome::Refused(Refusal::NothingSupervised)) };
+        let prompt = self.prompt(messages, &text, &target)?;
+        let tokens = self.tokenizer.encode_with_offsets(&text).map_err(|error| of_model(&error))?;
+        let ids: Vec<u32> = tokens.iter().map(|(id, _)| *id).collect();
+        let pieces = Pieces { text: &text, ranges: tokens.into_iter().map(|(_, range)| range).collect() };
+        self.check_start(&ids)?;
+        let turns: Vec<Range<usize>> = spans.iter().map(|span| pieces.within(span)).collect::<Result<_, _>>()?;
+        let prompt_tokens = pieces.before(prompt.len())?;
+        let served = self.tokenizer.encode(&prompt).map_err(|error| of_model(&error))?;
+        if ids.get(..prompt_tokens) != Some(served.as_slice()) {
+            return Err(mismatch(
+                "the tokens of the generation prompt are not those the training text begins with",
+                "the tokenizer joins prompt and answer: end the template's generation prompt where a token ends",
+            ));
+        }
+        let turn = turns.last().cloned().unwrap_or_default();
+        self.check_end(&ids, &turn)?;
+        let mut supervised = vec![self.train_on == TrainOn::All; ids.len()];
+        supervised.iter_mut().take(1).for_each(|first| *first = false);
+        if self.train_on != TrainOn::All {
+            turns.iter().for_each(|turn| supervised[turn.clone()].fill(true));
+        }
+        let sample = Sample { id: id.to_owned(), group: group.to_owned(), ids, supervised, prompt_tokens };
+        if sample.supervised_tokens() == 0 {
+            return Ok(Outcome::Refused(Refusal::NothingSupervised));
+        }
+        Ok(self.fit(sample, &turns))
+    }
+
+    /// The text the model is given when it is asked, which must be how the training text begins.
+    fn prompt(&self, messages: &[ChatMessage], text: &str, target: &Range<usize>) -> Result<String, Mismatch> {
+        let before = &messages[..messages.len().saturating_sub(1)];
+        let prompt = self.template.render(before, true).map_err(|error| of_model(&error))?;
+        if !text.starts_with(&prompt) {
+            return Err(mismatch(
+                "the generation prompt is not how the training text begins",
+                "the template writes a turn differently when it asks for one: what is trained would never be served",
+            ));
+        }
+        if prompt.len() < target.start {
+            return Err(mismatch(
+                format!("the model would have to write {:?} first, which is not learnt", &text[prompt.len()..target.start]),
+                "begin the template's {% generation %} where its generation prompt ends",
+            ));
+        }
+        Ok(prompt)
+    }
+
+    fn check_start(&self, ids: &[u32]) -> Result<(), Mismatch> {
+        let Some(bos) = &self.tokenizer.special_tokens().bos_token else { return Ok(()) };
+        let id = self.tokenizer.token_id(bos);
+        match ids {
+            [first, second, ..] if Some(*first) == id && first == second => Err(mismatch(
+                format!("the row begins with {bos} twice"),
+                "the template writes the start token more than once: take one out",
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// The last token of the target must be one that ends a turn, or the model never learns to stop.
+    fn check_end(&self, ids: &[u32], turn: &Range<usize>) -> Result<(), Mismatch> {
+        let last = ids.get(turn.clone()).and_then(<[u32]>::last).and_then(|id| self.tokenizer.token(*id));
+        let special = self.tokenizer.special_tokens();
+        match last {
+            Some(token) if special.all.contains(&token) => Ok(()),
+            Some(token) => Err(mismatch(
+                format!("the answer ends with {token:?}, not with an end-of-turn token, so the model would never stop"),
+                format!("write an end-of-turn token after each answer in the chat template: {}", special.all.join(", ")),
+            )),
+            None => Err(mismatch("the answer has no token", "look at the chat template")),
+        }
+    }
+
+    /// Leaves a row as it is, cuts it or refuses it.
+    fn fit(&self, mut sample: Sample, turns: &[Range<usize>]) -> Outcome {
+        let tokens = sample.ids.len();
+        let Some(over) = tokens.checked_sub(self.max_tokens).filter(|over| *over > 0) else {
+            return Outcome::Used(sample, None);
+        };
+        let kept = match self.overflow {
+            Overflow::Refuse => return Outcome::Refused(Refusal::TooLong(tokens)),
+            Overflow::TruncateLeft => over..tokens,
+            Overflow::TruncateRight => 0..self.max_tokens,
+        };
+        // A token is learnt from those before it, so one has to be left in front of the target.
+        let whole = |turn: &Range<usize>| turn.start > kept.start && turn.end <= kept.end;
+        let stays = match (self.overflow, self.train_on) {
+            (Overflow::TruncateRight, TrainOn::All) => true,
+            (Overflow::TruncateRight, TrainOn::Assistant) => turns.iter().any(whole),
+            _ => turns.last().is_some_and(whole),
+        };
+        if !stays {
+            return Outcome::Refused(Refusal::TargetCut(tokens));
+        }
+        let before = sample.supervised_tokens();
+        if self.train_on != TrainOn::All {
+            // Half an answer is not learnt.
+            turns.iter().filter(|turn| !whole(turn)).for_each(|turn| sample.supervised[turn.clone()].fill(false));
+        }
+        sample.ids = sample.ids[kept.clone()].to_vec();
+        sample.supervised = sample.supervised[kept.clone()].to_vec();
+        sample.supervised.iter_mut().take(1).for_each(|first| *first = false);
+        sample.prompt_tokens = sample.prompt_tokens.saturating_sub(kept.start).min(sample.ids.len());
+        let cut = Cut { tokens: over, supervised_tokens: before - sample.supervised_tokens() };
+        Outcome::Used(sample, Some(cut))
+    }
+}
+
+/// The bytes of each token of a text.
+struct Pieces<'a> {
+    text: &'a str,
+    ranges: Vec<Range<usize>>,
+}
+
+impl Pieces<'_> {
+    /// The tokens that lie in a span. A token that lies partly in it is a mismatch.
+    fn within(&self, span: &Range<usize>) -> Result<Range<usize>, Mismatch> {
+        Ok(self.before(span.start)?..self.before(span.end)?)
+    }
+
+    /// Number of tokens that end at or before a byte.
+    fn before(&self, edge: usize) -> Result<usize, Mismatch> {
+        if let Some(range) = self.ranges.iter().find(|range| range.start < edge && edge < range.end) {
+            return Err(mismatch(
+                format!("the token of {:?} lies across the edge of an answer", self.text.get(range.clone()).unwrap_or("…")),
+                "the tokenizer joins template and answer: put a special token or a line end between them",
+            ));
+        }
+        // Ranges come in the order of the text, so what ends before the edge comes first.
+        Ok(self.ranges.iter().take_while(|range| range.end <= edge && range.start < edge).count())
+    }
+}
+
+fn mismatch(what: impl Into<String>, hint: impl Into<String>) -> Mismatch {
+    Mismatch { what: what.into(), hint: hint.into() }
+}
+
+/// An error of the template with its own hint, if it has one.
+fn of_model(error: &model::Error) -> Mismatch {
+    let text = error.to_string();
+    match text.split_once("\nhint: ") {
+        Some((what, hint)) => mismatch(what, hint),
+        None => mismatch(text, "the chat template does not take this row: correct the row or the template"),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)]
+mod tests;

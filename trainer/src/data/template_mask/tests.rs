@@ -1,0 +1,196 @@
+//! Proofs about masks on a tiny byte-level tokenizer with ChatML, with known faults of other tools planted.
+
+use std::path::Path;
+
+use super::*;
+
+fn tokenizer() -> Tokenizer {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/tiny-chat");
+    Tokenizer::from_file(&folder.join("tokenizer.json")).unwrap()
+}
+
+fn chat(turns: &[(&str, &str)]) -> Vec<ChatMessage> {
+    turns.iter().map(|(role, content)| ChatMessage { role: (*role).into(), content: (*content).into() }).collect()
+}
+
+const TWO_TURNS: &[(&str, &str)] =
+    &[("system", "be brief"), ("user", "one?"), ("assistant", "the first"), ("user", "two?"), ("assistant", "another")];
+
+struct Case {
+    tokenizer: Tokenizer,
+    template: ChatTemplate,
+}
+
+impl Case {
+    fn new() -> Case {
+        let tokenizer = tokenizer();
+        let template = tokenizer.chat_template().unwrap().unwrap();
+        Case { tokenizer, template }
+    }
+
+    fn with(source: &str) -> Case {
+        let tokenizer = tokenizer();
+        let template = ChatTemplate::new(source, tokenizer.special_tokens().clone()).unwrap();
+        Case { tokenizer, template }
+    }
+
+    fn masking(&self, train_on: TrainOn, max_tokens: usize, overflow: Overflow) -> Masking<'_> {
+        Masking { tokenizer: &self.tokenizer, template: &self.template, train_on, max_tokens, overflow }
+    }
+
+    fn run(&self, train_on: TrainOn, max_tokens: usize, overflow: Overflow, turns: &[(&str, &str)]) -> Outcome {
+        self.masking(train_on, max_tokens, overflow).sample("a", "g", &chat(turns)).unwrap()
+    }
+
+    fn whole(&self, train_on: TrainOn, turns: &[(&str, &str)]) -> Sample {
+        match self.run(train_on, usize::MAX, Overflow::Refuse, turns) {
+            Outcome::Used(sample, None) => sample,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn fault(&self, turns: &[(&str, &str)]) -> String {
+        self.masking(TrainOn::Last, usize::MAX, Overflow::Refuse).sample("a", "g", &chat(turns)).unwrap_err().what
+    }
+
+    fn learnt(&self, sample: &Sample) -> String {
+        let ids: Vec<u32> = sample.ids.iter().zip(&sample.supervised).filter(|(_, on)| **on).map(|(id, _)| *id).collect();
+        self.tokenizer.decode(&ids, false).unwrap()
+    }
+}
+
+#[test]
+fn only_the_last_answer_and_its_end_of_turn_are_learnt() {
+    let case = Case::new();
+    let sample = case.whole(TrainOn::Last, TWO_TURNS);
+    assert_eq!(case.learnt(&sample), "another<|im_end|>");
+    let prompt = case.tokenizer.decode(&sample.ids[..sample.prompt_tokens], false).unwrap();
+    assert!(prompt.ends_with("two?<|im_end|>\n<|im_start|>assistant\n"), "{prompt}");
+}
+
+#[test]
+fn every_answer_or_everything_is_learnt_when_asked_for() {
+    let case = Case::new();
+    assert_eq!(case.learnt(&case.whole(TrainOn::Assistant, TWO_TURNS)), "the first<|im_end|>another<|im_end|>");
+    let all = case.whole(TrainOn::All, TWO_TURNS);
+    assert!(!all.supervised[0] && all.supervised[1..].iter().all(|on| *on));
+    assert_eq!(all.supervised_tokens(), all.ids.len() - 1);
+}
+
+#[test]
+fn lesson_f5_text_that_looks_like_a_marker_does_not_move_the_mask() {
+    let case = Case::new();
+    let turns = [("user", "assistant\nno, im_start assistant\nanother"), ("assistant", "assistant\nyes")];
+    assert_eq!(case.learnt(&case.whole(TrainOn::Last, &turns)), "assistant\nyes<|im_end|>");
+}
+
+#[test]
+fn lesson_f6_any_template_gives_spans_and_the_ids_are_those_of_its_own_rendering() {
+    let plain = "{% for m in messages %}<|im_start|>{{ m.role }}: {{ m.content }}<|im_end|>{% endfor %}\
+                 {% if add_generation_prompt %}<|im_start|>assistant:{% endif %}";
+    let marked = "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.role == 'assistant' %}\
+                  {% generation %}{{ m.content }}<|im_end|>{% endgeneration %}{% else %}{{ m.content }}<|im_end|>{% endif %}\
+                  {% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
+    for (source, learnt) in [(plain, " another<|im_end|>"), (marked, "another<|im_end|>")] {
+        let case = Case::with(source);
+        let sample = case.whole(TrainOn::Last, TWO_TURNS);
+        assert_eq!(case.learnt(&sample), learnt);
+        let text = case.template.render(&chat(TWO_TURNS), false).unwrap();
+        assert_eq!(sample.ids, case.tokenizer.encode(&text).unwrap());
+    }
+}
+
+#[test]
+fn lesson_f7_what_is_trained_must_be_what_is_served() {
+    let thinks = "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.role == 'assistant' %}{% generation %}\
+                  {{ m.content }}<|im_end|>{% endgeneration %}{% else %}{{ m.content }}<|im_end|>{% endif %}{% endfor %}\
+                  {% if add_generation_prompt %}<|im_start|>assistant\nLet me think{% endif %}";
+    let fault = Case::with(thinks).fault(TWO_TURNS);
+    assert!(fault.contains("generation prompt is not how the training text begins"), "{fault}");
+    let late = thinks.replace("\nLet me think", "");
+    let fault = Case::with(&late).fault(TWO_TURNS);
+    assert!(fault.contains("would have to write \"\\n\" first"), "{fault}");
+}
+
+#[test]
+fn lesson_f8_the_end_of_turn_is_learnt_though_it_is_also_the_padding() {
+    let case = Case::new();
+    let special = case.tokenizer.special_tokens();
+    assert_eq!(special.pad_token, special.eos_token);
+    let sample = case.whole(TrainOn::Last, TWO_TURNS);
+    let last = sample.supervised.iter().rposition(|on| *on).unwrap();
+    assert_eq!(case.tokenizer.token(sample.ids[last]).as_deref(), Some("<|im_end|>"));
+    let endless = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}\n{% endfor %}\
+                   {% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
+    let fault = Case::with(endless).fault(TWO_TURNS);
+    assert!(fault.contains("the model would never stop"), "{fault}");
+}
+
+#[test]
+fn lesson_f9_a_double_start_token_is_refused() {
+    let twice = "{{ bos_token }}{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>{% endfor %}\
+                 {% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
+    assert_eq!(Case::with(twice).fault(TWO_TURNS), "the row begins with <|im_start|> twice");
+}
+
+#[test]
+fn lesson_f10_nothing_is_cut_unless_asked_for() {
+    let case = Case::new();
+    let tokens = case.whole(TrainOn::Last, TWO_TURNS).ids.len();
+    let run = |limit, overflow| case.run(TrainOn::Last, limit, overflow, TWO_TURNS);
+    assert_eq!(run(tokens - 1, Overflow::Refuse), Outcome::Refused(Refusal::TooLong(tokens)));
+    assert_eq!(run(tokens - 2, Overflow::TruncateRight), Outcome::Refused(Refusal::TargetCut(tokens)));
+    let Outcome::Used(sample, Some(cut)) = run(tokens - 5, Overflow::TruncateLeft) else { panic!() };
+    assert_eq!((cut, sample.ids.len()), (Cut { tokens: 5, supervised_tokens: 0 }, tokens - 5));
+    assert_eq!(case.learnt(&sample), "another<|im_end|>");
+    let target = sample.supervised_tokens();
+    assert_eq!(run(target, Overflow::TruncateLeft), Outcome::Refused(Refusal::TargetCut(tokens)));
+    assert!(matches!(run(target + 3, Overflow::TruncateLeft), Outcome::Used(..)));
+}
+
+#[test]
+fn half_an_answer_is_never_learnt_but_counted() {
+    let case = Case::new();
+    let whole = case.whole(TrainOn::Assistant, TWO_TURNS);
+    let tokens = whole.ids.len();
+    let first = whole.supervised.iter().position(|on| *on).unwrap();
+    let Outcome::Used(left, Some(cut)) =
+        case.run(TrainOn::Assistant, tokens - first - 1, Overflow::TruncateLeft, TWO_TURNS) else { panic!() };
+    assert_eq!(case.learnt(&left), "another<|im_end|>");
+    assert_eq!(cut.supervised_tokens, whole.supervised_tokens() - left.supervised_tokens());
+    let Outcome::Used(right, Some(_)) =
+        case.run(TrainOn::Assistant, tokens - 2, Overflow::TruncateRight, TWO_TURNS) else { panic!() };
+    assert_eq!(case.learnt(&right), "the first<|im_end|>");
+    let short = case.run(TrainOn::Assistant, first + 1, Overflow::TruncateRight, TWO_TURNS);
+    assert_eq!(short, Outcome::Refused(Refusal::TargetCut(tokens)));
+    assert!(matches!(case.run(TrainOn::All, 10, Overflow::TruncateRight, TWO_TURNS), Outcome::Used(_, Some(_))));
+}
+
+#[test]
+fn a_special_token_written_as_text_refuses_the_row() {
+    let turns = [("user", "stop at <|im_end|> please"), ("assistant", "a")];
+    let outcome = Case::new().run(TrainOn::Last, 99, Overflow::Refuse, &turns);
+    assert_eq!(outcome, Outcome::Refused(Refusal::SpecialToken("<|im_end|>".into())));
+}
+
+#[test]
+fn a_token_across_the_edge_of_an_answer_is_a_mismatch() {
+    // ` the` is one token, so a prompt that ends with a space is joined with the answer.
+    let joined = "{% for m in messages %}<|im_start|>{{ m.role }}: {{ m.content }}<|im_end|>{% endfor %}\
+                  {% if add_generation_prompt %}<|im_start|>assistant: {% endif %}";
+    let fault = Case::with(joined).fault(&[("user", "q"), ("assistant", "the")]);
+    assert!(fault.contains("across the edge of an answer"), "{fault}");
+}
+
+#[test]
+fn characters_of_several_tokens_stay_whole() {
+    let case = Case::new();
+    let sample = case.whole(TrainOn::Last, &[("user", "日本 🙂"), ("assistant", "🙂 café")]);
+    assert_eq!(case.learnt(&sample), "🙂 café<|im_end|>");
+}
+
+#[test]
+fn a_template_that_raises_is_told_with_its_words() {
+    let raises = "{{ raise_exception('roles must alternate') }}";
+    assert!(Case::with(raises).fault(TWO_TURNS).contains("roles must alternate"));
+}

@@ -1,0 +1,230 @@
+//! Owns the progress a person reads: one line that is rewritten on a terminal, a few lines when the output is piped.
+//! Readable without colour, never wider than 100 columns. Knows nothing but events, so what it shows is testable.
+
+use std::collections::VecDeque;
+use std::io::{IsTerminal, Write};
+
+use anyhow::{Context, Result};
+
+use super::Observer;
+use crate::event::Event;
+
+mod words;
+
+use words::{bar, bytes, count, duration, wrap};
+
+/// The widest line.
+pub const MAX_COLUMNS: usize = 100;
+/// A terminal whose width is not told.
+const TERMINAL_COLUMNS: usize = 79;
+/// Seconds between lines that are not rewritten.
+const LINE_SECS: f64 = 30.0;
+/// Steps whose time tells how long the rest takes.
+const RECENT_STEPS: usize = 21;
+/// Weight of the past in the loss that is shown.
+const SMOOTHING: f64 = 0.9;
+
+/// Writes progress.
+pub struct Plain {
+    out: Box<dyn Write + Send>,
+    live: bool,
+    colour: bool,
+    columns: usize,
+    log_every_steps: u64,
+    line_open: bool,
+    total_steps: u64,
+    progress: Progress,
+    told_eval: Option<(String, u64)>,
+}
+
+/// What is known about the speed and the loss so far.
+#[derive(Default)]
+struct Progress {
+    loss: f64,
+    weight: f64,
+    last_secs: f64,
+    recent: VecDeque<f64>,
+    told_secs: f64,
+    told_tenth: u64,
+}
+
+impl Plain {
+    /// Progress on standard error; on a terminal the line is rewritten.
+    #[must_use]
+    pub fn stderr(log_every_steps: u64) -> Plain {
+        let live = std::io::stderr().is_terminal();
+        let colour = live && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        let told = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse::<usize>().ok());
+        let columns = told.map_or(TERMINAL_COLUMNS, |columns| columns.saturating_sub(1));
+        Plain::new(Box::new(std::io::stderr()), live, colour, columns, log_every_steps)
+    }
+
+    /// Progress on any output. `live` rewrites the line, `columns` is its width then.
+    #[must_use]
+    pub fn new(out: Box<dyn Write + Send>, live: bool, colour: bool, columns: usize, log_every_steps: u64) -> Plain {
+        Plain {
+            out,
+            live,
+            colour,
+            columns: if live { columns.clamp(40, MAX_COLUMNS) } else { MAX_COLUMNS },
+            log_every_steps: log_every_steps.max(1),
+            line_open: false,
+            total_steps: 0,
+            progress: Progress::default(),
+            told_eval: None,
+        }
+    }
+
+    /// A line of its own, wrapped where it is too wide.
+    fn say(&mut self, text: &str) -> Result<()> {
+        self.close_line()?;
+        for line in text.lines().flat_map(|line| wrap(line, MAX_COLUMNS)) {
+            writeln!(self.out, "{line}").context("cannot write progress")?;
+        }
+        Ok(())
+    }
+
+    /// A line that the next one replaces, where that can be.
+    fn show(&mut self, line: &str) -> Result<()> {
+        if self.live {
+            write!(self.out, "\r\x1b[K{line}").context("cannot write progress")?;
+            self.line_open = true;
+        } else {
+            writeln!(self.out, "{line}").context("cannot write progress")?;
+        }
+        self.out.flush().context("cannot write progress")
+    }
+
+    fn close_line(&mut self) -> Result<()> {
+        if std::mem::take(&mut self.line_open) {
+            writeln!(self.out).context("cannot write progress")?;
+        }
+        Ok(())
+    }
+
+    fn step(&mut self, event: &Event) -> Result<()> {
+        let Event::Step { step, loss, learning_rate, tokens_per_second, host_memory_bytes, elapsed_secs, .. } = event else {
+            return Ok(());
+        };
+        let left = self.total_steps.saturating_sub(*step);
+        self.progress.take(*loss, *elapsed_secs);
+        let due = self.live || self.progress.is_due(*step, self.total_steps, *elapsed_secs);
+        if !due || (step % self.log_every_steps != 0 && left > 0) {
+            return Ok(());
+        }
+        let head = format!("step {step}/{}", self.total_steps);
+        let mut tail = format!(
+            "loss {:.4}  lr {learning_rate:.1e}  {} tok/s  {} left",
+            self.progress.smoothed(),
+            count(*tokens_per_second),
+            duration(self.progress.seconds_left(left)),
+        );
+        let memory = format!("  {}", bytes(*host_memory_bytes));
+        if head.len() + tail.len() + memory.len() + 2 <= self.columns {
+            tail.push_str(&memory);
+        }
+        let line = self.with_bar(&head, *step as f64 / self.total_steps.max(1) as f64, &tail);
+        self.show(&line)
+    }
+
+    fn eval(&mut self, arm: &str, done: u64, rows: u64) -> Result<()> {
+        let quarter = 4 * done / rows.max(1);
+        let told = self.told_eval.as_ref().is_some_and(|(known, at)| known == arm && *at == quarter);
+        if told && !self.live {
+            return Ok(());
+        }
+        self.told_eval = Some((arm.to_owned(), quarter));
+        let line = self.with_bar(&format!("eval {arm}"), done as f64 / rows.max(1) as f64, &format!("{done}/{rows} rows"));
+        self.show(&line)
+    }
+
+    /// Head, a bar as wide as there is room, tail.
+    fn with_bar(&self, head: &str, share: f64, tail: &str) -> String {
+        let room = self.columns.saturating_sub(head.chars().count() + tail.chars().count() + 4).min(24);
+        let line = if room < 5 { format!("{head}  {tail}") } else { format!("{head} [{}] {tail}", bar(share, room)) };
+        line.chars().take(self.columns).collect()
+    }
+
+    fn warning(&mut self, message: &str) -> Result<()> {
+        let word = if self.colour { "\x1b[33mwarning\x1b[0m" } else { "warning" };
+        self.close_line()?;
+        for (at, line) in wrap(&format!("warning: {message}"), MAX_COLUMNS).into_iter().enumerate() {
+            let line = if at == 0 { line.replacen("warning", word, 1) } else { line };
+            writeln!(self.out, "{line}").context("cannot write progress")?;
+        }
+        Ok(())
+    }
+}
+
+impl Progress {
+    fn take(&mut self, loss: f64, elapsed_secs: f64) {
+        self.loss = SMOOTHING * self.loss + (1.0 - SMOOTHING) * loss;
+        self.weight = SMOOTHING * self.weight + (1.0 - SMOOTHING);
+        self.recent.push_back((elapsed_secs - self.last_secs).max(0.0));
+        if self.recent.len() > RECENT_STEPS {
+            self.recent.pop_front();
+        }
+        self.last_secs = elapsed_secs;
+    }
+
+    fn smoothed(&self) -> f64 {
+        self.loss / self.weight.max(f64::MIN_POSITIVE)
+    }
+
+    /// By the median of recent steps, so that a slow first step or a checkpoint does not count for all.
+    fn seconds_left(&self, steps: u64) -> f64 {
+        let mut sorted: Vec<f64> = self.recent.iter().copied().collect();
+        sorted.sort_by(f64::total_cmp);
+        sorted.get(sorted.len() / 2).copied().unwrap_or_default() * steps as f64
+    }
+
+    /// Whether a piped output is due for a line: the first, the last, each tenth, and after a while.
+    fn is_due(&mut self, step: u64, total: u64, elapsed_secs: f64) -> bool {
+        let tenth = 10 * step / total.max(1);
+        let due = self.recent.len() == 1
+            || step >= total
+            || tenth > self.told_tenth
+            || elapsed_secs - self.told_secs >= LINE_SECS;
+        if due {
+            (self.told_tenth, self.told_secs) = (tenth, elapsed_secs);
+        }
+        due
+    }
+}
+
+impl Observer for Plain {
+    fn on(&mut self, event: &Event) -> Result<()> {
+        match event {
+            Event::RunStarted { name, device, base, data, total_steps, trainable, .. } => {
+                self.total_steps = *total_steps;
+                self.say(&format!(
+                    "run       {name}\nbase      {base}\ndata      {data}\ndevice    {device}\n\
+                     training  {total_steps} steps, {} trainable weights",
+                    count(*trainable as f64)
+                ))
+            }
+            Event::Ledger { lines } => self.say(&lines.join("\n")),
+            Event::Resumed { step } => self.say(&format!("resumed   after step {step}")),
+            Event::Step { .. } => self.step(event),
+            Event::Valid { step, loss, tokens } => {
+                self.say(&format!("valid     loss {loss:.4} over {tokens} tokens after step {step}"))
+            }
+            Event::Checkpoint { step, path } => self.say(&format!("saved     step {step} in {}", path.display())),
+            Event::Warning { message } => self.warning(message),
+            Event::EvalProgress { arm, done, rows } => self.eval(arm, *done, *rows),
+            Event::EvalFinished { rows, path } => self.say(&format!("scored    {rows} rows, see {}", path.display())),
+            Event::Finished { step, complete, wall_seconds, adapter, .. } => {
+                let word = if *complete { "done     " } else { "stopped  " };
+                let place = adapter.as_ref().map(|path| format!(", adapter in {}", path.display())).unwrap_or_default();
+                self.say(&format!("{word} step {step}, {}{place}", duration(*wall_seconds)))
+            }
+            // The error itself is told by whoever ends the program.
+            Event::Failed { .. } => self.close_line(),
+        }?;
+        self.out.flush().context("cannot write progress")
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

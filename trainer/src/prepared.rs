@@ -1,0 +1,110 @@
+//! Owns everything a run needs before its first step: the base, the rows, and the samples made of both.
+//! Knows a config; loads no weights and writes nothing but the cache.
+
+use anyhow::Result;
+use model::Checkpoint;
+
+use crate::commands::{PullLine, note};
+use crate::config::plan::{Base, Source};
+use crate::config::Config;
+use crate::data::loader::Loader;
+use crate::data::{self, Data, Language};
+use crate::local_lm::Speech;
+use crate::pull::{self, Cache};
+use crate::run_dir::Identity;
+
+/// A config with its base and its rows.
+pub struct Prepared {
+    /// The base model's files.
+    pub checkpoint: Checkpoint,
+    /// The base by name, for files that others read.
+    pub base_name: String,
+    /// Where it came from, in words.
+    pub base_source: String,
+    /// SHA-256 of its weights.
+    pub base_sha256: String,
+    /// Text to ids and back.
+    pub speech: Speech,
+    /// Where the rows came from, in words.
+    pub set_source: String,
+    /// What must be said beside results of this set.
+    pub attribution: Option<String>,
+    /// The rows, as text and as tokens.
+    pub data: Data,
+}
+
+impl Prepared {
+    /// Pulls, opens and tokenises what a config names.
+    pub fn new(config: &Config) -> Result<Self> {
+        let cache = Cache::open()?;
+        let mut line = PullLine::new();
+        let name = config.base.to_string();
+        let pulled = {
+            let mut watch = |progress: &pull::Progress| line.show(progress);
+            pull::model(&name, &config.roots.configs, &cache, &mut |text| note(text), &mut watch)?
+        };
+        let checkpoint = Checkpoint::open(&pulled.path)?;
+        let speech = Speech::of(&checkpoint)?;
+        let base_sha256 = checkpoint.sha256()?;
+        let base_name = match &config.base {
+            Base::Name(name) => name.clone(),
+            Base::Path(_) => checkpoint.name(),
+        };
+        let (folder, set_source) = match &config.source {
+            Source::Set(name) => {
+                let mut watch = |progress: &pull::Progress| line.show(progress);
+                let pulled = pull::dataset(name, &config.roots.datasets, &cache, &mut |text| note(text), &mut watch)?;
+                (Some(pulled.folder), pulled.source)
+            }
+            Source::Files { train, .. } => (None, format!("file {}", train.display())),
+        };
+        let attribution = folder.as_ref().map(|folder| folder.manifest.attribution.clone());
+        let language = Language {
+            tokenizer: &speech.tokenizer,
+            template: &speech.template,
+            context_tokens: checkpoint.config.max_position_embeddings,
+        };
+        let data = data::load(config, folder, &language)?;
+        Ok(Prepared {
+            checkpoint,
+            base_name,
+            base_source: pulled.source,
+            base_sha256,
+            speech,
+            set_source,
+            attribution,
+            data,
+        })
+    }
+
+    /// What a resumed run must share with the one that was interrupted.
+    #[must_use]
+    pub fn identity(&self, config: &Config, total_steps: u64) -> Identity {
+        let speech = format!("{} {}", self.speech.tokenizer.sha256(), self.speech.template.sha256());
+        Identity {
+            config: config.hash(),
+            data: self.data.sha256.clone(),
+            base: self.base_sha256.clone(),
+            speech: datasets::digest::sha256_hex(speech.as_bytes()),
+            total_steps,
+        }
+    }
+
+    /// The training rows in the order of the run.
+    pub fn loader(&self, config: &Config) -> Result<Loader<'_>> {
+        Loader::new(&self.data.train.samples, &config.train)
+    }
+
+    /// Positions a decoder must be able to rotate to: the longest row, and the longest prompt with its answer.
+    #[must_use]
+    pub fn positions(&self, config: &Config) -> usize {
+        let samples = self.data.train.samples.iter().chain(&self.data.valid.samples);
+        let learnt = samples.map(|sample| sample.ids.len()).max().unwrap_or(0);
+        let asked = self.data.test.iter().map(|row| row.tokens).max().unwrap_or(0);
+        let labels = config.eval.labels.as_ref().unwrap_or(&self.data.labels);
+        // A byte is at most one token, and templates end a turn with a few.
+        let label = labels.iter().map(|label| label.len() + 16).max().unwrap_or(0);
+        let answered = asked + config.eval.max_new_tokens.max(label);
+        learnt.max(answered).min(self.checkpoint.config.max_position_embeddings)
+    }
+}
