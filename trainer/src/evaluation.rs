@@ -93,15 +93,14 @@ pub fn task<'a>(config: &'a Config, prepared: &Prepared, stop: &Arc<AtomicBool>)
 /// What an observer is told of the progress.
 #[must_use]
 pub fn as_event(progress: Progress<'_>) -> Option<Event> {
-    let event = |arm: &str, doing: &str, done: usize, rows: usize| Event::EvalProgress {
-        arm: arm.to_owned(),
-        doing: doing.to_owned(),
+    let event = |arm: String, done: usize, rows: usize| Event::EvalProgress {
+        arm,
         done: done as u64,
         rows: rows as u64,
     };
     match progress {
-        Progress::Generated { arm, done, rows, .. } => Some(event(arm, "answered", done, rows)),
-        Progress::Ranked { arm, done, rows } => Some(event(arm, "ranked", done, rows)),
+        Progress::Generated { arm, done, rows, .. } => Some(event(format!("{arm}, answers"), done, rows)),
+        Progress::Ranked { arm, done, rows } => Some(event(format!("{arm}, labels ranked"), done, rows)),
         Progress::Started { .. } | Progress::Finished { .. } => None,
     }
 }

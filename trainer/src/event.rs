@@ -94,8 +94,6 @@ pub enum Event {
     EvalProgress {
         /// The arm.
         arm: String,
-        /// What is being done, as a past participle.
-        doing: String,
         /// Rows done.
         done: u64,
         /// Rows in all.

@@ -1,10 +1,12 @@
-//! Owns the run folder: its layout, atomic writes, checkpoints that are read back before older ones go.
+//! Owns the run folder: its layout, who may write into it, checkpoints that are read back before older ones go.
 //! Knows names and bytes; knows nothing of what the numbers mean.
 
+mod atomic;
+
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::Write;
+use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use model::train::SessionState;
@@ -17,6 +19,7 @@ use crate::retention;
 const VERSION: u32 = 1;
 const STATE_FILE: &str = "state.safetensors";
 const MANIFEST_FILE: &str = "checkpoint.json";
+const LOCK_FILE: &str = ".lock";
 
 /// What a checkpoint belongs to; a resumed run must have the same.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,18 +46,20 @@ struct Manifest {
     state_sha256: String,
 }
 
-/// A run folder.
+/// A run folder, held by this process.
 #[derive(Clone, Debug)]
 pub struct RunDir {
     path: PathBuf,
     identity: Identity,
+    /// The lock ends with the process, however it ends.
+    _lock: Arc<File>,
 }
 
 impl RunDir {
     /// A new folder; one that holds a run is refused.
     pub fn create(path: &Path, identity: Identity) -> Result<Self> {
-        let taken = fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some());
-        if taken {
+        let used = |entry: fs::DirEntry| entry.file_name() != LOCK_FILE;
+        if fs::read_dir(path).is_ok_and(|entries| entries.flatten().any(used)) {
             bail!(
                 "{} holds a run already\nhint: go on with --resume, or choose another folder with --out",
                 path.display()
@@ -62,7 +67,7 @@ impl RunDir {
         }
         fs::create_dir_all(path.join("checkpoints"))
             .with_context(|| format!("cannot create {}", path.display()))?;
-        Ok(RunDir { path: path.to_path_buf(), identity })
+        Self::take(path, identity)
     }
 
     /// The folder of an interrupted run, and its last good state if it saved one. Checkpoints that cannot be read are
@@ -71,12 +76,15 @@ impl RunDir {
         if !path.is_dir() {
             bail!("{}: no run to resume\nhint: run without --resume", path.display());
         }
-        let run = RunDir { path: path.to_path_buf(), identity };
+        let run = Self::take(path, identity)?;
         fs::create_dir_all(run.checkpoints()).with_context(|| format!("cannot create {}", run.path.display()))?;
+        atomic::settle(&run.path)?;
+        atomic::settle(&run.checkpoints())?;
         let mut warnings = Vec::new();
         let mut steps = run.steps()?;
         while let Some(step) = steps.pop() {
             let folder = run.checkpoint(step);
+            refuse_other_version(&folder)?;
             match run.read(&folder) {
                 Ok((manifest, state)) => {
                     run.compare(&manifest.identity)?;
@@ -115,29 +123,24 @@ impl RunDir {
     /// Saves a checkpoint, reads it back, and only then deletes those beyond `keep`.
     pub fn save_checkpoint(&self, state: &SessionState, keep: usize) -> Result<PathBuf> {
         let folder = self.checkpoint(state.step);
-        let partial = folder.with_extension("partial");
-        let saved = self.fill(&partial, state).and_then(|()| {
-            if folder.exists() {
-                remove(&folder)?;
-            }
-            fs::rename(&partial, &folder).with_context(|| format!("cannot name {}", folder.display()))?;
-            sync_folder(&self.checkpoints())?;
-            let (_, read) = self.read(&folder)?;
-            if read != *state {
-                bail!("{} does not read back equal", folder.display());
+        let saved = atomic::folder(&folder, |partial| {
+            self.fill(partial, state)?;
+            let (_, read) = self.read(partial)?;
+            if !same_bits(&read, state) {
+                bail!("{} does not read back equal", partial.display());
             }
             Ok(())
         });
         if let Err(error) = saved {
-            // Whatever is left of it must not be taken for a checkpoint; earlier ones are untouched.
-            let _ = fs::remove_dir_all(&partial);
+            let mib = 12 * state.parameters.len() / (1 << 20) + 1;
             return Err(error.context(format!(
-                "cannot save step {}; earlier checkpoints are intact\nhint: free disk space, then run with --resume",
+                "cannot save step {}; earlier checkpoints are intact\n\
+                 hint: a checkpoint takes {mib} MiB: free disk space, then run with --resume",
                 state.step
             )));
         }
         for step in retention::superseded(&self.steps()?, keep) {
-            remove(&self.checkpoint(step))?;
+            atomic::remove(&self.checkpoint(step))?;
         }
         Ok(folder)
     }
@@ -145,21 +148,22 @@ impl RunDir {
     /// Makes a folder in one move: `fill` writes into a folder beside it, which then takes its name.
     pub fn publish_folder(&self, name: &str, fill: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
         let folder = self.join(name);
-        let partial = self.join(&format!("{name}.partial"));
-        if partial.exists() {
-            remove(&partial)?;
-        }
-        fs::create_dir_all(&partial).with_context(|| format!("cannot create {}", partial.display()))?;
-        if let Err(error) = fill(&partial) {
-            let _ = fs::remove_dir_all(&partial);
-            return Err(error);
-        }
-        if folder.exists() {
-            remove(&folder)?;
-        }
-        fs::rename(&partial, &folder).with_context(|| format!("cannot name {}", folder.display()))?;
-        sync_folder(&self.path)?;
+        atomic::folder(&folder, fill)?;
         Ok(folder)
+    }
+
+    /// Holds the folder against other processes.
+    fn take(path: &Path, identity: Identity) -> Result<Self> {
+        let file = path.join(LOCK_FILE);
+        let lock = File::create(&file).with_context(|| format!("cannot create {}", file.display()))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(RunDir { path: path.to_path_buf(), identity, _lock: Arc::new(lock) }),
+            Err(TryLockError::WouldBlock) => bail!(
+                "another process trains in {}\nhint: wait for it, or choose another folder with --out",
+                path.display()
+            ),
+            Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("cannot lock {}", file.display())),
+        }
     }
 
     fn checkpoints(&self) -> PathBuf {
@@ -184,10 +188,6 @@ impl RunDir {
     }
 
     fn fill(&self, folder: &Path, state: &SessionState) -> Result<()> {
-        if folder.exists() {
-            remove(folder)?;
-        }
-        fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
         let mut views = BTreeMap::new();
         for (name, values) in [("parameters", &state.parameters), ("first", &state.first), ("second", &state.second)] {
             views.insert(name, TensorView::new(Dtype::F32, vec![values.len()], bytemuck::cast_slice(values))?);
@@ -199,8 +199,8 @@ impl RunDir {
             identity: self.identity.clone(),
             state_sha256: datasets::digest::sha256_hex(&bytes),
         };
-        write_atomically(&folder.join(STATE_FILE), &bytes)?;
-        write_atomically(&folder.join(MANIFEST_FILE), &serde_json::to_vec_pretty(&manifest)?)
+        atomic::write_synced(&folder.join(STATE_FILE), &bytes)?;
+        atomic::write_synced(&folder.join(MANIFEST_FILE), &serde_json::to_vec_pretty(&manifest)?)
     }
 
     fn read(&self, folder: &Path) -> Result<(Manifest, SessionState)> {
@@ -256,32 +256,27 @@ impl RunDir {
 
 /// Writes beside, syncs, renames.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".tmp");
-    let beside = PathBuf::from(beside);
-    let write = || -> std::io::Result<()> {
-        let mut file = File::create(&beside)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&beside, path)
-    };
-    if let Err(error) = write() {
-        let _ = fs::remove_file(&beside);
-        return Err(error).with_context(|| format!("cannot write {}", path.display()));
-    }
-    match path.parent() {
-        Some(folder) => sync_folder(folder),
-        None => Ok(()),
+    atomic::write(path, bytes)
+}
+
+/// A damaged checkpoint is passed over, one of another version is not: it is good, only not for this program.
+fn refuse_other_version(folder: &Path) -> Result<()> {
+    let text = fs::read(folder.join(MANIFEST_FILE)).unwrap_or_default();
+    let json = serde_json::from_slice::<serde_json::Value>(&text).ok();
+    match json.and_then(|json| json.get("version")?.as_u64()) {
+        Some(version) if version != u64::from(VERSION) => bail!(
+            "{} is of version {version}, this program reads version {VERSION}\nhint: go on with the program that wrote it",
+            folder.display()
+        ),
+        _ => Ok(()),
     }
 }
 
-fn sync_folder(path: &Path) -> Result<()> {
-    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-    File::open(path).and_then(|folder| folder.sync_all()).with_context(|| format!("cannot sync {}", path.display()))
-}
-
-fn remove(path: &Path) -> Result<()> {
-    fs::remove_dir_all(path).with_context(|| format!("cannot remove {}", path.display()))
+/// Equal as bits, so that a zero's sign counts.
+fn same_bits(a: &SessionState, b: &SessionState) -> bool {
+    let bits = |values: &[f32]| -> Vec<u32> { values.iter().map(|value| value.to_bits()).collect() };
+    let pairs = [(&a.parameters, &b.parameters), (&a.first, &b.first), (&a.second, &b.second)];
+    a.step == b.step && pairs.into_iter().all(|(a, b)| bits(a) == bits(b))
 }
 
 #[cfg(test)]
@@ -307,7 +302,8 @@ mod tests {
         }
         assert_eq!(run.steps().unwrap(), [2, 3]);
         fs::write(run.checkpoint(3).join(STATE_FILE), b"cut").unwrap();
-        let (_, found, warnings) = RunDir::open(run.path(), identity("d")).unwrap();
+        drop(run);
+        let (_, found, warnings) = RunDir::open(&root.path().join("run"), identity("d")).unwrap();
         assert_eq!((found, warnings.len()), (Some(state(2)), 1));
     }
 
@@ -316,9 +312,11 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let run = RunDir::create(&root.path().join("run"), identity("d")).unwrap();
         run.save_checkpoint(&state(1), 2).unwrap();
-        let error = RunDir::open(run.path(), identity("other")).unwrap_err().to_string();
+        drop(run);
+        let path = root.path().join("run");
+        let error = RunDir::open(&path, identity("other")).unwrap_err().to_string();
         assert!(error.contains("the rows") && error.contains("hint:"), "{error}");
-        assert!(RunDir::create(run.path(), identity("d")).is_err());
+        assert!(RunDir::create(&path, identity("d")).is_err());
     }
 
     #[test]
@@ -329,7 +327,33 @@ mod tests {
         // A file where the folder of the next checkpoint would be made stands in for a disk that is full.
         fs::write(run.checkpoint(2).with_extension("partial"), b"").unwrap();
         assert!(run.save_checkpoint(&state(2), 1).is_err());
-        let (_, found, _) = RunDir::open(run.path(), identity("d")).unwrap();
+        drop(run);
+        fs::create_dir_all(root.path().join("run/adapter.replaced")).unwrap();
+        let (run, found, _) = RunDir::open(&root.path().join("run"), identity("d")).unwrap();
         assert_eq!(found, Some(state(1)));
+        // What the kill left is cleared, and what it had only half replaced is put back.
+        assert!(!run.checkpoint(2).with_extension("partial").exists() && run.join("adapter").exists());
+    }
+
+    #[test]
+    fn two_processes_never_write_into_one_folder() {
+        let root = tempfile::tempdir().unwrap();
+        let held = RunDir::create(root.path(), identity("d")).unwrap();
+        let error = RunDir::open(root.path(), identity("d")).unwrap_err().to_string();
+        assert!(error.starts_with("another process trains in"), "{error}");
+        drop(held);
+        assert!(RunDir::open(root.path(), identity("d")).is_ok());
+    }
+
+    #[test]
+    fn another_version_is_refused_and_not_passed_over() {
+        let root = tempfile::tempdir().unwrap();
+        let run = RunDir::create(root.path(), identity("d")).unwrap();
+        let file = run.save_checkpoint(&state(1), 1).unwrap().join(MANIFEST_FILE);
+        let text = fs::read_to_string(&file).unwrap().replace("\"version\": 1", "\"version\": 2");
+        fs::write(&file, text).unwrap();
+        drop(run);
+        let error = RunDir::open(root.path(), identity("d")).unwrap_err().to_string();
+        assert!(error.contains("this program reads version 1"), "{error}");
     }
 }

@@ -10,8 +10,7 @@ use model::OpenDevice;
 
 use super::{fit, print};
 use crate::cli::Eval;
-use crate::observer::Observer;
-use crate::observer::plain::Plain;
+use crate::observer::{Observer, Plain};
 use crate::prepared::Prepared;
 use crate::{evaluation, held_out};
 
@@ -31,7 +30,7 @@ pub fn run(arguments: Eval) -> Result<ExitCode> {
     let decoder = model::weights::load(&prepared.checkpoint, &device, positions, |_, _| {})?;
     let tuned = adapter.layout.adapters(&adapter.values, &decoder);
     let stop = Arc::new(AtomicBool::new(false));
-    let mut observer = Plain::new(false);
+    let mut observer = Plain::stderr(1);
     let results = held_out::evaluate(
         evaluation::task(&config, &prepared, &stop),
         &decoder,

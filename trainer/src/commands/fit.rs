@@ -18,9 +18,7 @@ use crate::cli::{ConfigArgs, Fit};
 use crate::config::{self, Config};
 use crate::data::loader::Loader;
 use crate::event::{self, Event};
-use crate::observer::jsonl::JsonLines;
-use crate::observer::plain::Plain;
-use crate::observer::{All, Observer};
+use crate::observer::{Jsonl, Observer, Observers, Plain};
 use crate::prepared::Prepared;
 use crate::run_dir::RunDir;
 use crate::train_loop::{Outcome, Run};
@@ -44,8 +42,9 @@ pub fn run(arguments: Fit) -> Result<ExitCode> {
     };
     let events = run_dir.join("events.jsonl");
     let done = state.as_ref().map_or(0, |state| state.step);
-    let writer = if arguments.resume { JsonLines::resume(&events, done)? } else { JsonLines::create(&events)? };
-    let mut observer = All(vec![Box::new(writer), Box::new(Plain::new(arguments.plain))]);
+    let writer = if arguments.resume { Jsonl::resume(&events, done)? } else { Jsonl::create(&events)? };
+    let progress = if arguments.plain { Plain::lines(config.train.log_every_steps) } else { Plain::stderr(config.train.log_every_steps) };
+    let mut observer = Observers(vec![Box::new(writer), Box::new(progress)]);
     let result = (|| {
         run_dir.write("config.toml", config.to_toml()?.as_bytes())?;
         run_dir.write("env.json", &serde_json::to_vec_pretty(&environment(&prepared, &device))?)?;

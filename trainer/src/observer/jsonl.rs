@@ -49,13 +49,6 @@ impl Observer for Jsonl {
     }
 }
 
-/// Reads a file of events; a half-written last line is left out.
-pub fn read(path: &Path) -> Result<Vec<Event>> {
-    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
-    bytes[..whole].split_inclusive(|byte| *byte == b'\n').enumerate().map(|(at, line)| parse(line, at + 1, path)).collect()
-}
-
 /// Bytes of the lines before the first event of a later step.
 fn kept_bytes(bytes: &[u8], step: u64, path: &Path) -> Result<usize> {
     let mut kept = 0;
@@ -103,7 +96,7 @@ mod tests {
             tokens: 10,
             supervised_tokens: 2,
             tokens_per_second: 5.0,
-            host_memory_bytes: 1,
+            host_memory_bytes: Some(1),
             elapsed_secs: step as f64,
         }
     }
@@ -114,6 +107,13 @@ mod tests {
 
     fn saved(step: u64) -> Event {
         Event::Checkpoint { step, path: PathBuf::from("c") }
+    }
+
+    fn read(path: &Path) -> Result<Vec<Event>> {
+        let bytes = std::fs::read(path)?;
+        let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        let lines = bytes[..whole].split_inclusive(|byte| *byte == b'\n').enumerate();
+        lines.map(|(at, line)| parse(line, at + 1, path)).collect()
     }
 
     fn steps(path: &Path) -> Vec<u64> {

@@ -17,20 +17,11 @@ pub trait Observer {
 }
 
 /// Several observers as one. All of them hear an event, even if one fails; the first failure is returned.
-#[derive(Default)]
 pub struct Observers(pub Vec<Box<dyn Observer>>);
 
 impl Observer for Observers {
     fn on(&mut self, event: &Event) -> Result<()> {
         let results: Vec<Result<()>> = self.0.iter_mut().map(|observer| observer.on(event)).collect();
         results.into_iter().collect()
-    }
-}
-
-/// Keeps every event, for tests and for whoever wants to look later.
-impl Observer for Vec<Event> {
-    fn on(&mut self, event: &Event) -> Result<()> {
-        self.push(event.clone());
-        Ok(())
     }
 }

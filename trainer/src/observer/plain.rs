@@ -49,19 +49,24 @@ struct Progress {
 }
 
 impl Plain {
-    /// Progress on standard error; on a terminal the line is rewritten.
+    /// Progress on standard error for every so many steps; on a terminal the line is rewritten.
     #[must_use]
     pub fn stderr(log_every_steps: u64) -> Plain {
         let live = std::io::stderr().is_terminal();
         let colour = live && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         let told = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse::<usize>().ok());
         let columns = told.map_or(TERMINAL_COLUMNS, |columns| columns.saturating_sub(1));
-        Plain::new(Box::new(std::io::stderr()), live, colour, columns, log_every_steps)
+        Plain::to(Box::new(std::io::stderr()), live, colour, columns, log_every_steps)
+    }
+
+    /// The same without rewriting and without colour, wherever standard error goes.
+    #[must_use]
+    pub fn lines(log_every_steps: u64) -> Plain {
+        Plain::to(Box::new(std::io::stderr()), false, false, MAX_COLUMNS, log_every_steps)
     }
 
     /// Progress on any output. `live` rewrites the line, `columns` is its width then.
-    #[must_use]
-    pub fn new(out: Box<dyn Write + Send>, live: bool, colour: bool, columns: usize, log_every_steps: u64) -> Plain {
+    fn to(out: Box<dyn Write + Send>, live: bool, colour: bool, columns: usize, log_every_steps: u64) -> Plain {
         Plain {
             out,
             live,
@@ -119,7 +124,7 @@ impl Plain {
             count(*tokens_per_second),
             duration(self.progress.seconds_left(left)),
         );
-        let memory = format!("  {}", bytes(*host_memory_bytes));
+        let memory = host_memory_bytes.map(|held| format!("  {}", bytes(held))).unwrap_or_default();
         if head.len() + tail.len() + memory.len() + 2 <= self.columns {
             tail.push_str(&memory);
         }
@@ -127,14 +132,14 @@ impl Plain {
         self.show(&line)
     }
 
-    fn eval(&mut self, arm: &str, done: u64, rows: u64) -> Result<()> {
+    fn eval(&mut self, what: &str, done: u64, rows: u64) -> Result<()> {
         let quarter = 4 * done / rows.max(1);
-        let told = self.told_eval.as_ref().is_some_and(|(known, at)| known == arm && *at == quarter);
+        let told = self.told_eval.as_ref().is_some_and(|(known, at)| known == what && *at == quarter);
         if told && !self.live {
             return Ok(());
         }
-        self.told_eval = Some((arm.to_owned(), quarter));
-        let line = self.with_bar(&format!("eval {arm}"), done as f64 / rows.max(1) as f64, &format!("{done}/{rows} rows"));
+        self.told_eval = Some((what.to_owned(), quarter));
+        let line = self.with_bar(what, done as f64 / rows.max(1) as f64, &format!("{done}/{rows} rows"));
         self.show(&line)
     }
 
@@ -194,6 +199,14 @@ impl Progress {
 
 impl Observer for Plain {
     fn on(&mut self, event: &Event) -> Result<()> {
+        // A terminal that was closed, or a pipe that nobody reads any more, must not end a run.
+        let _ = self.tell(event);
+        Ok(())
+    }
+}
+
+impl Plain {
+    fn tell(&mut self, event: &Event) -> Result<()> {
         match event {
             Event::RunStarted { name, device, base, data, total_steps, trainable, .. } => {
                 self.total_steps = *total_steps;
@@ -211,8 +224,10 @@ impl Observer for Plain {
             }
             Event::Checkpoint { step, path } => self.say(&format!("saved     step {step} in {}", path.display())),
             Event::Warning { message } => self.warning(message),
-            Event::EvalProgress { arm, done, rows } => self.eval(arm, *done, *rows),
-            Event::EvalFinished { rows, path } => self.say(&format!("scored    {rows} rows, see {}", path.display())),
+            Event::EvalProgress { arm, done, rows } => self.eval(&format!("eval {arm}"), *done, *rows),
+            Event::EvalFinished { rows, path, seconds } => {
+                self.say(&format!("scored    {rows} rows in {}, see {}", duration(*seconds), path.display()))
+            }
             Event::Finished { step, complete, wall_seconds, adapter, .. } => {
                 let word = if *complete { "done     " } else { "stopped  " };
                 let place = adapter.as_ref().map(|path| format!(", adapter in {}", path.display())).unwrap_or_default();

@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 /// The ending of a folder that is being written.
-pub(super) const PARTIAL: &str = "partial";
+const PARTIAL: &str = "partial";
 /// The ending of a folder that is being replaced.
-pub(super) const REPLACED: &str = "replaced";
+const REPLACED: &str = "replaced";
 
 /// Writes a file.
 pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
@@ -61,8 +61,24 @@ pub(super) fn remove(path: &Path) -> Result<()> {
     }
 }
 
+/// Clears what a kill left in a folder, and puts back what it had only half replaced.
+pub(super) fn settle(folder: &Path) -> Result<()> {
+    let entries = fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
+    for path in entries.flatten().map(|entry| entry.path()) {
+        let ending = path.extension().unwrap_or_default();
+        let place = path.with_extension("");
+        if ending == REPLACED && !place.exists() {
+            fs::rename(&path, &place).with_context(|| format!("cannot rename {}", path.display()))?;
+        } else if ending == PARTIAL || ending == REPLACED {
+            let gone = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+            gone.with_context(|| format!("cannot remove {}", path.display()))?;
+        }
+    }
+    Ok(())
+}
+
 /// A path with one more ending.
-pub(super) fn with_ending(path: &Path, ending: &str) -> PathBuf {
+fn with_ending(path: &Path, ending: &str) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     path.with_file_name(format!("{name}.{ending}"))
 }

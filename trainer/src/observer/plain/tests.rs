@@ -22,7 +22,7 @@ impl Write for Shared {
 
 fn seen(live: bool, colour: bool, columns: usize, events: &[Event]) -> String {
     let out = Shared::default();
-    let mut plain = Plain::new(Box::new(out.clone()), live, colour, columns, 1);
+    let mut plain = Plain::to(Box::new(out.clone()), live, colour, columns, 1);
     events.iter().for_each(|event| plain.on(event).unwrap());
     let bytes = out.0.lock().unwrap().clone();
     String::from_utf8(bytes).unwrap()
@@ -39,7 +39,7 @@ fn step(step: u64, elapsed_secs: f64) -> Event {
         tokens: 2500,
         supervised_tokens: 50,
         tokens_per_second: 812.4,
-        host_memory_bytes: 1_288_490_188,
+        host_memory_bytes: Some(1_288_490_188),
         elapsed_secs,
     }
 }
@@ -70,7 +70,7 @@ fn run(total: u64) -> Vec<Event> {
     for done in 0..=8 {
         events.push(Event::EvalProgress { arm: "tuned".into(), done: 29 * done, rows: 232 });
     }
-    events.push(Event::EvalFinished { rows: 232, path: "runs/legal/eval".into() });
+    events.push(Event::EvalFinished { rows: 232, path: "runs/legal/eval".into(), seconds: 71.0 });
     events.push(Event::Finished {
         step: total,
         complete: true,
@@ -86,7 +86,36 @@ fn run(total: u64) -> Vec<Event> {
 fn a_pipe_gets_a_line_for_each_tenth_and_the_last() {
     let text = seen(false, false, 0, &run(40));
     assert!(text.is_ascii() && text.lines().all(|line| line.len() <= MAX_COLUMNS));
-    expect![[""]].assert_eq(&text);
+    expect![[r#"
+        run       legal
+        base      SmolLM2-135M-Instruct
+        data      legal-provisions
+        device    cpu (2 threads)
+        training  40 steps, 4.9 M trainable weights
+        rows      10 read, 10 used
+        step 1/40 [------------------------] loss 2.0000  lr 1.0e-3  812 tok/s  2 min left  1.2 GiB
+        step 2/40 [#-----------------------] loss 1.4737  lr 1.0e-3  812 tok/s  34 min left  1.2 GiB
+        step 4/40 [##----------------------] loss 0.9794  lr 1.0e-3  812 tok/s  2 min left  1.2 GiB
+        step 8/40 [####--------------------] loss 0.5756  lr 1.0e-3  812 tok/s  2 min left  1.2 GiB
+        step 12/40 [#######-----------------] loss 0.3909  lr 1.0e-3  812 tok/s  84 s left  1.2 GiB
+        step 16/40 [#########---------------] loss 0.2840  lr 1.0e-3  812 tok/s  72 s left  1.2 GiB
+        step 20/40 [############------------] loss 0.2150  lr 1.0e-3  812 tok/s  60 s left  1.2 GiB
+        step 24/40 [##############----------] loss 0.1677  lr 1.0e-3  812 tok/s  48 s left  1.2 GiB
+        step 28/40 [################--------] loss 0.1342  lr 1.0e-3  812 tok/s  36 s left  1.2 GiB
+        step 32/40 [###################-----] loss 0.1097  lr 1.0e-3  812 tok/s  24 s left  1.2 GiB
+        step 36/40 [#####################---] loss 0.0914  lr 1.0e-3  812 tok/s  12 s left  1.2 GiB
+        step 40/40 [########################] loss 0.0776  lr 1.0e-3  812 tok/s  0 s left  1.2 GiB
+        valid     loss 0.1250 over 400 tokens after step 40
+        saved     step 40 in runs/legal/checkpoints/step-000040
+        warning: 3 of 100 train rows (3.0 %) were left out or cut
+        eval tuned [------------------------] 0/232 rows
+        eval tuned [######------------------] 58/232 rows
+        eval tuned [############------------] 116/232 rows
+        eval tuned [##################------] 174/232 rows
+        eval tuned [########################] 232/232 rows
+        scored    232 rows in 71 s, see runs/legal/eval
+        done      step 40, 13 min, adapter in runs/legal/adapter
+    "#]].assert_eq(&text);
 }
 
 #[test]
@@ -119,7 +148,7 @@ fn colour_is_only_where_it_was_asked_for() {
 #[test]
 fn steps_between_lines_are_kept_but_the_last_is_always_shown() {
     let out = Shared::default();
-    let mut plain = Plain::new(Box::new(out.clone()), true, false, 79, 4);
+    let mut plain = Plain::to(Box::new(out.clone()), true, false, 79, 4);
     for event in std::iter::once(started(10)).chain((1..=10).map(|number| step(number, number as f64))) {
         plain.on(&event).unwrap();
     }
