@@ -190,7 +190,8 @@ fn a_changed_setting_base_or_template_is_refused() {
     refused(&[], &["changed since the run began", "base"]);
     fs::write(path, old).unwrap();
     let (path, old) = edit("tokenizer_config.json", &|text| {
-        String::from_utf8(text).unwrap().replace("assistant\\\\n", "assistant:").into()
+        let text = String::from_utf8(text).unwrap();
+        text.replace("\"chat_template\": \"", "\"chat_template\": \"{# changed #}").into()
     });
     refused(&[], &["changed since the run began", "template"]);
     fs::write(path, old).unwrap();

@@ -169,7 +169,10 @@ mod tests {
     #[test]
     fn an_event_is_one_line_with_its_name() {
         let text = serde_json::to_string(&step(0.25, 1e-3)).unwrap();
-        assert!(text.starts_with(r#"{"event":"step","step":3,"epoch":0.5,"loss":0.25,"learning_rate":0.001"#), "{text}");
+        assert!(
+            text.starts_with(r#"{"event":"step","step":3,"epoch":0.5,"loss":0.25,"learning_rate":0.001"#),
+            "{text}"
+        );
         assert_eq!(serde_json::from_str::<Event>(&text).unwrap(), step(0.25, 1e-3));
         let text = serde_json::to_string(&Event::Warning { message: "a\nb".into() }).unwrap();
         assert_eq!(text, r#"{"event":"warning","message":"a\nb"}"#);

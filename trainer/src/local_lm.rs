@@ -18,6 +18,9 @@ use model::tokenizer::Tokenizer;
 
 use crate::data::messages::for_template;
 
+/// Before the message of a template.
+const TEMPLATE_REFUSED: &str = "the messages cannot be written as a chat\nhint: change the prompt or the system message, or use the chat template the model was made for";
+
 /// Text to ids and back, as the base model was made for.
 #[derive(Clone)]
 pub struct Speech {
@@ -56,7 +59,7 @@ impl Speech {
 
     /// The text of a prompt, up to where the assistant begins.
     pub fn prompt_text(&self, messages: &[Message]) -> Result<String> {
-        Ok(self.template.render(&for_template(messages), true)?)
+        self.template.render(&for_template(messages), true).context(TEMPLATE_REFUSED)
     }
 
     /// The ids of a prompt.
@@ -68,7 +71,7 @@ impl Speech {
     pub fn answer_ids(&self, messages: &[Message], answer: &str) -> Result<(Vec<u32>, Vec<u32>)> {
         let mut all = for_template(messages);
         all.push(ChatMessage { role: "assistant".to_owned(), content: answer.to_owned() });
-        let rendered = self.template.render_last_span(&all)?;
+        let rendered = self.template.render_last_span(&all).context(TEMPLATE_REFUSED)?;
         let span = rendered.assistant.first().context("the template renders no answer")?.span.clone();
         let prompt = self.tokenizer.encode(&rendered.text[..span.start])?;
         let whole = self.tokenizer.encode(&rendered.text[..span.end])?;

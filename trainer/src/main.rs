@@ -22,6 +22,7 @@ mod retention;
 mod run_dir;
 mod schedule;
 mod train_loop;
+mod words;
 
 use std::process::ExitCode;
 
@@ -33,22 +34,8 @@ fn main() -> ExitCode {
     match commands::run(cli) {
         Ok(code) => code,
         Err(error) => {
-            commands::note(&format!("error: {}", words(&error)));
+            commands::note(&format!("error: {}", words::of(&error)));
             ExitCode::from(commands::EXIT_ERROR)
         }
     }
-}
-
-/// The chain of causes in one text, without repeating a cause that its parent has named; hints come last.
-fn words(error: &anyhow::Error) -> String {
-    let mut text = String::new();
-    for cause in error.chain() {
-        let cause = cause.to_string();
-        if !text.contains(&cause) {
-            let glue = if text.is_empty() { "" } else { ": " };
-            text = format!("{text}{glue}{cause}");
-        }
-    }
-    let (hints, lines): (Vec<&str>, Vec<&str>) = text.lines().partition(|line| line.trim_start().starts_with("hint:"));
-    lines.into_iter().chain(hints).collect::<Vec<_>>().join("\n")
 }

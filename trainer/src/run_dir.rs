@@ -65,8 +65,7 @@ impl RunDir {
                 path.display()
             );
         }
-        fs::create_dir_all(path.join("checkpoints"))
-            .with_context(|| format!("cannot create {}", path.display()))?;
+        fs::create_dir_all(path.join("checkpoints")).with_context(|| format!("cannot create {}", path.display()))?;
         Self::take(path, identity)
     }
 
@@ -101,12 +100,6 @@ impl RunDir {
             );
         }
         Ok((run, None, warnings))
-    }
-
-    /// The folder itself.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
     }
 
     /// A file or folder in it.
@@ -180,7 +173,8 @@ impl RunDir {
         let mut steps = Vec::new();
         for entry in fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))? {
             let name = entry.with_context(|| format!("cannot read {}", folder.display()))?.file_name();
-            let step = name.to_str().and_then(|name| name.strip_prefix("step-")).and_then(|step| step.parse::<u64>().ok());
+            let step =
+                name.to_str().and_then(|name| name.strip_prefix("step-")).and_then(|step| step.parse::<u64>().ok());
             steps.extend(step);
         }
         steps.sort_unstable();

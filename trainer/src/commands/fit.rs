@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use model::OpenDevice;
 use model::nn::Keep;
 use model::train::Session;
@@ -35,6 +35,9 @@ pub fn run(arguments: Fit) -> Result<ExitCode> {
     schedule::check(total_steps, &schedule::Settings::of(&config.train))?;
     let device = OpenDevice::open(config.device)?;
     let identity = prepared.identity(&config, total_steps);
+    if arguments.resume {
+        same_settings(&config)?;
+    }
     let (run_dir, state, warnings) = if arguments.resume {
         RunDir::open(&config.run_folder, identity)?
     } else {
@@ -127,6 +130,24 @@ pub fn load(arguments: &ConfigArgs, max_steps: Option<u64>) -> Result<Config> {
         config.run_folder = std::path::absolute(out).with_context(|| format!("cannot use {}", out.display()))?;
     }
     Ok(config)
+}
+
+/// Names the settings in which a config differs from the one its run began with, before anything is compared by hash.
+fn same_settings(config: &Config) -> Result<()> {
+    let file = config.run_folder.join("config.toml");
+    if !file.is_file() {
+        return Ok(());
+    }
+    let began = config::load(&file, &[])?;
+    let changed = config.training_differences(&began);
+    if !changed.is_empty() {
+        bail!(
+            "{}: settings changed since the run began: {}\nhint: undo the change, or start a new run with --out",
+            config.run_folder.display(),
+            changed.join("; ")
+        );
+    }
+    Ok(())
 }
 
 /// A session on the base of a config, with a fresh adapter.

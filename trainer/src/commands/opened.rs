@@ -15,8 +15,6 @@ use crate::pull::{self, Cache, Pulled};
 
 /// A base model on a device.
 pub struct Opened {
-    /// The files.
-    pub checkpoint: Checkpoint,
     /// The weights.
     pub decoder: Decoder,
     /// The adapter, or none anywhere.
@@ -48,7 +46,7 @@ pub fn open(arguments: &ModelArgs, positions: usize) -> Result<Opened> {
             adapter.layout.adapters(&adapter.values, &decoder)
         }
     };
-    Ok(Opened { checkpoint, decoder, adapters, speech })
+    Ok(Opened { decoder, adapters, speech })
 }
 
 /// The adapter inside a run folder, or the folder itself.

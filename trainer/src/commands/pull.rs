@@ -23,13 +23,13 @@ pub fn run(arguments: Pull) -> Result<ExitCode> {
     let mut report = |text: &str| note(text);
     let mut watch = |progress: &pull::Progress| line.show(progress);
     let known_sets = dataset_source::names(&sets);
-    let (path, source, sha256, rows) = if ModelSource::find(name, &configs)?.is_some() {
+    let (path, source, sha256, rows, from_cache) = if ModelSource::find(name, &configs)?.is_some() {
         let pulled = pull::model(name, &configs, &cache, &mut report, &mut watch)?;
-        (pulled.path, pulled.source, pulled.sha256, None)
+        (pulled.path, pulled.source, pulled.sha256, None, pulled.from_cache)
     } else if known_sets.iter().any(|known| known == name) {
         let pulled = pull::dataset(name, &sets, &cache, &mut report, &mut watch)?;
         let path = pulled.jsonl.unwrap_or_else(|| pulled.folder.path.clone());
-        (path, pulled.source, pulled.sha256, pulled.rows)
+        (path, pulled.source, pulled.sha256, pulled.rows, pulled.from_cache)
     } else {
         let mut known = ModelSource::names(&configs);
         known.extend(known_sets);
@@ -40,7 +40,14 @@ pub fn run(arguments: Pull) -> Result<ExitCode> {
         bail!("nothing is named {name}\nhint: {hint}");
     };
     if arguments.json {
-        let value = serde_json::json!({ "name": name, "path": path, "source": source, "sha256": sha256, "rows": rows });
+        let value = serde_json::json!({
+            "name": name,
+            "path": path,
+            "source": source,
+            "sha256": sha256,
+            "rows": rows,
+            "from_cache": from_cache,
+        });
         print(&serde_json::to_string(&value)?)?;
     } else {
         print(&path.display().to_string())?;

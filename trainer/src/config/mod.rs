@@ -110,7 +110,8 @@ fn version_fault(table: &Table, places: &Places) -> Option<Fault> {
 /// Reports and removes every unknown key and every value of a wrong kind. `doubtful` are the keys of which the file
 /// says something that could not be understood.
 fn take_out_faulty(table: &mut Table, places: &Places, faults: &mut Vec<Fault>, doubtful: &mut BTreeSet<String>) {
-    let sections: Vec<String> = table.iter().filter(|(_, value)| value.is_table()).map(|(key, _)| key.clone()).collect();
+    let sections: Vec<String> =
+        table.iter().filter(|(_, value)| value.is_table()).map(|(key, _)| key.clone()).collect();
     for section in sections {
         if SECTIONS.contains(&section.as_str()) {
             if let Some(Value::Table(inner)) = table.get_mut(&section) {
@@ -140,7 +141,8 @@ fn take_out_faulty(table: &mut Table, places: &Places, faults: &mut Vec<Fault>, 
         doubtful.extend(KEYS.iter().filter(|key| key.section == *section).map(Key::path));
         faults.push(places.fault(section, format!("{section} is not a section"), format!("write [{section}]")));
     }
-    let mut top: Table = table.iter().filter(|(_, value)| !value.is_table()).map(|(k, v)| (k.clone(), v.clone())).collect();
+    let mut top: Table =
+        table.iter().filter(|(_, value)| !value.is_table()).map(|(k, v)| (k.clone(), v.clone())).collect();
     let before: Vec<String> = top.keys().cloned().collect();
     check_keys(&mut top, "", places, faults, doubtful);
     for gone in before.iter().filter(|key| !top.contains_key(*key)) {

@@ -189,7 +189,9 @@ pub(super) fn resolve(mut raw: RawConfig, file: &Path) -> Result<Config, Vec<Con
     let file = absolute(Path::new(""), file);
     let folder = file.parent().unwrap_or(Path::new("/")).to_path_buf();
     let roots = Roots::of(&file);
-    for path in [&mut raw.data.train, &mut raw.data.valid, &mut raw.data.test, &mut raw.data.prompt].into_iter().flatten() {
+    for path in
+        [&mut raw.data.train, &mut raw.data.valid, &mut raw.data.test, &mut raw.data.prompt].into_iter().flatten()
+    {
         *path = absolute(&folder, path);
     }
     if is_path(&raw.model.base) {
@@ -208,11 +210,9 @@ pub(super) fn resolve(mut raw: RawConfig, file: &Path) -> Result<Config, Vec<Con
     });
     let source = match (&raw.data.set, &raw.data.train) {
         (Some(set), None) => Some(Source::Set(set.clone())),
-        (None, Some(train)) => Some(Source::Files {
-            train: train.clone(),
-            valid: raw.data.valid.clone(),
-            test: raw.data.test.clone(),
-        }),
+        (None, Some(train)) => {
+            Some(Source::Files { train: train.clone(), valid: raw.data.valid.clone(), test: raw.data.test.clone() })
+        }
         // Both or none was reported above.
         _ => None,
     };

@@ -127,11 +127,16 @@ fn every_misspelt_key_is_refused_with_the_right_one() {
                 let line = format!("\"{wrong}\" = {}\n", sample(key));
                 let text = match key.section {
                     "" => format!("{line}{GOOD}"),
-                    "model" | "data" => GOOD.replace(&format!("[{}]\n", key.section), &format!("[{}]\n{line}", key.section)),
+                    "model" | "data" => {
+                        GOOD.replace(&format!("[{}]\n", key.section), &format!("[{}]\n{line}", key.section))
+                    }
                     section => format!("{GOOD}[{section}]\n{line}"),
                 };
                 let errors = read(&text, &[]).unwrap_err();
-                let fault = errors.faults.iter().find(|fault| fault.what.contains(&format!("`{}`", keys::path(key.section, &wrong))));
+                let fault = errors
+                    .faults
+                    .iter()
+                    .find(|fault| fault.what.contains(&format!("`{}`", keys::path(key.section, &wrong))));
                 let fault = fault.unwrap_or_else(|| panic!("{wrong}: {errors}"));
                 assert!(fault.hint.contains(&format!("`{}`", key.path())), "{wrong}: {}", fault.hint);
                 assert!(matches!(fault.place, Place::Line(_)));
@@ -204,51 +209,82 @@ name = "tpu"
 
 #[test]
 fn a_missing_section_is_told_without_a_line() {
-    check("version = 1\n", &[], expect![[r#"
+    check(
+        "version = 1\n",
+        &[],
+        expect![[r#"
         configs/test.toml: no name
         hint: it names the run's folder: letters, digits, `-`, `_` and `.`, such as name = "legal"
         configs/test.toml: no model.base
         hint: write base = "smollm2-135m-instruct" under [model], or the path of a checkpoint
         configs/test.toml: no rows: neither data.set nor data.train
-        hint: write set = "legal-provisions" or train = "rows.jsonl" under [data]"#]]);
+        hint: write set = "legal-provisions" or train = "rows.jsonl" under [data]"#]],
+    );
 }
 
 #[test]
 fn broken_toml_and_another_version_are_told_alone() {
-    check("version = 1\nname = legal\n", &[], expect![[r#"
+    check(
+        "version = 1\nname = legal\n",
+        &[],
+        expect![[r#"
         configs/test.toml:2: not TOML: string values must be quoted, expected literal string
-        hint: texts are in quotes, sections in [brackets], a key stands once"#]]);
-    check("version = 1\nname = \"a\"\nname = \"b\"\n", &[], expect![[r#"
+        hint: texts are in quotes, sections in [brackets], a key stands once"#]],
+    );
+    check(
+        "version = 1\nname = \"a\"\nname = \"b\"\n",
+        &[],
+        expect![[r#"
         configs/test.toml:3: not TOML: duplicate key
-        hint: texts are in quotes, sections in [brackets], a key stands once"#]]);
-    check("version = 2\nbrand_new = 1\n", &[], expect![[r#"
+        hint: texts are in quotes, sections in [brackets], a key stands once"#]],
+    );
+    check(
+        "version = 2\nbrand_new = 1\n",
+        &[],
+        expect![[r#"
         configs/test.toml:1: version is 2, this program reads version 1
-        hint: use the program the file was written for, or compare its keys with configs/README.md"#]]);
-    check("name = \"a\"\n", &[], expect![[r#"
+        hint: use the program the file was written for, or compare its keys with configs/README.md"#]],
+    );
+    check(
+        "name = \"a\"\n",
+        &[],
+        expect![[r#"
         configs/test.toml: no version
-        hint: add `version = 1` at the top"#]]);
+        hint: add `version = 1` at the top"#]],
+    );
 }
 
 #[test]
 fn sections_and_values_of_a_wrong_kind_are_told() {
-    check(&format!("{GOOD}[train]\nseed = -1\nrecompute = \"no\"\n[eval]\nlabels = \"a\"\n"), &[], expect![[r#"
+    check(
+        &format!("{GOOD}[train]\nseed = -1\nrecompute = \"no\"\n[eval]\nlabels = \"a\"\n"),
+        &[],
+        expect![[r#"
         configs/test.toml:8: train.seed is -1
         hint: write a whole number from 0
         configs/test.toml:9: train.recompute is "no"
         hint: write true or false
         configs/test.toml:11: eval.labels is "a"
-        hint: write a list of texts, such as ["a", "b"]"#]]);
-    check("version = 1\nname = \"a\"\ntrain = 3\ndata = \"x\"\n[model]\nbase = \"smollm2-135m-instruct\"\n", &[], expect![[r#"
+        hint: write a list of texts, such as ["a", "b"]"#]],
+    );
+    check(
+        "version = 1\nname = \"a\"\ntrain = 3\ndata = \"x\"\n[model]\nbase = \"smollm2-135m-instruct\"\n",
+        &[],
+        expect![[r#"
         configs/test.toml:3: train is not a section
         hint: write [train]
         configs/test.toml:4: data is not a section
-        hint: write [data]"#]]);
+        hint: write [data]"#]],
+    );
 }
 
 #[test]
 fn contradictions_of_length_and_overflow_are_told() {
     check(
-        &GOOD.replace("[data]", "[data]\nmax_tokens = 5000\noverflow = \"truncate-right\"\nsystem = \" \"\nvalid = \"x\""),
+        &GOOD.replace(
+            "[data]",
+            "[data]\nmax_tokens = 5000\noverflow = \"truncate-right\"\nsystem = \" \"\nvalid = \"x\"",
+        ),
         &["train.schedule=constant", "train.min_learning_rate_share=0.1"],
         expect![[r#"
             configs/test.toml:6: train.micro_batch_tokens is 4096, and a row may have data.max_tokens = 5000
@@ -268,7 +304,8 @@ fn contradictions_of_length_and_overflow_are_told() {
 
 #[test]
 fn overrides_come_before_the_checks_and_can_mend_a_config() {
-    let config = read(&GOOD.replace("name = \"legal\"", "name = \"\""), &["name=mended", "train.max_steps=12"]).unwrap();
+    let config =
+        read(&GOOD.replace("name = \"legal\"", "name = \"\""), &["name=mended", "train.max_steps=12"]).unwrap();
     assert_eq!((config.name.as_str(), config.train.max_steps), ("mended", Some(12)));
     assert!(config.run_folder.ends_with("runs/mended"));
 }
@@ -279,7 +316,10 @@ fn what_was_resolved_reads_back_as_the_same_config() {
     std::fs::write(folder.path().join("rows.jsonl"), "").unwrap();
     std::fs::write(folder.path().join("ask.jinja"), "Name it: {{ text }}\n").unwrap();
     let text = GOOD
-        .replace("set = \"legal-provisions\"", "train = \"rows.jsonl\"\nprompt = \"./sub/../ask.jinja\"\nsystem = \"Be brief.\"")
+        .replace(
+            "set = \"legal-provisions\"",
+            "train = \"rows.jsonl\"\nprompt = \"./sub/../ask.jinja\"\nsystem = \"Be brief.\"",
+        )
         .replace("smollm2-135m-instruct", "./");
     let file = folder.path().join("mine.toml");
     std::fs::write(&file, text).unwrap();
@@ -300,10 +340,14 @@ fn what_was_resolved_reads_back_as_the_same_config() {
 fn the_hash_follows_what_is_learnt_and_nothing_else() {
     let hash = |overrides: &[&str]| read(GOOD, overrides).unwrap().hash();
     let plain = hash(&[]);
-    for same in ["name=b", "output.dir=x", "eval.limit=3", "train.save_every_steps=1", "device.name=cpu", "data.limit_test=9"] {
+    for same in
+        ["name=b", "output.dir=x", "eval.limit=3", "train.save_every_steps=1", "device.name=cpu", "data.limit_test=9"]
+    {
         assert_eq!(hash(&[same]), plain, "{same}");
     }
-    for other in ["lora.r=8", "train.seed=1", "data.system=x", "data.max_tokens=100", "train.max_steps=50", "data.limit_train=9"] {
+    for other in
+        ["lora.r=8", "train.seed=1", "data.system=x", "data.max_tokens=100", "train.max_steps=50", "data.limit_train=9"]
+    {
         assert_ne!(hash(&[other]), plain, "{other}");
     }
     let differences = read(GOOD, &["lora.r=8", "train.max_steps=50"]).unwrap();

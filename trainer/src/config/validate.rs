@@ -115,7 +115,9 @@ fn base(base: &str, roots: &Roots, all: &mut Findings) {
 fn source(data: &RawData, roots: &Roots, all: &mut Findings) {
     let keys = &["data.set", "data.train"];
     match (&data.set, &data.train) {
-        (Some(_), Some(_)) => all.require_all(keys, false, "data.set and data.train are both given", "keep one of the two"),
+        (Some(_), Some(_)) => {
+            all.require_all(keys, false, "data.set and data.train are both given", "keep one of the two")
+        }
         (None, None) => {
             let hint = "write set = \"legal-provisions\" or train = \"rows.jsonl\" under [data]";
             all.require_all(keys, false, "no rows: neither data.set nor data.train", hint);
@@ -131,7 +133,8 @@ fn source(data: &RawData, roots: &Roots, all: &mut Findings) {
             let hint = "a folder with a dataset.toml, relative to the config file";
             all.require("data.set", there, format!("data.set: there is no {set}/dataset.toml"), hint);
         } else if !roots.datasets.join(set).join("dataset.toml").is_file() {
-            let of_set = |entry: &str| roots.datasets.join(entry).join("dataset.toml").is_file().then(|| entry.to_owned());
+            let of_set =
+                |entry: &str| roots.datasets.join(entry).join("dataset.toml").is_file().then(|| entry.to_owned());
             named("data.set", set, &roots.datasets, &names_in(&roots.datasets, of_set), all);
         }
     }
@@ -156,7 +159,12 @@ fn source(data: &RawData, roots: &Roots, all: &mut Findings) {
 
 fn rows(data: &RawData, train: &RawTrain, all: &mut Findings) {
     let says_something = data.system.as_ref().is_none_or(|system| !system.trim().is_empty());
-    all.require("data.system", says_something, "data.system is empty", "leave it out for rows without a system message");
+    all.require(
+        "data.system",
+        says_something,
+        "data.system is empty",
+        "leave it out for rows without a system message",
+    );
     all.at_least_one("data.max_tokens", Some(data.max_tokens as u64), "the longest row in tokens, such as 512");
     all.require_all(
         &["train.micro_batch_tokens", "data.max_tokens"],
@@ -176,7 +184,12 @@ fn rows(data: &RawData, train: &RawTrain, all: &mut Findings) {
     let share = data.valid_fraction.is_none_or(|share| (0.0..1.0).contains(&share));
     all.require("data.valid_fraction", share, "data.valid_fraction is no share", "from 0 to below 1");
     let modulus = data.split_modulus.unwrap_or(datasets::Rule::default().modulus);
-    all.require("data.split_modulus", modulus >= 2, "data.split_modulus leaves nothing to train on", "5 holds out a fifth");
+    all.require(
+        "data.split_modulus",
+        modulus >= 2,
+        "data.split_modulus leaves nothing to train on",
+        "5 holds out a fifth",
+    );
     all.require_all(
         &["data.split_remainder", "data.split_modulus"],
         modulus < 2 || data.split_remainder.is_none_or(|remainder| remainder < modulus),
@@ -187,8 +200,11 @@ fn rows(data: &RawData, train: &RawTrain, all: &mut Findings) {
         let fits = value.is_none_or(|value| value > 0.0 && value <= 1.0);
         all.require(key, fits, format!("{key} is no similarity"), "above 0, at most 1");
     }
-    let limits =
-        [("data.limit_train", data.limit_train), ("data.limit_valid", data.limit_valid), ("data.limit_test", data.limit_test)];
+    let limits = [
+        ("data.limit_train", data.limit_train),
+        ("data.limit_valid", data.limit_valid),
+        ("data.limit_test", data.limit_test),
+    ];
     for (key, limit) in limits {
         all.at_least_one(key, limit.map(|limit| limit as u64), "leave it out to use all rows");
     }
@@ -228,7 +244,12 @@ fn train(train: &RawTrain, all: &mut Findings) {
     all.at_least_one("train.rows_per_step", Some(train.rows_per_step as u64), "such as 16");
     all.at_least_one("train.micro_batch_tokens", Some(train.micro_batch_tokens as u64), "such as 4096");
     let rate = train.learning_rate;
-    all.require("train.learning_rate", positive(rate), format!("train.learning_rate is {rate}"), "above 0, such as 1e-3");
+    all.require(
+        "train.learning_rate",
+        positive(rate),
+        format!("train.learning_rate is {rate}"),
+        "above 0, such as 1e-3",
+    );
     if let Some(max_steps) = train.max_steps.filter(|steps| *steps > 0) {
         all.require_all(
             &["train.warmup_steps", "train.max_steps"],

@@ -110,12 +110,6 @@ impl DataLedger {
         self.warnings.push(message.to_owned());
     }
 
-    /// Supervised tokens of a split.
-    #[must_use]
-    pub fn of(&self, split: Split) -> SplitTokens {
-        self.tokens.get(split.as_str()).copied().unwrap_or_default()
-    }
-
     /// The account as a person reads it, without the warnings.
     #[must_use]
     pub fn lines(&self) -> Vec<String> {

@@ -54,10 +54,8 @@ impl Wording {
 /// The turns as a chat template takes them.
 #[must_use]
 pub fn for_template(messages: &[Message]) -> Vec<ChatMessage> {
-    let turn = |message: &Message| ChatMessage {
-        role: message.role.as_str().to_owned(),
-        content: message.content.clone(),
-    };
+    let turn =
+        |message: &Message| ChatMessage { role: message.role.as_str().to_owned(), content: message.content.clone() };
     messages.iter().map(turn).collect()
 }
 
@@ -76,14 +74,16 @@ mod tests {
         let wording = Wording::new(Some("Be brief.".into()), None).unwrap();
         let without = wording.messages(&record(&[(Role::User, "q"), (Role::Assistant, "a")])).unwrap();
         assert_eq!(without[0], Message::new(Role::System, "Be brief."));
-        let own = wording.messages(&record(&[(Role::System, "own"), (Role::User, "q"), (Role::Assistant, "a")])).unwrap();
+        let own =
+            wording.messages(&record(&[(Role::System, "own"), (Role::User, "q"), (Role::Assistant, "a")])).unwrap();
         assert_eq!((own.len(), own[0].content.as_str()), (3, "own"));
     }
 
     #[test]
     fn the_prompt_goes_around_the_last_question_and_nothing_is_escaped() {
         let wording = Wording::new(None, Some("Which? <{{ text }}>\n".into())).unwrap();
-        let row = record(&[(Role::User, "one"), (Role::Assistant, "1"), (Role::User, "a & {{ b }}"), (Role::Assistant, "2")]);
+        let row =
+            record(&[(Role::User, "one"), (Role::Assistant, "1"), (Role::User, "a & {{ b }}"), (Role::Assistant, "2")]);
         let texts: Vec<String> = wording.messages(&row).unwrap().into_iter().map(|message| message.content).collect();
         assert_eq!(texts, ["one", "1", "Which? <a & {{ b }}>", "2"]);
     }

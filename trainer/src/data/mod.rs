@@ -111,7 +111,10 @@ pub fn build(config: &Config, rows: SourceRows, language: &Language<'_>) -> Resu
     };
     let train = learnt(Split::Train, train, &wording, &masking, &mut ledger)?;
     if train.samples.is_empty() {
-        bail!("no training row is left\n{}\nhint: raise data.max_tokens, or look at the rows", ledger.lines().join("\n"));
+        bail!(
+            "no training row is left\n{}\nhint: raise data.max_tokens, or look at the rows",
+            ledger.lines().join("\n")
+        );
     }
     let valid = learnt(Split::Valid, valid, &wording, &masking, &mut ledger)?;
     let room = language.context_tokens.saturating_sub(config.eval.max_new_tokens);

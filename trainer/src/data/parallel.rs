@@ -8,10 +8,8 @@ pub(super) fn map<T: Sync, R: Send>(items: &[T], apply: impl Fn(&T) -> R + Sync)
     let piece = items.len().div_ceil(threads).max(1);
     std::thread::scope(|scope| {
         let apply = &apply;
-        let workers: Vec<_> = items
-            .chunks(piece)
-            .map(|chunk| scope.spawn(move || chunk.iter().map(apply).collect::<Vec<R>>()))
-            .collect();
+        let workers: Vec<_> =
+            items.chunks(piece).map(|chunk| scope.spawn(move || chunk.iter().map(apply).collect::<Vec<R>>())).collect();
         let joined = workers.into_iter().map(|worker| worker.join());
         // A panic of a worker goes on in the caller, as if it had done the work itself.
         joined.flat_map(|result| result.unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()

@@ -29,7 +29,8 @@ pub fn read(config: &Config, set: Option<Folder>) -> Result<SourceRows> {
         (Source::Set(_), Some(set)) => of_set(&config.data, set)?,
         (Source::Set(name), None) => bail!("set {name} was not pulled\nhint: trainer pull {name}"),
         (Source::Files { train, valid, test }, _) => {
-            let named = |path: &std::path::PathBuf| anyhow::Ok((path.display().to_string(), jsonl::read_counted(path)?));
+            let named =
+                |path: &std::path::PathBuf| anyhow::Ok((path.display().to_string(), jsonl::read_counted(path)?));
             let settings = overlap_of(&config.data, overlap::Settings::default());
             let rows = named(train)?;
             let prepared = match test {

@@ -154,7 +154,10 @@ impl Masking<'_> {
         }
         if prompt.len() < target.start {
             return Err(mismatch(
-                format!("the model would have to write {:?} first, which is not learnt", &text[prompt.len()..target.start]),
+                format!(
+                    "the model would have to write {:?} first, which is not learnt",
+                    &text[prompt.len()..target.start]
+                ),
                 "begin the template's {% generation %} where its generation prompt ends",
             ));
         }
@@ -181,7 +184,10 @@ impl Masking<'_> {
             Some(token) if special.all.contains(&token) => Ok(()),
             Some(token) => Err(mismatch(
                 format!("the answer ends with {token:?}, not with an end-of-turn token, so the model would never stop"),
-                format!("write an end-of-turn token after each answer in the chat template: {}", special.all.join(", ")),
+                format!(
+                    "write an end-of-turn token after each answer in the chat template: {}",
+                    special.all.join(", ")
+                ),
             )),
             None => Err(mismatch("the answer has no token", "look at the chat template")),
         }
@@ -238,7 +244,10 @@ impl Pieces<'_> {
     fn before(&self, edge: usize) -> Result<usize, Mismatch> {
         if let Some(range) = self.ranges.iter().find(|range| range.start < edge && edge < range.end) {
             return Err(mismatch(
-                format!("the token of {:?} lies across the edge of an answer", self.text.get(range.clone()).unwrap_or("…")),
+                format!(
+                    "the token of {:?} lies across the edge of an answer",
+                    self.text.get(range.clone()).unwrap_or("…")
+                ),
                 "the tokenizer joins template and answer: put a special token or a line end between them",
             ));
         }

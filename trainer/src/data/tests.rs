@@ -34,7 +34,8 @@ fn the_smoke_set_is_read_split_and_accounted_for() {
         train     36 rows, 2451 tokens, 252 of them learnt
         valid     12 rows, 829 tokens, 84 of them scored
         test      12 rows, 857 tokens, 84 of them scored
-    "#]].assert_eq(&(data.ledger.lines().join("\n") + "\n"));
+    "#]]
+    .assert_eq(&(data.ledger.lines().join("\n") + "\n"));
     assert_eq!(data.ledger.warnings, Vec::<String>::new());
     assert_eq!((data.name.as_str(), data.labels.len()), ("smoke", 3));
     assert_eq!(data.train.records.len(), data.train.samples.len());
@@ -61,7 +62,9 @@ fn rows_above_the_limits_are_counted_and_named() {
     assert!(data.train.samples.len() < 20 && data.train.samples.iter().all(|sample| sample.ids.len() <= 72));
     assert!(ledger.warnings[0].contains("train rows (") && ledger.warnings[0].ends_with("were left out or cut"));
     let text = ledger.lines().join("\n");
-    for expected in ["above data.limit_train = 20", "above data.limit_test = 3", "longer than data.max_tokens = 72", "scored whole"] {
+    for expected in
+        ["above data.limit_train = 20", "above data.limit_test = 3", "longer than data.max_tokens = 72", "scored whole"]
+    {
         assert!(text.contains(expected), "{expected}: {text}");
     }
     let again: DataLedger = serde_json::from_str(&serde_json::to_string(ledger).unwrap()).unwrap();
@@ -74,12 +77,14 @@ fn cut_rows_keep_their_answer_and_are_counted() {
     assert!(data.ledger.rows.truncated_rows > 0 && data.ledger.rows.refused.is_empty());
     assert_eq!(data.ledger.truncated_supervised_tokens, 0);
     let whole = loaded(&[]).unwrap();
-    assert_eq!(data.ledger.of(Split::Train).supervised_tokens, whole.ledger.of(Split::Train).supervised_tokens);
+    assert_eq!(data.ledger.tokens["train"].supervised_tokens, whole.ledger.tokens["train"].supervised_tokens);
 }
 
 #[test]
 fn what_cannot_be_trained_is_refused_before_it_is_tried() {
-    assert!(refusal(&["data.max_tokens=2048", "train.micro_batch_tokens=4096"]).contains("the model's context is 1024"));
+    assert!(
+        refusal(&["data.max_tokens=2048", "train.micro_batch_tokens=4096"]).contains("the model's context is 1024")
+    );
     assert!(refusal(&["data.max_tokens=5"]).starts_with("no training row is left"));
     assert!(refusal(&["data.valid_fraction=0.0"]).contains("there are no validation rows"));
     assert!(refusal(&["eval.max_new_tokens=980"]).contains("the context leaves room for 44"));
@@ -95,7 +100,8 @@ fn files_of_the_user_are_split_or_taken_as_they_are_divided() {
     std::fs::write(folder.path().join("b.jsonl"), lines[30..45].join("\n")).unwrap();
     std::fs::write(folder.path().join("c.jsonl"), lines[45..].join("\n")).unwrap();
     let file = |name: &str| folder.path().join(name).display().to_string();
-    let one = loaded(&["data.set=", &format!("data.train={}", file("all.jsonl")), "data.near_duplicates=none"]).unwrap();
+    let one =
+        loaded(&["data.set=", &format!("data.train={}", file("all.jsonl")), "data.near_duplicates=none"]).unwrap();
     assert_eq!((one.name.as_str(), one.ledger.rows.used), ("all", 60));
     let divided = loaded(&[
         "data.set=",
@@ -115,7 +121,8 @@ fn files_of_the_user_are_split_or_taken_as_they_are_divided() {
 fn a_fault_of_the_template_names_its_rows() {
     let config = config::load(&repository().join("configs/smoke.toml"), &[]).unwrap();
     let tokenizer = Tokenizer::from_file(&repository().join("tests/golden/tiny-chat/tokenizer.json")).unwrap();
-    let template = ChatTemplate::new("{{ raise_exception('no system turn') }}", tokenizer.special_tokens().clone()).unwrap();
+    let template =
+        ChatTemplate::new("{{ raise_exception('no system turn') }}", tokenizer.special_tokens().clone()).unwrap();
     let set = Folder::open(repository().join("datasets/smoke")).unwrap();
     let language = Language { tokenizer: &tokenizer, template: &template, context_tokens: 1024 };
     let error = load(&config, Some(set), &language).unwrap_err().to_string();

@@ -108,7 +108,8 @@ impl Plain {
     }
 
     fn step(&mut self, event: &Event) -> Result<()> {
-        let Event::Step { step, loss, learning_rate, tokens_per_second, host_memory_bytes, elapsed_secs, .. } = event else {
+        let Event::Step { step, loss, learning_rate, tokens_per_second, host_memory_bytes, elapsed_secs, .. } = event
+        else {
             return Ok(());
         };
         let left = self.total_steps.saturating_sub(*step);

@@ -18,7 +18,7 @@ use anyhow::{Context, Result, bail};
 pub use self::cache::Cache;
 pub use self::progress::{Progress, Watch};
 pub use self::source::Source;
-pub use crate::dataset_source::{PulledSet, dataset};
+pub use crate::dataset_source::dataset;
 
 use self::cache::{Entry, Finished, OnFailure};
 use self::wheel::{Pip, Wheel};

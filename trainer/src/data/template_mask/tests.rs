@@ -54,7 +54,8 @@ impl Case {
     }
 
     fn learnt(&self, sample: &Sample) -> String {
-        let ids: Vec<u32> = sample.ids.iter().zip(&sample.supervised).filter(|(_, on)| **on).map(|(id, _)| *id).collect();
+        let ids: Vec<u32> =
+            sample.ids.iter().zip(&sample.supervised).filter(|(_, on)| **on).map(|(id, _)| *id).collect();
         self.tokenizer.decode(&ids, false).unwrap()
     }
 }
@@ -155,11 +156,16 @@ fn half_an_answer_is_never_learnt_but_counted() {
     let tokens = whole.ids.len();
     let first = whole.supervised.iter().position(|on| *on).unwrap();
     let Outcome::Used(left, Some(cut)) =
-        case.run(TrainOn::Assistant, tokens - first - 1, Overflow::TruncateLeft, TWO_TURNS) else { panic!() };
+        case.run(TrainOn::Assistant, tokens - first - 1, Overflow::TruncateLeft, TWO_TURNS)
+    else {
+        panic!()
+    };
     assert_eq!(case.learnt(&left), "another<|im_end|>");
     assert_eq!(cut.supervised_tokens, whole.supervised_tokens() - left.supervised_tokens());
-    let Outcome::Used(right, Some(_)) =
-        case.run(TrainOn::Assistant, tokens - 2, Overflow::TruncateRight, TWO_TURNS) else { panic!() };
+    let Outcome::Used(right, Some(_)) = case.run(TrainOn::Assistant, tokens - 2, Overflow::TruncateRight, TWO_TURNS)
+    else {
+        panic!()
+    };
     assert_eq!(case.learnt(&right), "the first<|im_end|>");
     let short = case.run(TrainOn::Assistant, first + 1, Overflow::TruncateRight, TWO_TURNS);
     assert_eq!(short, Outcome::Refused(Refusal::TargetCut(tokens)));

@@ -115,12 +115,14 @@ fn a_pipe_gets_a_line_for_each_tenth_and_the_last() {
         eval tuned [########################] 232/232 rows
         scored    232 rows in 71 s, see runs/legal/eval
         done      step 40, 13 min, adapter in runs/legal/adapter
-    "#]].assert_eq(&text);
+    "#]]
+    .assert_eq(&text);
 }
 
 #[test]
 fn a_slow_run_says_something_every_half_minute() {
-    let events: Vec<Event> = std::iter::once(started(1000)).chain((1..=10).map(|number| step(number, 12.0 * number as f64))).collect();
+    let events: Vec<Event> =
+        std::iter::once(started(1000)).chain((1..=10).map(|number| step(number, 12.0 * number as f64))).collect();
     let lines = seen(false, false, 0, &events).lines().filter(|line| line.starts_with("step")).count();
     assert_eq!(lines, 4);
 }
