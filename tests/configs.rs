@@ -141,9 +141,17 @@ fn several_kinds_of_fault_are_told_in_one_run_with_their_places() {
 #[test]
 fn a_refused_config_reads_well() {
     let scene = Scene::new();
-    scene.write("bad.toml", "version = 1\nname = \"bad\"\n[model]\nbase = \"ROOT/x\"\n[data]\nset = \"smoke\"\n[train]\nlearning_rte = 1\nseed = -1\n");
+    scene.write("bad.toml", "version = 1\nname = \"bad\"\n[model]\nbase = \"./nowhere\"\n[data]\nset = \"smoke\"\n[train]\nlearning_rte = 1\nseed = -1\n");
     let done = scene.run(&["check", &scene.text("bad.toml")]).refused(&[]);
-    expect![[r#""#]].assert_eq(&steady(&done.stderr, &scene));
+    expect![[r#"
+        error: SCENE/bad.toml:4: model.base: there is no SCENE/nowhere
+        hint: a folder with config.json and *.safetensors, or a .gguf file, relative to the config file
+        SCENE/bad.toml:8: unknown key `train.learning_rte`
+        hint: did you mean `train.learning_rate`?
+        SCENE/bad.toml:9: train.seed is -1
+        hint: write a whole number from 0
+    "#]]
+    .assert_eq(&steady(&done.stderr, &scene));
 }
 
 #[test]

@@ -95,6 +95,31 @@ fn max_steps_ends_a_run_early_and_it_still_is_whole() {
 }
 
 #[test]
+fn a_target_that_matches_no_module_is_refused_before_there_is_a_folder() {
+    let scene = Scene::new();
+    let more = ["--set", "lora.target_modules=[\"q_porj\"]"];
+    scene.fit("run", &more).refused(&["q_porj", "q_proj"]);
+    scene.nothing_written("run");
+    assert!(!scene.path("run").exists());
+    scene.run(&["check", &scene.text("config.toml"), more[0], more[1]]).refused(&["q_porj"]);
+}
+
+#[test]
+fn an_adapter_on_some_modules_has_only_those() {
+    let scene = Scene::new();
+    for (run, targets, matrices) in
+        [("names", "[\"q_proj\", \"v_proj\"]", 8), ("pattern", r".*layers\.1\.mlp\.(up|down)_proj", 4)]
+    {
+        scene.fit(run, &["--set", &format!("lora.target_modules={targets}")]).good();
+        let bytes = scene.adapter(run);
+        let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        assert_eq!(file.names().len(), matrices, "{:?}", file.names());
+        let (model, run) = (tiny_chat().display().to_string(), scene.text(run));
+        scene.run(&["score", "--model", &model, "--adapter", &run, &scene.text("test.jsonl")]).good();
+    }
+}
+
+#[test]
 fn the_number_of_steps_follows_from_rows_and_epochs() {
     let scene = Scene::new();
     // 16 rows, 4 a step: two epochs are 8 steps; one and a half are 6.

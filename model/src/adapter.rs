@@ -38,7 +38,7 @@ pub fn save(folder: &Path, lora: &LoraConfig, layout: &LoraLayout, values: &[f32
         .filter(|matrix| matrix.matrix == "lora_B")
         .all(|matrix| values[matrix.range.clone()].iter().all(|&value| value == 0.0));
     if b_is_zero {
-        return Err(refused(folder, "every lora_B is zero, so the adapter would change nothing"));
+        return Err(refused(folder, "every lora_B is zero, so the adapter would change nothing\nhint: raise the learning rate, or train for more steps"));
     }
     let path = folder.join(WEIGHTS_FILE);
     let bytes: &[u8] = bytemuck::cast_slice(values);

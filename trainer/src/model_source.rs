@@ -128,7 +128,11 @@ impl ModelSource {
             .sources
             .into_iter()
             .enumerate()
-            .map(|(at, source)| Source::from_raw(source, base).with_context(|| format!("{shown}: source {}", at + 1)))
+            .map(|(at, source)| {
+                let place =
+                    || format!("{shown}: source {}\nhint: compare it with the sources of the files beside it", at + 1);
+                Source::from_raw(source, base).with_context(place)
+            })
             .collect::<Result<_>>()?;
         Ok(Self {
             name: raw.name,

@@ -23,10 +23,21 @@ pub struct Run<'a> {
     pub loader: &'a Loader<'a>,
     /// Validation rows; may be empty.
     pub valid: &'a [Sample],
+    /// What was measured before this process, in the order of the steps.
+    pub past: Past,
     /// Where checkpoints go.
     pub run_dir: &'a RunDir,
     /// Set by Ctrl-C: the run saves and ends.
     pub stop: &'a AtomicBool,
+}
+
+/// What earlier processes of a resumed run measured.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Past {
+    /// Mean loss of each step, and the supervised tokens it is the mean of.
+    pub losses: Vec<(f64, u64)>,
+    /// The last validation.
+    pub valid_loss: Option<f64>,
 }
 
 /// How a run ended.
@@ -40,7 +51,7 @@ pub struct Outcome {
     pub tokens: u64,
     /// Supervised tokens of this process.
     pub supervised_tokens: u64,
-    /// Mean loss of the last epoch's worth of steps of this process, or of all of them.
+    /// Mean loss of the last epoch's worth of steps, or of all there were.
     pub train_loss: Option<f64>,
     /// Loss on the validation rows at the end.
     pub valid_loss: Option<f64>,
@@ -52,10 +63,11 @@ impl Run<'_> {
     /// Runs from the session's step to the end, or until it is told to stop.
     pub fn train(&self, session: &mut Session, observer: &mut dyn Observer) -> Result<Outcome> {
         let settings = &self.config.train;
-        let mut outcome = Outcome { steps: session.state_step(), ..Outcome::default() };
+        let mut outcome =
+            Outcome { steps: session.state_step(), valid_loss: self.past.valid_loss, ..Outcome::default() };
         let total = self.loader.total_steps();
         let rates = schedule::Settings::of(settings);
-        let mut losses = Vec::new();
+        let mut losses = self.past.losses.clone();
         let mut saved = outcome.steps;
         while outcome.steps < total {
             if self.stop.load(Ordering::SeqCst) {
@@ -81,11 +93,12 @@ impl Run<'_> {
             outcome.tokens += tokens as u64;
             outcome.supervised_tokens += supervised as u64;
             outcome.step_secs += seconds;
-            losses.push((sum, supervised));
+            let loss = sum / supervised as f64;
+            losses.push((loss, supervised as u64));
             observer.on(&Event::Step {
                 step: outcome.steps,
                 epoch: batches.epochs,
-                loss: sum / supervised as f64,
+                loss,
                 learning_rate,
                 gradient_norm: f64::from(stats.gradient_norm),
                 clipped: stats.clipped,
@@ -107,8 +120,9 @@ impl Run<'_> {
         outcome.finished = true;
         let per_epoch = self.loader.order().steps_per_epoch() as usize;
         let recent = &losses[losses.len().saturating_sub(per_epoch)..];
-        let tokens: usize = recent.iter().map(|(_, tokens)| tokens).sum();
-        outcome.train_loss = (tokens > 0).then(|| recent.iter().map(|(sum, _)| sum).sum::<f64>() / tokens as f64);
+        let tokens: u64 = recent.iter().map(|(_, tokens)| tokens).sum();
+        let sum: f64 = recent.iter().map(|(loss, tokens)| loss * *tokens as f64).sum();
+        outcome.train_loss = (tokens > 0).then(|| sum / tokens as f64);
         Ok(outcome)
     }
 

@@ -3,6 +3,8 @@
 
 use burn::tensor::Tensor;
 
+use super::same_type;
+
 /// First and second moments, flat.
 #[derive(Clone, Debug)]
 pub struct Moments {
@@ -42,6 +44,7 @@ impl AdamWStep {
 
 /// Plain twin of `Kernels::adamw`.
 pub fn plain(moments: Moments, parameters: Tensor<1>, gradient: Tensor<1>, s: AdamWStep) -> (Moments, Tensor<1>) {
+    same_type("adamw", parameters.dtype(), gradient.dtype());
     let (correct_1, correct_2) = s.bias_corrections();
     let gradient = gradient * s.gradient_scale;
     let first = moments.first * s.beta_1 + gradient.clone() * (1.0 - s.beta_1);

@@ -121,7 +121,7 @@ pub fn plain(qkv: &Tensor<2>, heads: Heads, documents: &Documents) -> (Tensor<2>
         outputs.push(output);
         sums.push(log_sum_exp);
     }
-    (Tensor::cat(outputs, 0), Tensor::cat(sums, 0))
+    (Tensor::cat(outputs, 0).cast(qkv.dtype()), Tensor::cat(sums, 0))
 }
 
 /// Plain twin of `Kernels::attention_backward`.

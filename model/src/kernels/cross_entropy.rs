@@ -3,6 +3,8 @@
 
 use burn::tensor::{DType, Int, Tensor, TensorData};
 
+use super::same_type;
+
 /// Bytes of f32 logits one chunk may take.
 const CHUNK_BYTES: usize = 64 << 20;
 
@@ -19,6 +21,7 @@ pub fn plain(
     targets: &[u32],
     scale: Option<f32>,
 ) -> (Vec<f32>, Option<Tensor<2>>) {
+    same_type("cross_entropy", hidden.dtype(), head.dtype());
     let [_, width] = hidden.dims();
     let [vocabulary, _] = head.dims();
     let device = hidden.device();

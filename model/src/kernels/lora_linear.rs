@@ -8,6 +8,7 @@ use std::ops::Range;
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 
+use super::same_type;
 use crate::dropout::DropoutKey;
 
 /// The adapter beside a packed linear.
@@ -51,6 +52,7 @@ pub fn plain(
     adapter: Option<&LoraOperand>,
     residual: Option<Tensor<2>>,
 ) -> (Tensor<2>, Option<Tensor<2>>) {
+    same_type("lora_linear", x.dtype(), weight.dtype());
     let mut y = x.clone().matmul(weight.clone().transpose());
     if let Some(bias) = bias {
         y = y + bias.clone().unsqueeze();
@@ -67,7 +69,10 @@ pub fn plain(
         u
     });
     match residual {
-        Some(residual) => (y + residual, u),
+        Some(residual) => {
+            same_type("residual of lora_linear", y.dtype(), residual.dtype());
+            (y + residual, u)
+        }
         None => (y, u),
     }
 }
@@ -80,6 +85,8 @@ pub fn plain_backward(
     adapter: Option<(&LoraOperand, &Tensor<2>)>,
     input_gradient: bool,
 ) -> (Option<Tensor<2>>, Option<LoraGradients>) {
+    same_type("lora_linear_backward", dy.dtype(), weight.dtype());
+    same_type("lora_linear_backward", x.dtype(), weight.dtype());
     let mut dx = input_gradient.then(|| dy.clone().matmul(weight.clone()));
     let gradients = adapter.map(|(adapter, u)| {
         let dtype = x.dtype();

@@ -167,6 +167,15 @@ pub trait Kernels: Send + Sync {
     }
 }
 
+/// GPU backends read the bytes of a second operand with the type of the first, without an error, so every product of
+/// two tensors is preceded by this.
+///
+/// # Panics
+/// When the types differ, which is a defect of the engine.
+pub(crate) fn same_type(what: &str, a: burn::tensor::DType, b: burn::tensor::DType) {
+    assert_eq!(a, b, "{what}: operands of different types");
+}
+
 /// Framework operations only: right everywhere, fast nowhere.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Plain;

@@ -3,11 +3,12 @@
 
 use burn::tensor::{DType, Tensor};
 
-use super::Heads;
+use super::{Heads, same_type};
 
 /// Plain twin of `Kernels::rms_norm`.
 pub fn plain(x: &Tensor<2>, weight: &Tensor<1>, epsilon: f32) -> Tensor<2> {
     let dtype = x.dtype();
+    same_type("rms_norm", dtype, weight.dtype());
     let x = x.clone().cast(DType::F32);
     let rstd = inverse_rms(&x, epsilon);
     (x * rstd).cast(dtype) * weight.clone().unsqueeze()
@@ -29,7 +30,10 @@ pub fn plain_backward(
     let mean = (gamma.clone() * normed.clone()).mean_dim(1);
     let dx = ((gamma - normed * mean) * rstd).cast(dtype);
     match residual {
-        Some(residual) => dx + residual,
+        Some(residual) => {
+            same_type("residual of rms_norm_backward", dx.dtype(), residual.dtype());
+            dx + residual
+        }
         None => dx,
     }
 }

@@ -4,6 +4,7 @@
 use burn::tensor::{Tensor, activation};
 
 use super::cpu::simd::exp;
+use super::same_type;
 
 /// Plain twin of `Kernels::swiglu`.
 pub fn plain(gate_up: &Tensor<2>) -> Tensor<2> {
@@ -13,6 +14,7 @@ pub fn plain(gate_up: &Tensor<2>) -> Tensor<2> {
 
 /// Plain twin of `Kernels::swiglu_backward`.
 pub fn plain_backward(gate_up: &Tensor<2>, dh: Tensor<2>) -> Tensor<2> {
+    same_type("swiglu_backward", gate_up.dtype(), dh.dtype());
     let (gate, up) = halves(gate_up);
     let sigma = activation::sigmoid(gate.clone());
     let slope = sigma.clone() * (gate.clone() * (sigma.clone() * -1.0 + 1.0) + 1.0);

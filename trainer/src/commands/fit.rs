@@ -1,7 +1,7 @@
 //! `trainer fit`: a run from config to verdict. Owns the order of its parts and what is left on disk; each part lives
 //! elsewhere.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use model::OpenDevice;
+use model::lora::LoraLayout;
 use model::nn::Keep;
 use model::train::Session;
 use serde_json::json;
@@ -18,10 +19,10 @@ use crate::cli::{ConfigArgs, Fit};
 use crate::config::{self, Config};
 use crate::data::loader::Loader;
 use crate::event::{self, Event};
-use crate::observer::{Jsonl, Observer, Observers, Plain};
+use crate::observer::{Jsonl, Observer, Observers, Plain, jsonl};
 use crate::prepared::Prepared;
 use crate::run_dir::RunDir;
-use crate::train_loop::{Outcome, Run};
+use crate::train_loop::{Outcome, Past, Run};
 use crate::{evaluation, publishing, schedule};
 
 /// Runs the command.
@@ -33,6 +34,8 @@ pub fn run(arguments: Fit) -> Result<ExitCode> {
     let loader = prepared.loader(&config)?;
     let total_steps = loader.total_steps();
     schedule::check(total_steps, &schedule::Settings::of(&config.train))?;
+    // A target that matches no module is told before there is a folder.
+    LoraLayout::new(&prepared.checkpoint.config, &config.lora)?;
     let device = OpenDevice::open(config.device)?;
     let identity = prepared.identity(&config, total_steps);
     if arguments.resume {
@@ -44,8 +47,13 @@ pub fn run(arguments: Fit) -> Result<ExitCode> {
         (RunDir::create(&config.run_folder, identity)?, None, Vec::new())
     };
     let events = run_dir.join("events.jsonl");
+    let summary = run_dir.join("summary.json");
+    if state.as_ref().is_some_and(|state| state.step == total_steps) && summary.is_file() {
+        return nothing_left(&summary, arguments.json);
+    }
     let done = state.as_ref().map_or(0, |state| state.step);
     let writer = if arguments.resume { Jsonl::resume(&events, done)? } else { Jsonl::create(&events)? };
+    let past = if arguments.resume { jsonl::past(&events)? } else { Past::default() };
     let progress = if arguments.plain { Plain::lines(config.train.log_every_steps) } else { Plain::stderr(config.train.log_every_steps) };
     let mut observer = Observers(vec![Box::new(writer), Box::new(progress)]);
     let result = (|| {
@@ -75,6 +83,7 @@ pub fn run(arguments: Fit) -> Result<ExitCode> {
             config: &config,
             loader: &loader,
             valid: &prepared.data.valid.samples,
+            past,
             run_dir: &run_dir,
             stop: &stop,
         };
@@ -112,6 +121,18 @@ pub fn run(arguments: Fit) -> Result<ExitCode> {
         (None, false) => {}
     }
     note(&format!("adapter   {}", run_dir.join("adapter").display()));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A finished run that is resumed: it is left as it is.
+fn nothing_left(summary: &Path, json: bool) -> Result<ExitCode> {
+    if json {
+        let text = std::fs::read_to_string(summary).with_context(|| format!("cannot read {}", summary.display()))?;
+        let value: serde_json::Value =
+            serde_json::from_str(&text).with_context(|| format!("{} is broken", summary.display()))?;
+        print(&serde_json::to_string(&value)?)?;
+    }
+    note("the run is finished, nothing is left to do\nhint: trainer eval CONFIG evaluates it again");
     Ok(ExitCode::SUCCESS)
 }
 
@@ -175,11 +196,17 @@ fn stop_on_interrupt() -> Result<Arc<AtomicBool>> {
 fn again(arguments: &Fit) -> String {
     let config = &arguments.config;
     let mut text = String::new();
-    config.set.iter().for_each(|set| text.push_str(&format!(" --set {set}")));
+    config.set.iter().for_each(|set| text.push_str(&format!(" --set {}", quoted(set))));
     config.device.iter().for_each(|device| text.push_str(&format!(" --device {device}")));
-    config.out.iter().for_each(|out| text.push_str(&format!(" --out {}", out.display())));
+    config.out.iter().for_each(|out| text.push_str(&format!(" --out {}", quoted(&out.display().to_string()))));
     arguments.max_steps.iter().for_each(|steps| text.push_str(&format!(" --max-steps {steps}")));
     text
+}
+
+/// A word as a shell takes it.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "._-/=:,+@%".contains(c);
+    if word.chars().all(plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
 }
 
 fn environment(prepared: &Prepared, device: &OpenDevice) -> serde_json::Value {

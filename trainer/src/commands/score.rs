@@ -37,8 +37,13 @@ pub fn run(arguments: Score) -> Result<ExitCode> {
     }
     let longest = rows.iter().map(|row| row.ids.len()).max().unwrap_or(0);
     let opened = opened::open(&arguments.model, longest.max(1))?;
-    if longest > opened.decoder.config.max_position_embeddings {
-        bail!("a row has {longest} tokens, the model takes {}", opened.decoder.config.max_position_embeddings);
+    let limit = opened.decoder.config.max_position_embeddings;
+    if let Some(row) = rows.iter().find(|row| row.ids.len() > limit) {
+        let (id, tokens) = (&row.id, row.ids.len());
+        bail!(
+            "{}: row {id} has {tokens} tokens, the model takes {limit}\nhint: shorten the row, or take a base model with a longer context",
+            arguments.file.display()
+        );
     }
     let (mut total, mut tokens) = (0.0_f64, 0_usize);
     let mut start = 0;

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 
 use super::Observer;
 use crate::event::Event;
+use crate::train_loop::Past;
 
 /// Appends events to a file.
 #[derive(Debug)]
@@ -34,6 +35,20 @@ impl Jsonl {
         file.sync_all().with_context(|| format!("cannot sync {}", path.display()))?;
         Ok(Jsonl { file, path: path.to_owned() })
     }
+}
+
+/// What the steps in a file measured. The file holds whole lines, as [`Jsonl::resume`] leaves it.
+pub fn past(path: &Path) -> Result<Past> {
+    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let mut past = Past::default();
+    for (at, line) in bytes.split_inclusive(|byte| *byte == b'\n').enumerate() {
+        match parse(line, at + 1, path)? {
+            Event::Step { loss, supervised_tokens, .. } => past.losses.push((loss, supervised_tokens)),
+            Event::Valid { loss, .. } => past.valid_loss = Some(loss),
+            _ => {}
+        }
+    }
+    Ok(past)
 }
 
 impl Observer for Jsonl {
@@ -138,6 +153,8 @@ mod tests {
         }
         assert_eq!(steps(&path), [1, 2, 3, 4]);
         assert!(read(&path).unwrap().contains(&saved(2)));
+        let past = past(&path).unwrap();
+        assert_eq!((past.losses.len(), past.losses[1], past.valid_loss), (4, (0.5, 2), None));
     }
 
     #[test]
