@@ -38,7 +38,10 @@ pub fn save(folder: &Path, lora: &LoraConfig, layout: &LoraLayout, values: &[f32
         .filter(|matrix| matrix.matrix == "lora_B")
         .all(|matrix| values[matrix.range.clone()].iter().all(|&value| value == 0.0));
     if b_is_zero {
-        return Err(refused(folder, "every lora_B is zero, so the adapter would change nothing\nhint: raise the learning rate, or train for more steps"));
+        return Err(refused(
+            folder,
+            "every lora_B is zero, so the adapter would change nothing\nhint: raise the learning rate, or train for more steps",
+        ));
     }
     let path = folder.join(WEIGHTS_FILE);
     let bytes: &[u8] = bytemuck::cast_slice(values);
@@ -50,8 +53,7 @@ pub fn save(folder: &Path, lora: &LoraConfig, layout: &LoraLayout, values: &[f32
         views.push((key(&matrix.module, matrix.matrix), view));
     }
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-    let file =
-        safetensors::serialize(views, Some(metadata)).map_err(|error| refused(&path, &error.to_string()))?;
+    let file = safetensors::serialize(views, Some(metadata)).map_err(|error| refused(&path, &error.to_string()))?;
     write(&path, &file)?;
     let config = serde_json::to_vec_pretty(&config_json(lora, layout, base_model))
         .map_err(|error| refused(folder, &error.to_string()))?;

@@ -105,7 +105,8 @@ pub fn inventory() -> Vec<String> {
 fn cuda_devices() -> usize {
     // The framework panics where the driver library is absent, so the library is looked for first.
     let driver = ["libcuda.so.1", "libcuda.so", "nvcuda.dll"];
-    let folders = ["/usr/lib/x86_64-linux-gnu", "/usr/lib64", "/usr/lib", "/usr/lib/wsl/lib", "/usr/local/nvidia/lib64"];
+    let folders =
+        ["/usr/lib/x86_64-linux-gnu", "/usr/lib64", "/usr/lib", "/usr/lib/wsl/lib", "/usr/local/nvidia/lib64"];
     let searched = std::env::var("LD_LIBRARY_PATH").unwrap_or_default();
     let mut folders = folders.into_iter().chain(searched.split(':').filter(|folder| !folder.is_empty()));
     if !folders.any(|folder| driver.iter().any(|name| std::path::Path::new(folder).join(name).exists())) {

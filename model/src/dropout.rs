@@ -43,9 +43,9 @@ pub fn normal(key: u64, index: u64) -> f32 {
 /// A key from text, such as the name of a tensor (FNV-1a).
 #[must_use]
 pub fn key_of(seed: u64, name: &str) -> u64 {
-    let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    });
+    let hash = name
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
     mix(mix(seed) ^ hash)
 }
 

@@ -9,6 +9,9 @@ use crate::nn::decoder::Adapters;
 use crate::nn::{Decoder, KvCache};
 use crate::sampler::Sampler;
 
+/// Tokens of continuations that are scored in one pass: enough to keep the matrix products wide.
+const SCORED_TOKENS: usize = 1024;
+
 /// When generation of a row ends.
 #[derive(Clone, Debug)]
 pub struct Limits {
@@ -102,45 +105,44 @@ pub fn score(
         return Err(Error::TooLong { tokens: longest + extra, limit: positions });
     }
     let (mut cache, first) = prefill(decoder, adapters, prompts, longest);
-    let mut all = Vec::with_capacity(prompts.len());
     // The last token of a continuation predicts nothing that is asked for.
-    let fed: Vec<&[u32]> = continuations.iter().map(|ids| &ids[..ids.len() - 1]).collect();
-    let documents_of = |row: usize, past: usize| {
-        let mut bounds = vec![0];
-        let open: Vec<&[u32]> = fed.iter().copied().filter(|ids| !ids.is_empty()).collect();
-        for ids in &open {
-            bounds.push(bounds.last().copied().unwrap_or(0) + ids.len());
-        }
-        CachedDocuments { bounds, rows: vec![row; open.len()], past: vec![past; open.len()] }
-    };
-    let ids: Vec<u32> = fed.iter().flat_map(|ids| ids.iter().copied()).collect();
-    for (row, first) in first.iter().enumerate() {
+    let fed: Vec<&[u32]> =
+        continuations.iter().map(|ids| &ids[..ids.len() - 1]).filter(|ids| !ids.is_empty()).collect();
+    let ids: Vec<u32> = fed.concat();
+    let targets: Vec<u32> = continuations.iter().flat_map(|ids| ids[1..].iter().copied()).collect();
+    let together = (SCORED_TOKENS / ids.len().max(1)).max(1);
+    let mut all = Vec::with_capacity(prompts.len());
+    for start in (0..prompts.len()).step_by(together) {
+        let rows = start..prompts.len().min(start + together);
         let mut later = Vec::new();
         if !ids.is_empty() {
-            let documents = documents_of(row, cache.length(row));
-            let hidden = decoder.forward_cached(&ids, &documents, &mut cache, adapters, false);
-            let targets: Vec<u32> = continuations.iter().flat_map(|ids| ids[1..].iter().copied()).collect();
-            let (losses, _) = decoder.kernels.cross_entropy(&hidden, &decoder.lm_head, &targets, None);
-            later = losses;
+            let mut documents = CachedDocuments { bounds: vec![0], rows: Vec::new(), past: Vec::new() };
+            for row in rows.clone() {
+                for ids in &fed {
+                    documents.bounds.push(documents.bounds.last().copied().unwrap_or(0) + ids.len());
+                    documents.rows.push(row);
+                    documents.past.push(cache.length(row));
+                }
+            }
+            let hidden = decoder.forward_cached(&ids.repeat(rows.len()), &documents, &mut cache, adapters, false);
+            let targets = targets.repeat(rows.len());
+            (later, _) = decoder.kernels.cross_entropy(&hidden, &decoder.lm_head, &targets, None);
         }
         let mut later = later.into_iter();
-        let scored = continuations.iter().map(|ids| {
-            let mut scores = vec![log_probability(first, ids[0])];
-            scores.extend(later.by_ref().take(ids.len() - 1).map(|loss| -loss));
-            scores
-        });
-        all.push(scored.collect());
+        for row in rows {
+            let scored = continuations.iter().map(|ids| {
+                let mut scores = vec![log_probability(&first[row], ids[0])];
+                scores.extend(later.by_ref().take(ids.len() - 1).map(|loss| -loss));
+                scores
+            });
+            all.push(scored.collect());
+        }
     }
     Ok(all)
 }
 
 /// Runs all prompts and returns the filled cache and the logits after each prompt.
-fn prefill(
-    decoder: &Decoder,
-    adapters: &Adapters,
-    prompts: &[Vec<u32>],
-    capacity: usize,
-) -> (KvCache, Vec<Vec<f32>>) {
+fn prefill(decoder: &Decoder, adapters: &Adapters, prompts: &[Vec<u32>], capacity: usize) -> (KvCache, Vec<Vec<f32>>) {
     let mut cache = KvCache::new(&decoder.config, prompts.len(), capacity, &decoder.device, decoder.dtype);
     let mut bounds = vec![0];
     for prompt in prompts {
@@ -148,8 +150,7 @@ fn prefill(
     }
     let ids: Vec<u32> = prompts.iter().flatten().copied().collect();
     let last: Vec<usize> = bounds[1..].iter().map(|end| end - 1).collect();
-    let documents =
-        CachedDocuments { bounds, rows: (0..prompts.len()).collect(), past: vec![0; prompts.len()] };
+    let documents = CachedDocuments { bounds, rows: (0..prompts.len()).collect(), past: vec![0; prompts.len()] };
     let hidden = decoder.forward_cached(&ids, &documents, &mut cache, adapters, true);
     let indices: Vec<i32> = last.iter().map(|&row| row as i32).collect();
     let count = indices.len();

@@ -179,9 +179,7 @@ impl LoraLayout {
             let [rank, inner] = matrix.shape;
             for (index, value) in values[matrix.range].iter_mut().enumerate() {
                 *value = match init {
-                    InitLoraWeights::KaimingUniform => {
-                        (2.0 * uniform(key, index as u64) - 1.0) / (inner as f32).sqrt()
-                    }
+                    InitLoraWeights::KaimingUniform => (2.0 * uniform(key, index as u64) - 1.0) / (inner as f32).sqrt(),
                     InitLoraWeights::Gaussian => normal(key, index as u64) / rank as f32,
                 };
             }

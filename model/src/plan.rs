@@ -45,8 +45,8 @@ impl MemoryPlan {
         let layers = config.num_hidden_layers as u64;
         let ranks = layout.ranks_per_layer();
         let before_norm = if config.qk_norm { qkv } else { 0 };
-        let products = bytes(2 * hidden + qkv + before_norm + attention + gate_up + ranks)
-            + 4 * config.num_attention_heads as u64;
+        let products =
+            bytes(2 * hidden + qkv + before_norm + attention + gate_up + ranks) + 4 * config.num_attention_heads as u64;
         let kept_bytes_per_token = match keep {
             Keep::Products => layers * products,
             // The layer that is rebuilt keeps its products while its backward pass runs.
@@ -75,7 +75,6 @@ impl MemoryPlan {
 /// Floating-point operations of training one token: forward and input gradient of every frozen linear.
 #[must_use]
 pub fn training_flops_per_token(config: &ModelConfig) -> f64 {
-    let linears: usize =
-        Group::ALL.iter().map(|group| group.input_width(config) * group.output_width(config)).sum();
+    let linears: usize = Group::ALL.iter().map(|group| group.input_width(config) * group.output_width(config)).sum();
     4.0 * (linears * config.num_hidden_layers) as f64
 }

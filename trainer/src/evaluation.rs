@@ -74,7 +74,8 @@ pub fn print_table(results: &Results) -> Result<()> {
 pub fn task<'a>(config: &'a Config, prepared: &Prepared, stop: &Arc<AtomicBool>) -> Task<'a> {
     let limit = config.eval.limit.unwrap_or(usize::MAX);
     let data = &prepared.data;
-    let rows = data.test.iter().take(limit).map(|row| Row { prompt: row.prompt.clone(), ..Row::from_record(&row.record) });
+    let rows =
+        data.test.iter().take(limit).map(|row| Row { prompt: row.prompt.clone(), ..Row::from_record(&row.record) });
     let train = data.train.records.iter().map(|record| (record.prompt_text(), record.target().to_owned())).collect();
     let labels = config.eval.labels.clone().or_else(|| (!data.labels.is_empty()).then(|| data.labels.clone()));
     Task {
@@ -93,11 +94,8 @@ pub fn task<'a>(config: &'a Config, prepared: &Prepared, stop: &Arc<AtomicBool>)
 /// What an observer is told of the progress.
 #[must_use]
 pub fn as_event(progress: Progress<'_>) -> Option<Event> {
-    let event = |arm: String, done: usize, rows: usize| Event::EvalProgress {
-        arm,
-        done: done as u64,
-        rows: rows as u64,
-    };
+    let event =
+        |arm: String, done: usize, rows: usize| Event::EvalProgress { arm, done: done as u64, rows: rows as u64 };
     match progress {
         Progress::Generated { arm, done, rows, .. } => Some(event(format!("{arm}, answers"), done, rows)),
         Progress::Ranked { arm, done, rows } => Some(event(format!("{arm}, labels ranked"), done, rows)),

@@ -146,8 +146,8 @@ impl LanguageModel for LocalModel {
         let ids = ids.map_err(|error| self.failed(error))?;
         let limits = Limits { max_tokens: options.max_tokens, stop: self.speech.stop.clone() };
         let mut sampler = Sampler { temperature: options.temperature as f32, seed: options.seed };
-        let generated = generate(&self.decoder, &self.adapters, &ids, &limits, &mut sampler)
-            .map_err(|error| self.failed(error))?;
+        let generated =
+            generate(&self.decoder, &self.adapters, &ids, &limits, &mut sampler).map_err(|error| self.failed(error))?;
         let completions = ids.iter().zip(generated).map(|(prompt, generated)| {
             let text = self.speech.tokenizer.decode(&generated.ids, true).map_err(|error| self.failed(error))?;
             let stopped = generated.finish == model::generate::Finish::Stop;
@@ -174,8 +174,7 @@ impl LanguageModel for LocalModel {
         if ids.is_empty() {
             return Ok(Vec::new());
         }
-        let scores =
-            score(&self.decoder, &self.adapters, &ids, &continuations).map_err(|error| self.failed(error))?;
+        let scores = score(&self.decoder, &self.adapters, &ids, &continuations).map_err(|error| self.failed(error))?;
         let sum = |tokens: &Vec<f32>| tokens.iter().map(|&token| f64::from(token)).sum();
         Ok(scores.iter().map(|row| row.iter().map(sum).collect()).collect())
     }

@@ -5,8 +5,8 @@ use anyhow::Result;
 use model::Checkpoint;
 
 use crate::commands::{PullLine, note};
-use crate::config::plan::{Base, Source};
 use crate::config::Config;
+use crate::config::plan::{Base, Source};
 use crate::data::loader::Loader;
 use crate::data::{self, Data, Language};
 use crate::local_lm::Speech;

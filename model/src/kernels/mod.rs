@@ -18,7 +18,7 @@ use burn::tensor::Tensor;
 pub use adamw::AdamWStep;
 pub use attention::{CachedDocuments, Documents, Heads};
 pub use lora_linear::{LoraGradients, LoraOperand, LoraPart};
-pub use rope::{Rotation, RopeTable};
+pub use rope::{RopeTable, Rotation};
 
 /// The custom operations. Every default body is the plain twin, built from framework operations only, so a new device
 /// runs correctly before it runs fast, and each override has something to be tested against.
@@ -66,7 +66,14 @@ pub trait Kernels: Send + Sync {
     }
 
     /// Rotates queries and keys of `qkv` by the position of their token; `Rotation::Backward` is the gradient.
-    fn rope(&self, qkv: Tensor<2>, heads: Heads, table: &RopeTable, positions: &[u32], rotation: Rotation) -> Tensor<2> {
+    fn rope(
+        &self,
+        qkv: Tensor<2>,
+        heads: Heads,
+        table: &RopeTable,
+        positions: &[u32],
+        rotation: Rotation,
+    ) -> Tensor<2> {
         rope::plain(qkv, heads, table, positions, rotation)
     }
 
@@ -161,8 +168,13 @@ pub trait Kernels: Send + Sync {
     }
 
     /// One AdamW step over flat buffers; the gradient is scaled by the clip factor first.
-    fn adamw(&self, state: adamw::Moments, parameters: Tensor<1>, gradient: Tensor<1>, step: AdamWStep)
-    -> (adamw::Moments, Tensor<1>) {
+    fn adamw(
+        &self,
+        state: adamw::Moments,
+        parameters: Tensor<1>,
+        gradient: Tensor<1>,
+        step: AdamWStep,
+    ) -> (adamw::Moments, Tensor<1>) {
         adamw::plain(state, parameters, gradient, step)
     }
 }

@@ -37,7 +37,8 @@ impl RopeTable {
                 sin.push(angle.sin() * factor);
             }
         }
-        let tensor = |values: Vec<f32>| Tensor::from_data(TensorData::new(values, [length, half]), (device, DType::F32));
+        let tensor =
+            |values: Vec<f32>| Tensor::from_data(TensorData::new(values, [length, half]), (device, DType::F32));
         RopeTable { cos: tensor(cos), sin: tensor(sin) }
     }
 

@@ -75,7 +75,8 @@ fn rope_and_attention_equal_their_twins() {
         let table = RopeTable::new(&frequencies, 1.1, 256, &Device::flex());
         let qkv = random("qkv", [tokens, heads.packed_width()]);
         for rotation in [Rotation::Forward, Rotation::Backward] {
-            let rotate = |kernels: &dyn Kernels| kernels.rope(qkv.clone(), heads, &table, documents.positions(), rotation);
+            let rotate =
+                |kernels: &dyn Kernels| kernels.rope(qkv.clone(), heads, &table, documents.positions(), rotation);
             check("rope", &rotate(&Cpu), &rotate(&Plain));
         }
         let (fast, fast_lse) = Cpu.attention(&qkv, heads, &documents);
@@ -83,9 +84,8 @@ fn rope_and_attention_equal_their_twins() {
         check("attention", &fast, &plain);
         check("log_sum_exp", &fast_lse, &plain_lse);
         let dy = random("dy", [tokens, heads.query_width()]);
-        let backward = |kernels: &dyn Kernels| {
-            kernels.attention_backward(dy.clone(), &qkv, &plain, &plain_lse, heads, &documents)
-        };
+        let backward =
+            |kernels: &dyn Kernels| kernels.attention_backward(dy.clone(), &qkv, &plain, &plain_lse, heads, &documents);
         check("attention_backward", &backward(&Cpu), &backward(&Plain));
     }
 }

@@ -4,9 +4,7 @@
 use burn::tensor::{Int, Tensor, TensorData};
 
 use super::linear::{Group, Linear};
-use crate::kernels::{
-    CachedDocuments, Documents, Heads, Kernels, LoraGradients, LoraOperand, RopeTable, Rotation,
-};
+use crate::kernels::{CachedDocuments, Documents, Heads, Kernels, LoraGradients, LoraOperand, RopeTable, Rotation};
 
 /// The frozen weights of a layer.
 #[derive(Clone, Debug)]
@@ -151,9 +149,7 @@ impl Layer {
         drop((qkv, attention));
         let d_qkv = kernels.rope(d_qkv, self.heads, around.table, documents.positions(), Rotation::Backward);
         let d_qkv = match (&self.qk_norm, &qkv_before_norm) {
-            (Some((q, k)), Some(before)) => {
-                kernels.head_norm_backward(d_qkv, before, q, k, self.heads, around.epsilon)
-            }
+            (Some((q, k)), Some(before)) => kernels.head_norm_backward(d_qkv, before, q, k, self.heads, around.epsilon),
             _ => d_qkv,
         };
         let normed = kernels.rms_norm(&x, &self.input_layernorm, around.epsilon);

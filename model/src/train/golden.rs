@@ -57,8 +57,7 @@ fn session(case: &Path) -> Session {
     let checkpoint = Checkpoint::open(case).unwrap();
     let decoder = weights::load(&checkpoint, &open, 64, |_, _| {}).unwrap();
     let adapter = adapter::load(&case.join("adapter"), &checkpoint.config).unwrap();
-    let optimiser =
-        AdamWConfig { beta_1: 0.9, beta_2: 0.999, epsilon: 1e-8, weight_decay: 0.0, max_grad_norm: 1.0 };
+    let optimiser = AdamWConfig { beta_1: 0.9, beta_2: 0.999, epsilon: 1e-8, weight_decay: 0.0, max_grad_norm: 1.0 };
     let mut session = Session::new(decoder, adapter.lora, optimiser, Keep::Products, 0).unwrap();
     let mut state = session.state();
     state.parameters = adapter.values;

@@ -23,8 +23,9 @@ pub fn run(arguments: Eval) -> Result<ExitCode> {
     let run = arguments.run.clone().unwrap_or_else(|| config.run_folder.clone());
     let folder = run.join("adapter");
     let prepared = Prepared::new(&config)?;
-    let adapter = model::adapter::load(&folder, &prepared.checkpoint.config)
-        .with_context(|| format!("{} has no adapter that fits\nhint: trainer fit CONFIG, or --run DIR", run.display()))?;
+    let adapter = model::adapter::load(&folder, &prepared.checkpoint.config).with_context(|| {
+        format!("{} has no adapter that fits\nhint: trainer fit CONFIG, or --run DIR", run.display())
+    })?;
     let device = OpenDevice::open(config.device)?;
     let positions = prepared.positions(&config);
     let decoder = model::weights::load(&prepared.checkpoint, &device, positions, |_, _| {})?;
@@ -48,6 +49,10 @@ pub fn run(arguments: Eval) -> Result<ExitCode> {
         crate::run_dir::write_atomically(&out.join("results.json"), Json.render(&results)?.as_bytes())?;
         crate::run_dir::write_atomically(&out.join("table.txt"), Table.render(&results)?.as_bytes())?;
     }
-    if arguments.json { print(Json.render(&results)?.trim_end())? } else { evaluation::print_table(&results)? }
+    if arguments.json {
+        print(Json.render(&results)?.trim_end())?
+    } else {
+        evaluation::print_table(&results)?
+    }
     Ok(ExitCode::SUCCESS)
 }

@@ -54,7 +54,11 @@ pub fn run(arguments: Fit) -> Result<ExitCode> {
     let done = state.as_ref().map_or(0, |state| state.step);
     let writer = if arguments.resume { Jsonl::resume(&events, done)? } else { Jsonl::create(&events)? };
     let past = if arguments.resume { jsonl::past(&events)? } else { Past::default() };
-    let progress = if arguments.plain { Plain::lines(config.train.log_every_steps) } else { Plain::stderr(config.train.log_every_steps) };
+    let progress = if arguments.plain {
+        Plain::lines(config.train.log_every_steps)
+    } else {
+        Plain::stderr(config.train.log_every_steps)
+    };
     let mut observer = Observers(vec![Box::new(writer), Box::new(progress)]);
     let result = (|| {
         run_dir.write("config.toml", config.to_toml()?.as_bytes())?;
@@ -101,7 +105,11 @@ pub fn run(arguments: Fit) -> Result<ExitCode> {
     let (outcome, results, wall_secs) = match result {
         Ok(Some(finished)) => finished,
         Ok(None) => {
-            note(&format!("hint: go on with  trainer fit {} --resume{}", arguments.config.config.display(), again(&arguments)));
+            note(&format!(
+                "hint: go on with  trainer fit {} --resume{}",
+                arguments.config.config.display(),
+                again(&arguments)
+            ));
             return Ok(ExitCode::from(EXIT_NOT_MET));
         }
         Err(error) => {
@@ -233,7 +241,8 @@ fn summarise(
     wall_secs: f64,
 ) -> serde_json::Value {
     // Counted over all processes of the run, since a resumed one saw only its own steps.
-    let (tokens, supervised) = (0..outcome.steps).map(|step| loader.counts(step)).fold((0, 0), |sum, step| (sum.0 + step.0, sum.1 + step.1));
+    let (tokens, supervised) =
+        (0..outcome.steps).map(|step| loader.counts(step)).fold((0, 0), |sum, step| (sum.0 + step.0, sum.1 + step.1));
     json!({
         "version": 1,
         "status": "finished",

@@ -110,13 +110,18 @@ fn show(arguments: &Plan, base: &ModelConfig, plan: &MemoryPlan, timing: Option<
     if let Some(available) = available {
         line("memory that could be had now", available)?;
         if plan.peak_bytes > available {
-            note("warning: the peak is above what this machine has free\nhint: --set train.recompute=true, or a smaller --set train.micro_batch_tokens=N");
+            note(
+                "warning: the peak is above what this machine has free\nhint: --set train.recompute=true, or a smaller --set train.micro_batch_tokens=N",
+            );
         }
     }
     if let Some(timing) = timing {
         print(&format!("steps {}, tokens {}", timing.steps, timing.tokens))?;
         if let (Some(rate), Some(seconds)) = (timing.tokens_per_second, seconds(timing)) {
-            print(&format!("about {:.1} minutes of training at {rate:.0} tokens/s, timed on one micro-batch", seconds / 60.0))?;
+            print(&format!(
+                "about {:.1} minutes of training at {rate:.0} tokens/s, timed on one micro-batch",
+                seconds / 60.0
+            ))?;
         }
     }
     Ok(())

@@ -54,8 +54,7 @@ pub(super) fn forward(qkv: &[f32], heads: Heads, documents: &Documents) -> (Vec<
 pub(super) fn backward(d_output: &[f32], saved: Saved<'_>, heads: Heads, documents: &Documents) -> Vec<f32> {
     let width = heads.packed_width();
     let tasks = tasks(documents, heads);
-    let parts: Vec<[Vec<f32>; 3]> =
-        tasks.par_iter().map(|task| backward_task(d_output, saved, heads, task)).collect();
+    let parts: Vec<[Vec<f32>; 3]> = tasks.par_iter().map(|task| backward_task(d_output, saved, heads, task)).collect();
     let mut gradient = vec![0.0; documents.tokens() * width];
     let head = heads.head_dim;
     for (task, [dq, dk, dv]) in tasks.iter().zip(&parts) {
@@ -241,9 +240,9 @@ fn tiles(tokens: usize, heads: Heads) -> impl Iterator<Item = Tile> {
 }
 
 fn tasks(documents: &Documents, heads: Heads) -> Vec<Task> {
-    let tasks = documents.ranges().flat_map(|document| {
-        (0..heads.key_value).map(move |key_head| Task { document: document.clone(), key_head })
-    });
+    let tasks = documents
+        .ranges()
+        .flat_map(|document| (0..heads.key_value).map(move |key_head| Task { document: document.clone(), key_head }));
     tasks.collect()
 }
 

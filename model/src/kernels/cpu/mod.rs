@@ -15,7 +15,7 @@ use product::{Cores, Into, Matrix};
 use super::adamw::{self, AdamWStep, Moments};
 use super::attention::{CachedDocuments, Documents, Heads};
 use super::lora_linear::{LoraGradients, LoraOperand};
-use super::rope::{Rotation, RopeTable};
+use super::rope::{RopeTable, Rotation};
 use super::{Kernels, cross_entropy, rms_norm, rope, swiglu};
 
 /// The CPU kernels.
@@ -99,7 +99,14 @@ impl Kernels for Cpu {
         dx.tensor()
     }
 
-    fn rope(&self, qkv: Tensor<2>, heads: Heads, table: &RopeTable, positions: &[u32], rotation: Rotation) -> Tensor<2> {
+    fn rope(
+        &self,
+        qkv: Tensor<2>,
+        heads: Heads,
+        table: &RopeTable,
+        positions: &[u32],
+        rotation: Rotation,
+    ) -> Tensor<2> {
         let (width, half) = (heads.packed_width(), heads.head_dim / 2);
         let rotated = heads.query_width() + heads.key_width();
         let (cos, sin) = (Host::read(&table.cos), Host::read(&table.sin));
@@ -241,7 +248,13 @@ impl Kernels for Cpu {
         (losses, scale.map(|_| tensor(gradient, [rows, width])))
     }
 
-    fn adamw(&self, state: Moments, parameters: Tensor<1>, gradient: Tensor<1>, step: AdamWStep) -> (Moments, Tensor<1>) {
+    fn adamw(
+        &self,
+        state: Moments,
+        parameters: Tensor<1>,
+        gradient: Tensor<1>,
+        step: AdamWStep,
+    ) -> (Moments, Tensor<1>) {
         let gradient = Host::read(&gradient);
         let (mut first, mut second) = (HostMut::take(state.first), HostMut::take(state.second));
         let mut parameters = HostMut::take(parameters);
