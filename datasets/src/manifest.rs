@@ -64,6 +64,9 @@ pub struct Wheel {
     pub version: String,
     /// SHA-256 of the wheel.
     pub sha256: String,
+    /// Size of the wheel, so that the time left can be told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
     /// Members the recipe reads; one `*` stands for any characters but `/`.
     pub members: Vec<String>,
 }

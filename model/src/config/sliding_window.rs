@@ -19,7 +19,11 @@ pub(super) fn sliding_window(keys: &Keys<'_>, architecture: &Architecture, layer
         WindowRule::EveryLayer { .. } if given => window,
         WindowRule::EveryLayer { sliding_window } => Some(sliding_window),
         WindowRule::Switched { sliding_window, .. } if keys.switch("use_sliding_window")?.unwrap_or(false) => {
-            Some(window.unwrap_or(sliding_window))
+            if given {
+                window
+            } else {
+                Some(sliding_window)
+            }
         }
         WindowRule::Switched { .. } => None,
     };

@@ -76,6 +76,7 @@ pub fn datasets_root(configs_root: &Path) -> PathBuf {
 pub struct PullLine {
     terminal: bool,
     last: Option<std::time::Instant>,
+    finished: Option<String>,
 }
 
 impl PullLine {
@@ -83,7 +84,7 @@ impl PullLine {
     #[must_use]
     pub fn new() -> Self {
         use std::io::IsTerminal;
-        PullLine { terminal: std::io::stderr().is_terminal(), last: None }
+        PullLine { terminal: std::io::stderr().is_terminal(), last: None, finished: None }
     }
 
     /// Shows a moment, at most ten times a second on a terminal and once in five seconds elsewhere.
@@ -92,9 +93,11 @@ impl PullLine {
         let pause = if self.terminal { 100 } else { 5_000 };
         let due = self.last.is_none_or(|last| last.elapsed().as_millis() >= pause);
         let done = progress.total == Some(progress.bytes);
-        if !due && !done {
+        let told = self.finished.as_ref() == Some(&progress.what);
+        if told || (!due && !done) {
             return;
         }
+        self.finished = done.then(|| progress.what.clone());
         self.last = Some(std::time::Instant::now());
         let mut stderr = std::io::stderr().lock();
         let end = if done || !self.terminal { "\n" } else { "" };

@@ -10,7 +10,7 @@ use model::plan::{MemoryPlan, training_flops_per_token};
 use model::{ModelConfig, OpenDevice};
 use serde_json::json;
 
-use super::{fit, note, print};
+use super::{fit, note, opened, print};
 use crate::cli::Plan;
 use crate::config::Config;
 use crate::config::plan::Base;
@@ -22,10 +22,10 @@ use crate::pull::progress::bytes_words;
 pub fn run(arguments: Plan) -> Result<ExitCode> {
     let config = fit::load(&arguments.config, None)?;
     let device = OpenDevice::open(config.device)?;
-    match Prepared::new(&config) {
-        Ok(prepared) => planned(&arguments, &config, &prepared, &device),
+    // Only a base that cannot be had is planned from its shape; broken rows are an error here as in a run.
+    match opened::pull_model(&config.base.to_string(), &config.roots.configs) {
+        Ok(_) => planned(&arguments, &config, &Prepared::new(&config)?, &device),
         Err(error) => match shape(&config)? {
-            // The true shape is in the model's file, so memory can be told without weights or rows.
             Some(shape) => {
                 note(&format!("not pulled: {error:#}\nplanning from the shape alone"));
                 let layout = LoraLayout::new(&shape, &config.lora)?;

@@ -120,7 +120,7 @@ impl DataLedger {
                 None => row.id.clone(),
             };
             let ids: Vec<String> = rows.iter().map(shown).collect();
-            lines.push(format!("such as   {} ({reason})", ids.join(", ")));
+            lines.push(format!("such as   {}: {reason}", ids.join(", ")));
         }
         for split in [Split::Train, Split::Valid, Split::Test] {
             if let Some(of) = self.tokens.get(split.as_str()) {
