@@ -82,7 +82,6 @@ pub fn task<'a>(config: &'a Config, prepared: &Prepared, stop: &Arc<AtomicBool>)
         rows: rows.collect(),
         train,
         labels,
-        group_name: "groups",
         arms: &config.eval.arms,
         max_new_tokens: config.eval.max_new_tokens,
         batch_rows: config.eval.batch_rows,

@@ -21,8 +21,6 @@ pub struct Task<'a> {
     pub train: Vec<(String, String)>,
     /// The closed list of answers, if there is one.
     pub labels: Option<Vec<String>>,
-    /// What a group is, for the table.
-    pub group_name: &'a str,
     /// The arms, in the order of the table.
     pub arms: &'a [Name],
     /// Most new tokens of an answer.
@@ -43,7 +41,7 @@ pub fn evaluate(
     speech: &Speech,
     progress: &mut dyn FnMut(Progress<'_>),
 ) -> Result<Results> {
-    let held_out = HeldOut::new(task.rows, task.labels)?.grouped_by(task.group_name);
+    let held_out = HeldOut::new(task.rows, task.labels)?;
     let options = EvaluateOptions {
         generate: GenerateOptions { max_tokens: task.max_new_tokens, temperature: 0.0, seed: task.seed },
         batch_rows: task.batch_rows,
