@@ -9,7 +9,7 @@ const PURGE_DELAY: mi_option_t = 15;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Keeps freed memory in the process. A training step frees and takes the same large buffers again and again; giving
-/// them back to the system in between costs a third of the step in page faults.
+/// them back to the system in between costs 5 to 35 % of the step in page faults.
 pub fn keep_memory() {
     #[expect(unsafe_code, reason = "a call into the allocator's settings, before any other thread runs")]
     unsafe {
