@@ -1,5 +1,5 @@
 //! Owns the timing of one training step on a device with random weights of a true shape.
-//! Run: `cargo run --release --workspace --example training_speed -- [ROWS] [LENGTH] [SUPERVISED] [STEPS]`
+//! Run: `cargo run --release --workspace --example training_speed -- [ROWS] [LENGTH] [SUPERVISED] [STEPS] [DEVICE]`
 //! The shape is SmolLM2-135M with LoRA r = 16 on the seven linears, as `tests/oracles/peft_cpu_speed.py` runs it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, missing_docs)]
 
@@ -16,8 +16,10 @@ use model::train::{AdamWConfig, Batch, Session};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() {
-    let arguments: Vec<usize> = std::env::args().skip(1).map(|text| text.parse().expect("a number")).collect();
-    let argument = |index: usize, default: usize| arguments.get(index).copied().unwrap_or(default);
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let argument =
+        |index: usize, default: usize| arguments.get(index).map_or(default, |text| text.parse().expect("a number"));
+    let device: DeviceChoice = arguments.get(4).map_or(DeviceChoice::Cpu, |text| text.parse().expect("a device"));
     let (rows, length, supervised, steps) = (argument(0, 8), argument(1, 200), argument(2, 5), argument(3, 5));
     let config = ModelConfig {
         model_type: &LLAMA,
@@ -49,7 +51,7 @@ fn main() {
         init_lora_weights: InitLoraWeights::KaimingUniform,
     };
     let optimiser = AdamWConfig { beta_1: 0.9, beta_2: 0.999, epsilon: 1e-8, weight_decay: 0.0, max_grad_norm: 1.0 };
-    let open = OpenDevice::open(DeviceChoice::Cpu).expect("a device");
+    let open = OpenDevice::open(device).expect("a device");
     let decoder = model::weights::random(&config, &open, length);
     let mut session = Session::new(decoder, lora, optimiser, Keep::Products, 0).expect("a session");
     let documents: Vec<(Vec<u32>, Vec<bool>)> = (0..rows)
