@@ -75,14 +75,18 @@ pub(super) fn cached(qkv: &[f32], cache: Cache<'_>, heads: Heads, documents: &Ca
         .map(|((range, row, past), key_head)| {
             let (new, past) = (range.len(), *past);
             let cached_at = row * cache.capacity * heads.key_width() + key_head * head;
-            let cached = |values: &'_ [f32]| -> Vec<f32> {
-                let rows = (0..past).flat_map(|t| &values[cached_at + t * heads.key_width()..][..head]);
-                rows.copied().collect()
+            let gather = |cached: &[f32], column: usize| {
+                let mut rows = Vec::with_capacity((past + new) * head);
+                for token in 0..past {
+                    rows.extend_from_slice(&cached[cached_at + token * heads.key_width()..][..head]);
+                }
+                for token in range.clone() {
+                    rows.extend_from_slice(&qkv[token * packed + column..][..head]);
+                }
+                rows
             };
-            let own = |column: usize| (0..new).flat_map(move |t| &qkv[(range.start + t) * packed + column..][..head]);
-            let (mut k, mut v) = (cached(cache.keys), cached(cache.values));
-            k.extend(own(heads.query_width() + key_head * head));
-            v.extend(own(heads.query_width() + heads.key_width() + key_head * head));
+            let k = gather(cache.keys, heads.query_width() + key_head * head);
+            let v = gather(cache.values, heads.query_width() + heads.key_width() + key_head * head);
             let keys = past + new;
             let mut out = vec![0.0; new * group * head];
             for member in 0..group {
