@@ -114,7 +114,7 @@ fn exact(outcomes: &[Outcome], held_out: &HeldOut) -> Estimate {
 }
 
 fn outcome(row: &Row, completion: &Completion, likelihoods: Option<&[f64]>, labels: Option<&[String]>) -> Outcome {
-    let target = Target { text: &row.target, labels: labels.unwrap_or_default() };
+    let target = Target { text: &row.target, labels: labels.unwrap_or_default(), ..Target::default() };
     let exact = ExactMatch.score(Answer::Written(completion), target);
     // With closed labels an answer that is none of them is unparsed, whatever exact match makes of it.
     let read = match labels {

@@ -26,7 +26,19 @@ pub enum Finish {
     Stop,
     /// The answer reached `max_tokens`: it is not known how it would have gone on.
     Length,
-    /// No answer could be had for this row, for a reason that is not the model's judgement.
+    /// The model refused.
+    Refusal {
+        /// The provider's word for why, if it gave one.
+        category: Option<String>,
+    },
+    /// A filter of the provider cut the answer or held it back.
+    ContentFilter {
+        /// The provider's word for why, if it gave one.
+        category: Option<String>,
+    },
+    /// The time allowed ended before the answer did.
+    Timeout,
+    /// No answer could be had for this row, for a reason that is not the model's judgement, such as a provider that is down.
     Failed {
         /// The reason, for the report.
         reason: String,

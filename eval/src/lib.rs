@@ -18,6 +18,7 @@ pub mod report;
 pub mod run;
 pub mod scorer;
 pub mod stats;
+pub mod wire;
 
 pub use arm_result::ArmResult;
 pub use compare::{Comparison, compare};

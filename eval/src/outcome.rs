@@ -13,6 +13,20 @@ pub enum Reason {
     Truncated,
     /// The text is none of the closed labels.
     NotALabel,
+    /// The model refused to answer.
+    Refused,
+    /// A filter of the provider held the answer back.
+    Filtered,
+    /// No whole answer came within the time allowed.
+    TimedOut,
+    /// The text is not exactly one JSON value.
+    InvalidJson,
+    /// The text is JSON that the schema does not allow.
+    SchemaViolation,
+    /// There is no number in the text.
+    NotANumber,
+    /// The tags in the text do not fit the tokens of the row.
+    BadTags,
 }
 
 /// How an answer was read.

@@ -12,8 +12,8 @@ impl Scorer for ExactMatch {
         "exact_match"
     }
 
-    fn policy(&self) -> &'static str {
-        "white space at both ends is removed, Unicode normal form C, case and punctuation count, a truncated or empty answer scores 0"
+    fn policy(&self) -> String {
+        "white space at both ends is removed, Unicode normal form C, case and punctuation count, a truncated or empty answer scores 0".to_owned()
     }
 
     fn score(&self, answer: Answer<'_>, target: Target<'_>) -> Scored {
@@ -32,7 +32,7 @@ mod tests {
 
     fn check(text: &str, finish: Finish, target: &str, expect: (Option<f64>, Parse)) {
         let completion = Completion { text: text.to_owned(), finish, prompt_tokens: 1, completion_tokens: 1 };
-        let target = Target { text: target, labels: &[] };
+        let target = Target { text: target, labels: &[], ..Target::default() };
         let scored = ExactMatch.score(Answer::Written(&completion), target);
         assert_eq!((scored.score, scored.parse), expect, "{text:?}");
     }

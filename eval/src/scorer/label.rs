@@ -13,8 +13,8 @@ impl Scorer for Label {
         "label"
     }
 
-    fn policy(&self) -> &'static str {
-        "white space, one pair of quotes and a final full stop are removed, case is folded, Unicode normal form C; the rest must equal one of the labels"
+    fn policy(&self) -> String {
+        "white space, one pair of quotes and a final full stop are removed, case is folded, Unicode normal form C; the rest must equal one of the labels".to_owned()
     }
 
     fn score(&self, answer: Answer<'_>, target: Target<'_>) -> Scored {
@@ -61,7 +61,7 @@ mod tests {
         let labels = vec!["Termination".to_owned(), "no. 2".to_owned()];
         let completion =
             Completion { text: text.to_owned(), finish: Finish::Stop, prompt_tokens: 1, completion_tokens: 1 };
-        let target = Target { text: "Termination", labels: &labels };
+        let target = Target { text: "Termination", labels: &labels, ..Target::default() };
         let scored = Label.score(Answer::Written(&completion), target);
         assert_eq!(scored.label.as_deref(), expect, "{text:?}");
         let right = expect == Some("Termination");

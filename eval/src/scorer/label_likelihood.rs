@@ -19,12 +19,13 @@ impl Scorer for LabelLikelihood {
         if self.per_byte { "label_likelihood_per_byte" } else { "label_likelihood" }
     }
 
-    fn policy(&self) -> &'static str {
+    fn policy(&self) -> String {
         if self.per_byte {
             "the label with the highest log-likelihood per byte of its text; of equal labels the first in the list"
         } else {
             "the label with the highest total log-likelihood, end of turn included; of equal labels the first in the list"
         }
+        .to_owned()
     }
 
     fn score(&self, answer: Answer<'_>, target: Target<'_>) -> Scored {
@@ -75,7 +76,7 @@ mod tests {
 
     fn check(per_byte: bool, likelihoods: &[f64], expect: Option<&str>) {
         let labels = vec!["term".to_owned(), "limitation of liability".to_owned(), "export".to_owned()];
-        let target = Target { text: "term", labels: &labels };
+        let target = Target { text: "term", labels: &labels, ..Target::default() };
         let scored = LabelLikelihood { per_byte }.score(Answer::Ranked(likelihoods), target);
         assert_eq!(scored.label.as_deref(), expect, "{likelihoods:?}");
         assert_eq!(scored.score, expect.map(|label| if label == "term" { 1.0 } else { 0.0 }));

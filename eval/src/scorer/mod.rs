@@ -9,6 +9,7 @@ pub use exact_match::ExactMatch;
 pub use label::Label;
 pub use label_likelihood::LabelLikelihood;
 
+use serde::{Deserialize, Serialize};
 use unicode_normalization::UnicodeNormalization;
 
 use crate::{Completion, Finish, Parse, Reason};
@@ -26,10 +27,12 @@ pub enum Answer<'a> {
 }
 
 /// What a scorer compares with.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Target<'a> {
     /// The right answer.
     pub text: &'a str,
+    /// Further answers that are as right.
+    pub others: &'a [String],
     /// The closed labels, or nothing for free text.
     pub labels: &'a [String],
 }
@@ -43,6 +46,24 @@ pub struct Scored {
     pub parse: Parse,
     /// The closed label it names.
     pub label: Option<String>,
+    /// Counts by field or type, for F1 over many rows.
+    pub counts: Vec<Count>,
+    /// Sufficient statistics of a metric over the whole corpus, such as matched n-grams and lengths; their meaning is the scorer's.
+    pub sums: Vec<f64>,
+}
+
+/// What precision, recall and F1 of one field or type are summed from; a partial match gives part of a credit.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Count {
+    /// The field or the type.
+    pub name: String,
+    /// What was right.
+    pub credit: f64,
+    /// What the answer holds.
+    pub predicted: f64,
+    /// What the target holds.
+    pub wanted: f64,
 }
 
 /// Judges one answer to one row.
@@ -50,27 +71,37 @@ pub trait Scorer: Sync {
     /// The name in tasks and reports.
     fn name(&self) -> &'static str;
     /// What it compares and which differences it forgives, in one sentence.
-    fn policy(&self) -> &'static str;
+    fn policy(&self) -> String;
     /// The judgement.
     fn score(&self, answer: Answer<'_>, target: Target<'_>) -> Scored;
 }
 
 impl Scored {
-    fn right_or_wrong(right: bool) -> Self {
-        Self { score: Some(if right { 1.0 } else { 0.0 }), parse: Parse::Parsed, label: None }
+    /// A judgement that says nothing yet, to be filled.
+    pub(crate) fn nothing() -> Self {
+        Self { score: None, parse: Parse::Parsed, label: None, counts: Vec::new(), sums: Vec::new() }
     }
 
-    fn unparsed(reason: Reason) -> Self {
-        Self { score: Some(0.0), parse: Parse::Unparsed { reason }, label: None }
+    /// A judgement between 0 and 1.
+    pub(crate) fn graded(score: f64) -> Self {
+        Self { score: Some(score), ..Self::nothing() }
     }
 
-    fn unscored(reason: impl Into<String>) -> Self {
-        Self { score: None, parse: Parse::Unscored { reason: reason.into() }, label: None }
+    pub(crate) fn right_or_wrong(right: bool) -> Self {
+        Self { score: Some(if right { 1.0 } else { 0.0 }), parse: Parse::Parsed, ..Self::nothing() }
+    }
+
+    pub(crate) fn unparsed(reason: Reason) -> Self {
+        Self { score: Some(0.0), parse: Parse::Unparsed { reason }, ..Self::nothing() }
+    }
+
+    pub(crate) fn unscored(reason: impl Into<String>) -> Self {
+        Self { parse: Parse::Unscored { reason: reason.into() }, ..Self::nothing() }
     }
 }
 
 /// The text of an answer that can be judged: trimmed and in Unicode normal form C, or the reason why there is none.
-fn readable(answer: Answer<'_>) -> Result<String, Scored> {
+pub(crate) fn readable(answer: Answer<'_>) -> Result<String, Scored> {
     let Answer::Written(completion) = answer else {
         return Err(Scored::unscored("a written answer is needed, likelihoods were given"));
     };
@@ -78,6 +109,9 @@ fn readable(answer: Answer<'_>) -> Result<String, Scored> {
         Finish::Failed { reason } => return Err(Scored::unscored(reason.clone())),
         // What a cut answer would have become is not known, so it cannot be right.
         Finish::Length => return Err(Scored::unparsed(Reason::Truncated)),
+        Finish::Refusal { .. } => return Err(Scored::unparsed(Reason::Refused)),
+        Finish::ContentFilter { .. } => return Err(Scored::unparsed(Reason::Filtered)),
+        Finish::Timeout => return Err(Scored::unparsed(Reason::TimedOut)),
         Finish::Stop => {}
     }
     let text = normal_form(&completion.text);
@@ -85,7 +119,7 @@ fn readable(answer: Answer<'_>) -> Result<String, Scored> {
 }
 
 /// Trimmed and in Unicode normal form C.
-fn normal_form(text: &str) -> String {
+pub(crate) fn normal_form(text: &str) -> String {
     text.trim().nfc().collect()
 }
 
@@ -113,7 +147,7 @@ mod tests {
             completion_tokens: 0,
         };
         for scorer in ALL {
-            let target = Target { text: "a", labels: &labels };
+            let target = Target { text: "a", labels: &labels, ..Target::default() };
             let scored = scorer.score(Answer::Written(&failed), target);
             assert_eq!(scored.score, None, "{}", scorer.name());
             assert!(matches!(scored.parse, Parse::Unscored { .. }), "{}", scorer.name());

@@ -1,0 +1,135 @@
+//! The list of dialects: how each family of hosted models is asked, and how its answers, streams and errors are read.
+//! Knows nothing about sockets, retries, money or scores: bytes in, values out. All conversion of usage happens here and nowhere else.
+
+pub mod usage;
+
+pub use usage::Usage;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::{Finish, Message};
+
+/// What is asked, before a dialect writes it down.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Request {
+    /// The model, by the provider's exact name.
+    pub model: String,
+    /// The conversation; a system message comes first if there is one.
+    pub messages: Vec<Message>,
+    /// The most tokens of the answer.
+    pub max_tokens: usize,
+    /// None leaves it out: some models refuse sampling fields.
+    pub temperature: Option<f64>,
+    /// None leaves it out.
+    pub seed: Option<u64>,
+    /// A JSON Schema the provider shall enforce.
+    pub schema: Option<Value>,
+    /// Whether the answer comes as a stream.
+    pub stream: bool,
+    /// Further fields of the body as the user wrote them, such as `thinking` or `service_tier`; they win over ours.
+    pub extra: Map<String, Value>,
+}
+
+/// A whole answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Answer {
+    /// The text, without thoughts.
+    pub text: String,
+    /// Why it ended.
+    pub finish: Finish,
+    /// What the provider says it used; none when it did not say.
+    pub usage: Option<Usage>,
+    /// The model that answered, by its own word.
+    pub model: Option<String>,
+    /// The provider's name for this answer.
+    pub id: Option<String>,
+}
+
+/// Response headers, names in lower case.
+pub type Headers = Vec<(String, String)>;
+
+/// What went wrong with one call, in the terms of the retry rules.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum CallError {
+    /// The provider answered with an error.
+    #[error("{status} {kind}: {message}")]
+    Api {
+        /// The HTTP status; 200 when the error came inside a stream.
+        status: u16,
+        /// The provider's word for it, such as `overloaded_error`; empty when it gave none.
+        kind: String,
+        /// Its message, without prompt text.
+        message: String,
+        /// How long it asks to wait, in seconds.
+        wait_secs: Option<f64>,
+        /// What `x-should-retry` said.
+        should_retry: Option<bool>,
+        /// Whether waiting cannot help, as with a quota per day or an empty account.
+        last: bool,
+    },
+    /// The answer is not what the dialect allows.
+    #[error("malformed answer: {what}")]
+    Malformed {
+        /// What is wrong.
+        what: String,
+    },
+    /// The stream ended before the answer did.
+    #[error("the stream was cut after {characters} characters")]
+    Cut {
+        /// Characters of the answer that had come.
+        characters: usize,
+    },
+    /// No connection, or it broke before the first byte of the answer.
+    #[error("connection failed: {what}")]
+    Connection {
+        /// What the transport said.
+        what: String,
+    },
+    /// The time allowed is over.
+    #[error("no whole answer within {seconds} s")]
+    Timeout {
+        /// The time allowed.
+        seconds: f64,
+    },
+}
+
+/// Reads a stream event by event.
+pub trait StreamReader {
+    /// Takes the next server-sent event (its name if it has one, its data); returns the text that it adds to the answer.
+    ///
+    /// # Errors
+    /// When the event is malformed or carries the provider's error.
+    fn event(&mut self, name: Option<&str>, data: &str) -> Result<String, CallError>;
+    /// The whole answer once the stream has ended.
+    ///
+    /// # Errors
+    /// `CallError::Cut` when the stream ended too early.
+    fn finish(self: Box<Self>) -> Result<Answer, CallError>;
+}
+
+/// One family of hosted models.
+pub trait Dialect: Sync {
+    /// The name in configs and price tables.
+    fn name(&self) -> &'static str;
+    /// The environment variable the key is read from unless the config names another.
+    fn key_variable(&self) -> &'static str;
+    /// Where the API is unless the config says otherwise; none when only the user can know.
+    fn default_url(&self) -> Option<&'static str>;
+    /// The path of a request, to be put behind the base address.
+    fn path(&self, request: &Request) -> String;
+    /// The headers of a request; a key stands in exactly one of them and nowhere else.
+    fn headers(&self, key: Option<&str>) -> Headers;
+    /// The body of a request.
+    fn body(&self, request: &Request) -> Value;
+    /// Reads a plain answer.
+    ///
+    /// # Errors
+    /// When it is malformed.
+    fn read(&self, body: &[u8]) -> Result<Answer, CallError>;
+    /// Reads a stream.
+    fn stream(&self) -> Box<dyn StreamReader>;
+    /// Reads an answer whose status is not 2xx.
+    fn error(&self, status: u16, headers: &Headers, body: &[u8]) -> CallError;
+}
