@@ -17,6 +17,16 @@ pub fn sha256_u64_le(bytes: &[u8]) -> u64 {
     digest.iter().take(8).rev().fold(0, |value, byte| value << 8 | u64::from(*byte))
 }
 
+/// SHA-256 of a file, read piece by piece.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn sha256_of_file(path: &std::path::Path) -> io::Result<String> {
+    let mut file = Hashing::new(std::fs::File::open(path)?);
+    io::copy(&mut file, &mut io::sink())?;
+    Ok(file.finish())
+}
+
 /// A reader or writer that hashes what passes through it.
 pub struct Hashing<T> {
     inner: T,

@@ -5,13 +5,10 @@ use std::collections::HashSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::metric::{self, Setting};
+use crate::metric::{self, Metric, Setting};
 use crate::stats::multiplicity::holm;
 use crate::stats::paired::Difference;
-use crate::{ArmResult, Error, HeldOut};
-
-/// What is compared: the strict reading, what the model knows without the format, and the figure in which rare labels count.
-pub const METRICS: [&str; 3] = ["exact_match", "label_likelihood", "macro_f1"];
+use crate::{ArmResult, Error, Task};
 
 /// One paired difference.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -27,46 +24,45 @@ pub struct Comparison {
     pub difference: Difference,
     /// The p-value after Holm's correction for all comparisons made together.
     pub p_holm: Option<f64>,
-    /// Rows both arms got wrong with different answers, for exact match.
+    /// Rows both arms got wrong with different answers, for the metric that decides.
     pub churn: Option<usize>,
 }
 
-/// Compares the arm `candidate` with every other arm, on each metric that both carry.
+/// Compares the arm `candidate` with every other measured arm, on each compared metric that both carry.
 ///
 /// # Errors
 /// When there is no such arm, two arms share a name, or an arm was scored on other rows.
 pub fn compare(
-    held_out: &HeldOut,
+    task: &Task,
+    metrics: &[Box<dyn Metric>],
     results: &[ArmResult],
     candidate: &str,
-    seed: u64,
+    setting: Setting<'_>,
 ) -> Result<Vec<Comparison>, Error> {
     let mut names = HashSet::new();
     if let Some(twice) = results.iter().find(|result| !names.insert(result.name.as_str())) {
         return Err(Error::DuplicateArm { name: twice.name.clone() });
     }
-    let chosen = results.iter().find(|result| result.name == candidate).ok_or_else(|| {
-        let known = results.iter().map(|result| result.name.clone()).collect();
-        Error::UnknownArm { name: candidate.to_owned(), known }
-    })?;
-    let setting = Setting { labels: held_out.labels(), clusters: held_out.clusters(), seed };
+    let chosen = arm(results, candidate)?;
+    if !chosen.is_measured() {
+        return Ok(Vec::new());
+    }
     let mut comparisons = Vec::new();
-    for name in METRICS {
-        let metric = metric::by_name(name)?;
-        for other in results.iter().filter(|result| result.name != candidate) {
-            if !(same_rows(held_out, chosen) && same_rows(held_out, other)) {
+    for name in task.compared(metrics) {
+        let metric = metric::by_name(metrics, &name)?;
+        for other in results.iter().filter(|result| result.name != candidate && result.is_measured()) {
+            if !same_rows(chosen, other) {
                 let (candidate, baseline) = (candidate.to_owned(), other.name.clone());
                 return Err(Error::DifferentRows { candidate, baseline });
             }
-            let found = metric.difference(&chosen.outcomes, &other.outcomes, setting);
-            if let Some(difference) = found {
+            if let Some(difference) = metric::difference(metric, &chosen.outcomes, &other.outcomes, setting) {
                 comparisons.push(Comparison {
                     candidate: candidate.to_owned(),
                     baseline: other.name.clone(),
-                    metric: name.to_owned(),
+                    metric: name.clone(),
+                    churn: difference.flips.map(|_| churn(&name, chosen, other)).filter(|_| name == task.primary()),
                     difference,
                     p_holm: None,
-                    churn: (name == "exact_match").then(|| churn(chosen, other)),
                 });
             }
         }
@@ -75,17 +71,26 @@ pub fn compare(
     Ok(comparisons)
 }
 
-fn same_rows(held_out: &HeldOut, result: &ArmResult) -> bool {
-    let ids = held_out.rows().iter().map(|row| row.id.as_str());
-    ids.eq(result.outcomes.iter().map(|outcome| outcome.id.as_str()))
+/// The arm of this name.
+///
+/// # Errors
+/// When there is none.
+pub fn arm<'a>(results: &'a [ArmResult], name: &str) -> Result<&'a ArmResult, Error> {
+    results.iter().find(|result| result.name == name).ok_or_else(|| {
+        let known = results.iter().map(|result| result.name.clone()).collect();
+        Error::UnknownArm { name: name.to_owned(), known }
+    })
 }
 
-fn churn(candidate: &ArmResult, baseline: &ArmResult) -> usize {
+fn same_rows(one: &ArmResult, other: &ArmResult) -> bool {
+    let ids = |result: &'_ ArmResult| result.outcomes.iter().map(|outcome| outcome.id.clone()).collect::<Vec<_>>();
+    ids(one) == ids(other)
+}
+
+fn churn(scorer: &str, candidate: &ArmResult, baseline: &ArmResult) -> usize {
+    let wrong = |outcome: &crate::Outcome| outcome.score(scorer).unwrap_or(0.0) == 0.0;
     let pairs = candidate.outcomes.iter().zip(&baseline.outcomes);
-    pairs
-        .filter(|(new, old)| new.exact() == 0.0 && old.exact() == 0.0)
-        .filter(|(new, old)| new.text.trim() != old.text.trim())
-        .count()
+    pairs.filter(|(new, old)| wrong(new) && wrong(old) && new.text().trim() != old.text().trim()).count()
 }
 
 fn correct(comparisons: &mut [Comparison]) {
@@ -101,21 +106,21 @@ fn correct(comparisons: &mut [Comparison]) {
 mod tests {
     use super::*;
     use crate::provider::scripted::{Scripted, says};
+    use crate::report::Results;
     use crate::stats::paired::Flips;
-    use crate::{Arm, EvaluateOptions, Message, Role, Row, evaluate_arms};
+    use crate::{Arm, EvaluateOptions, HeldOut, Identity, Message, Role, Row, evaluate_arms};
 
     fn held_out(num_rows: usize) -> HeldOut {
         let rows = (0..num_rows).map(|row| Row {
             id: format!("r{row}"),
-            group: None,
             prompt: vec![Message::new(Role::User, row.to_string())],
-            text: String::new(),
             target: "a".to_owned(),
+            ..Row::default()
         });
         HeldOut::new(rows.collect(), Some(vec!["a".to_owned(), "b".to_owned()])).unwrap()
     }
 
-    fn results(held_out: &HeldOut) -> Vec<ArmResult> {
+    fn arms(num_rows: usize) -> Vec<ArmResult> {
         let right_below = |limit: usize| {
             Scripted::new("fake", move |prompt, _| {
                 let row: usize = prompt[0].content.parse().unwrap();
@@ -123,17 +128,22 @@ mod tests {
             })
         };
         let (mut low, mut high) = (right_below(4), right_below(18));
-        let mut arms = [
-            Arm::Model { name: "base".to_owned(), model: &mut low },
-            Arm::Model { name: "tuned".to_owned(), model: &mut high },
+        let arms = vec![
+            Arm::Model { name: "base".to_owned(), identity: Identity::default(), model: &mut low },
+            Arm::Model { name: "tuned".to_owned(), identity: Identity::default(), model: &mut high },
         ];
-        evaluate_arms(held_out, &mut arms, &EvaluateOptions::default(), &mut |_| {}).unwrap()
+        let options = EvaluateOptions::default();
+        evaluate_arms(&held_out(num_rows), &Task::standard(true), arms, &options, &mut |_| {}).unwrap()
+    }
+
+    fn check(arms: Vec<ArmResult>, candidate: &str) -> Result<Vec<Comparison>, Error> {
+        let results = Results::new(&held_out(20), &Task::standard(true), arms, Some(candidate), 0)?;
+        Ok(results.comparisons)
     }
 
     #[test]
     fn the_same_rows_are_compared_one_by_one() {
-        let held_out = held_out(20);
-        let found = compare(&held_out, &results(&held_out), "tuned", 0).unwrap();
+        let found = check(arms(20), "tuned").unwrap();
         let names: Vec<_> = found.iter().map(|c| (c.baseline.as_str(), c.metric.as_str())).collect();
         assert_eq!(names, [("base", "exact_match"), ("base", "macro_f1")]);
         let exact = &found[0];
@@ -145,15 +155,23 @@ mod tests {
     }
 
     #[test]
+    fn an_arm_that_was_not_measured_is_not_compared() {
+        let mut all = arms(20);
+        all.push(ArmResult::skipped("frontier", Identity::default(), "no key"));
+        assert_eq!(check(all, "tuned").unwrap().len(), 2);
+    }
+
+    #[test]
     fn arms_of_other_rows_and_unknown_arms_are_refused() {
-        let results = results(&held_out(20));
-        let other = compare(&held_out(19), &results, "tuned", 0).unwrap_err().to_string();
-        assert!(other.starts_with("arms tuned and base were not scored on the same rows"), "{other}");
-        let unknown = compare(&held_out(20), &results, "tunned", 0).unwrap_err().to_string();
+        let mut mixed = arms(20);
+        mixed[0] = arms(19).remove(0);
+        let other = check(mixed, "tuned").unwrap_err().to_string();
+        assert!(other.starts_with("arm base has 19 rows, the evaluation 20"), "{other}");
+        let unknown = check(arms(20), "tunned").unwrap_err().to_string();
         assert!(unknown.ends_with("hint: the arms are base, tuned"), "{unknown}");
-        let mut twice = results;
+        let mut twice = arms(20);
         twice[0].name = "tuned".to_owned();
-        let double = compare(&held_out(20), &twice, "tuned", 0).unwrap_err().to_string();
+        let double = check(twice, "tuned").unwrap_err().to_string();
         assert!(double.starts_with("two arms are named \"tuned\""), "{double}");
     }
 }

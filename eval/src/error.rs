@@ -80,6 +80,14 @@ pub enum Error {
         /// What it must be.
         expected: &'static str,
     },
+    /// No baseline has this name.
+    #[error("no baseline is named \"{name}\"\nhint: the baselines are {}", known.join(", "))]
+    UnknownBaseline {
+        /// The name that was asked for.
+        name: String,
+        /// The names there are.
+        known: Vec<&'static str>,
+    },
     /// A baseline has nothing to learn from.
     #[error("baseline {baseline} has no training rows")]
     NoTrainingRows {
@@ -112,6 +120,24 @@ pub enum Error {
         /// The arm it is compared with.
         baseline: String,
     },
+    /// An arm holds other rows than the evaluation.
+    #[error(
+        "arm {arm} has {found} rows, the evaluation {expected}\nhint: results of other rows cannot stand in one table"
+    )]
+    OtherRows {
+        /// The arm.
+        arm: String,
+        /// Rows of the arm.
+        found: usize,
+        /// Rows of the evaluation.
+        expected: usize,
+    },
+    /// Two scorers share a name, so that a metric could mean either.
+    #[error("two scorers are named \"{name}\"\nhint: each kind of scorer stands once")]
+    DuplicateScorer {
+        /// The name.
+        name: String,
+    },
     /// Two arms share a name, so that a comparison could mean either.
     #[error("two arms are named \"{name}\"\nhint: give each arm its own name")]
     DuplicateArm {
@@ -132,7 +158,7 @@ pub enum Error {
         /// The name that was asked for.
         name: String,
         /// The names there are.
-        known: Vec<&'static str>,
+        known: Vec<String>,
     },
     /// Results of a version that this program does not read.
     #[error(

@@ -1,7 +1,7 @@
 //! The held-out rows of one evaluation, checked once: what is asked, what is right, which rows belong together.
 //! Knows nothing about models or scores.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use datasets::Record;
 
@@ -10,7 +10,7 @@ use crate::stats::Clusters;
 use crate::{Error, Message};
 
 /// One held-out row.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Row {
     /// Unique among the rows.
     pub id: String,
@@ -22,6 +22,12 @@ pub struct Row {
     pub text: String,
     /// The right answer.
     pub target: String,
+    /// Further answers that are as right.
+    pub others: Vec<String>,
+    /// Numbers known before the answer, along which a break point may be sought, such as `input_tokens`.
+    pub covariates: BTreeMap<String, f64>,
+    /// Parts of the set this row belongs to, by the name of the division.
+    pub slices: BTreeMap<String, String>,
 }
 
 impl Row {
@@ -33,6 +39,7 @@ impl Row {
             prompt: record.prompt().to_vec(),
             text: record.prompt_text(),
             target: record.target().to_owned(),
+            ..Self::default()
         }
     }
 }
@@ -133,6 +140,7 @@ mod tests {
             prompt: vec![Message::new(Role::User, "which clause is this?")],
             text: String::new(),
             target: target.to_owned(),
+            ..Row::default()
         }
     }
 

@@ -1,21 +1,47 @@
 //! Runs arms over held-out rows: asks in batches and keeps the time.
 //! Knows nothing about scores, and never prints: it tells a callback how far it is.
 
-use crate::arm_result::{Answers, ArmResult, sum_up};
+use crate::arm_result::{Answers, ArmResult, Identity, judge};
 use crate::baseline::Learned;
 use crate::clock::Stopwatch;
-use crate::{Completion, Error, Finish, GenerateOptions, HeldOut, LanguageModel, Message, Row};
+use crate::outcome::Call;
+use crate::{Completion, Error, Finish, GenerateOptions, HeldOut, LanguageModel, Message, Row, Task};
 
 /// Something that is scored.
 pub enum Arm<'a> {
     /// A cheap baseline, learned from the training rows.
-    Baseline(&'a Learned),
-    /// A language model.
+    Baseline {
+        /// The name in tables.
+        name: String,
+        /// The baseline.
+        learned: &'a Learned,
+    },
+    /// A language model in this process.
     Model {
         /// The name in tables: the same model may stand in two arms, as base and as tuned.
         name: String,
+        /// What it is.
+        identity: Identity,
         /// The model.
         model: &'a mut dyn LanguageModel,
+    },
+    /// Answers that were had elsewhere: from a hosted model, or from a record.
+    Answered {
+        /// The name in tables.
+        name: String,
+        /// What answered.
+        identity: Identity,
+        /// Its answers, in the order of the rows.
+        answers: Answers,
+    },
+    /// An arm that cannot be measured here.
+    Skipped {
+        /// The name in tables.
+        name: String,
+        /// What would have answered.
+        identity: Identity,
+        /// Why it does not.
+        reason: String,
     },
 }
 
@@ -23,8 +49,10 @@ impl Arm<'_> {
     /// The name in tables.
     pub fn name(&self) -> &str {
         match self {
-            Self::Baseline(learned) => learned.baseline.name(),
-            Self::Model { name, .. } => name,
+            Self::Baseline { name, .. }
+            | Self::Model { name, .. }
+            | Self::Answered { name, .. }
+            | Self::Skipped { name, .. } => name,
         }
     }
 }
@@ -36,14 +64,12 @@ pub struct EvaluateOptions {
     pub generate: GenerateOptions,
     /// Rows asked in one call.
     pub batch_rows: usize,
-    /// What the draws of bootstrap intervals start from.
-    pub seed: u64,
 }
 
 impl Default for EvaluateOptions {
     fn default() -> Self {
         let generate = GenerateOptions { max_tokens: 64, temperature: 0.0, seed: 0 };
-        Self { generate, batch_rows: 16, seed: 0 }
+        Self { generate, batch_rows: 16 }
     }
 }
 
@@ -88,26 +114,28 @@ pub enum Progress<'a> {
     },
 }
 
-/// Scores every arm on the same rows, one after the other.
+/// Asks and judges every arm on the same rows, one after the other. Metrics come with the results of all.
 ///
 /// # Errors
 /// When an option cannot work or an arm fails as a whole; a row that fails is an unscored outcome.
 pub fn evaluate_arms(
     held_out: &HeldOut,
-    arms: &mut [Arm<'_>],
+    task: &Task,
+    arms: Vec<Arm<'_>>,
     options: &EvaluateOptions,
     progress: &mut dyn FnMut(Progress<'_>),
 ) -> Result<Vec<ArmResult>, Error> {
-    arms.iter_mut().map(|arm| evaluate_arm(held_out, arm, options, progress)).collect()
+    arms.into_iter().map(|arm| evaluate_arm(held_out, task, arm, options, progress)).collect()
 }
 
-/// Scores one arm.
+/// Asks and judges one arm.
 ///
 /// # Errors
 /// As [`evaluate_arms`].
 pub fn evaluate_arm(
     held_out: &HeldOut,
-    arm: &mut Arm<'_>,
+    task: &Task,
+    arm: Arm<'_>,
     options: &EvaluateOptions,
     progress: &mut dyn FnMut(Progress<'_>),
 ) -> Result<ArmResult, Error> {
@@ -118,48 +146,72 @@ pub fn evaluate_arm(
         return Err(Error::BadOption { option: "max_tokens", expected: "at least 1" });
     }
     let name = arm.name().to_owned();
-    progress(Progress::Started { arm: &name, rows: held_out.rows().len() });
-    let (answers, notes) = match arm {
-        Arm::Baseline(learned) => (predict(held_out, learned), learned.baseline.notes()),
-        Arm::Model { model, .. } => {
-            // Asked before the run: a model that cannot rank must not turn into scores by chance.
-            let can_rank = match held_out.labels() {
-                Some(labels) => can_rank(&mut **model, labels)?,
-                None => false,
+    let rows = held_out.rows().len();
+    progress(Progress::Started { arm: &name, rows });
+    let (identity, answers) = match arm {
+        Arm::Baseline { learned, .. } => {
+            let identity = Identity {
+                provider: "baseline".to_owned(),
+                model: Some(learned.baseline.name().to_owned()),
+                egress: "none".to_owned(),
+                ..Identity::default()
             };
-            let mut answers = generate(held_out, &name, &mut **model, options, progress)?;
-            let mut notes = Vec::new();
-            match held_out.labels() {
-                Some(labels) if can_rank => {
-                    rank(held_out, &name, &mut **model, labels, options, progress, &mut answers)?;
-                }
-                Some(_) => notes.push("this model cannot rank labels by likelihood".to_owned()),
-                None => {}
-            }
-            (answers, notes)
+            (identity, predict(held_out, learned))
         }
+        Arm::Model { model, identity, .. } => (identity, ask(held_out, task, &name, model, options, progress)?),
+        Arm::Answered { identity, answers, .. } => {
+            check_count(&name, "answered rows", rows, answers.samples.len())?;
+            if answers.samples.iter().any(Vec::is_empty) {
+                return Err(Error::WrongCount { model: name, what: "answers to a row", expected: 1, found: 0 });
+            }
+            (identity, answers)
+        }
+        Arm::Skipped { name, identity, reason } => return Ok(ArmResult::skipped(name, identity, reason)),
     };
-    let result = sum_up(held_out, name, answers, notes, options.seed);
+    let result = judge(held_out, task, name, identity, answers);
     progress(Progress::Finished { arm: &result.name, seconds: result.seconds });
     Ok(result)
 }
 
-fn predict(held_out: &HeldOut, learned: &Learned) -> Answers {
-    let mut writing = Stopwatch::default();
-    let said = |row: &Row| Completion {
-        text: learned.baseline.predict(&row.text),
-        finish: Finish::Stop,
-        prompt_tokens: 0,
-        completion_tokens: 0,
+fn ask(
+    held_out: &HeldOut,
+    task: &Task,
+    name: &str,
+    model: &mut dyn LanguageModel,
+    options: &EvaluateOptions,
+    progress: &mut dyn FnMut(Progress<'_>),
+) -> Result<Answers, Error> {
+    // Asked before the run: a model that cannot rank must not turn into scores by chance.
+    let labels = held_out.labels().filter(|_| task.ranks());
+    let can_rank = match labels {
+        Some(labels) => can_rank(model, labels)?,
+        None => false,
     };
-    let completions = writing.time(|| held_out.rows().iter().map(said).collect());
+    let mut answers = generate(held_out, name, model, options, progress)?;
+    match labels {
+        Some(labels) if can_rank => rank(held_out, name, model, labels, options, progress, &mut answers)?,
+        Some(_) => answers.notes.push("this model cannot rank labels by likelihood".to_owned()),
+        None => {}
+    }
+    Ok(answers)
+}
+
+fn predict(held_out: &HeldOut, learned: &Learned) -> Answers {
+    let say = |row: &Row| {
+        let mut watch = Stopwatch::default();
+        let text = watch.time(|| learned.baseline.predict(&row.text));
+        let said = Completion { text, finish: Finish::Stop, prompt_tokens: 0, completion_tokens: 0 };
+        let call = Call { latency_secs: Some(watch.seconds()), cost_usd: Some(0.0), ..Call::default() };
+        vec![(said, Some(call))]
+    };
+    let mut writing = Stopwatch::default();
+    let samples = writing.time(|| held_out.rows().iter().map(say).collect());
     Answers {
-        completions,
-        likelihoods: None,
-        learning_seconds: learned.seconds,
-        writing,
-        ranking: Stopwatch::default(),
-        counts_tokens: false,
+        samples,
+        writing_secs: writing.seconds(),
+        other_secs: learned.seconds,
+        notes: learned.baseline.notes(),
+        ..Answers::default()
     }
 }
 
@@ -180,30 +232,31 @@ fn generate(
 ) -> Result<Answers, Error> {
     let rows = held_out.rows().len();
     let mut writing = Stopwatch::default();
-    let mut by_row: Vec<Option<Completion>> = vec![None; rows];
+    let mut samples = vec![Vec::new(); rows];
     let (mut done, mut tokens) = (0, 0);
     for (call, batch) in batches(held_out, options.batch_rows).iter().enumerate() {
         let prompts = prompts(held_out, batch);
         let seed = options.generate.seed.wrapping_add(call as u64);
         let settings = GenerateOptions { seed, ..options.generate.clone() };
+        let before = writing.seconds();
         let said = writing.time(|| model.generate(&prompts, &settings))?;
+        // Nobody reads an answer before its batch is done.
+        let latency_secs = Some(writing.seconds() - before);
         check_count(name, "completions", batch.len(), said.len())?;
         done += batch.len();
         tokens += said.iter().map(|s| s.prompt_tokens + s.completion_tokens).sum::<usize>();
         for (&row, completion) in batch.iter().zip(said) {
-            by_row[row] = Some(completion);
+            let (prompt_tokens, completion_tokens) =
+                (completion.prompt_tokens as u64, completion.completion_tokens as u64);
+            let call = Call { latency_secs, prompt_tokens, completion_tokens, ..Call::default() };
+            samples[row] = vec![(completion, Some(call))];
         }
         let seconds = writing.seconds();
         progress(Progress::Generated { arm: name, done, rows, tokens, seconds });
     }
-    Ok(Answers {
-        completions: by_row.into_iter().flatten().collect(),
-        likelihoods: None,
-        learning_seconds: 0.0,
-        writing,
-        ranking: Stopwatch::default(),
-        counts_tokens: true,
-    })
+    let note = format!("answers were written {} at a time; a latency is that of its batch", options.batch_rows);
+    let notes = if options.batch_rows > 1 { vec![note] } else { Vec::new() };
+    Ok(Answers { samples, writing_secs: writing.seconds(), counts_tokens: true, notes, ..Answers::default() })
 }
 
 fn rank(
@@ -218,9 +271,10 @@ fn rank(
     let rows = held_out.rows().len();
     let mut by_row = vec![Vec::new(); rows];
     let mut done = 0;
+    let mut watch = Stopwatch::default();
     for batch in batches(held_out, options.batch_rows) {
         let prompts = prompts(held_out, &batch);
-        let ranked = answers.ranking.time(|| model.rank(&prompts, labels))?;
+        let ranked = watch.time(|| model.rank(&prompts, labels))?;
         check_count(name, "rankings", batch.len(), ranked.len())?;
         done += batch.len();
         for (row, likelihoods) in batch.into_iter().zip(ranked) {
@@ -229,6 +283,7 @@ fn rank(
         progress(Progress::Ranked { arm: name, done, rows });
     }
     answers.likelihoods = Some(by_row);
+    answers.other_secs += watch.seconds();
     Ok(())
 }
 
@@ -256,6 +311,7 @@ fn check_count(model: &str, what: &'static str, expected: usize, found: usize) -
 mod tests {
     use super::*;
     use crate::provider::scripted::{Scripted, says};
+    use crate::report::Results;
     use crate::{Parse, Reason, Role};
 
     const LABELS: [&str; 3] = ["term", "export", "assignment"];
@@ -267,6 +323,7 @@ mod tests {
             prompt: vec![Message::new(Role::User, format!("{row} {}", "x".repeat(row)))],
             text: format!("text {row}"),
             target: LABELS[row % 3].to_owned(),
+            ..Row::default()
         });
         HeldOut::new(rows.collect(), Some(LABELS.map(str::to_owned).to_vec())).unwrap()
     }
@@ -275,10 +332,19 @@ mod tests {
         prompt[0].content.split(' ').next().unwrap().parse().unwrap()
     }
 
+    fn fake(model: &mut dyn LanguageModel) -> Arm<'_> {
+        Arm::Model { name: "fake".to_owned(), identity: Identity::default(), model }
+    }
+
     fn run(model: &mut dyn LanguageModel) -> ArmResult {
-        let mut arm = Arm::Model { name: "fake".to_owned(), model };
         let options = EvaluateOptions { batch_rows: 4, ..EvaluateOptions::default() };
-        evaluate_arm(&held_out(10), &mut arm, &options, &mut |_| {}).unwrap()
+        measured(&held_out(10), fake(model), &options)
+    }
+
+    fn measured(held_out: &HeldOut, arm: Arm<'_>, options: &EvaluateOptions) -> ArmResult {
+        let task = Task::standard(held_out.labels().is_some());
+        let result = evaluate_arm(held_out, &task, arm, options, &mut |_| {}).unwrap();
+        Results::new(held_out, &task, vec![result], None, 0).unwrap().arms.remove(0)
     }
 
     #[test]
@@ -296,17 +362,19 @@ mod tests {
             }
         });
         let result = run(&mut model);
-        assert_eq!((result.n, result.exact.n, result.exact.groups), (10, 10, 5));
-        assert_eq!(result.exact.value, 0.6);
-        assert_eq!(result.valid_label.unwrap().value, 0.7);
-        assert_eq!((result.unscored, result.truncated), (1, 1));
-        assert_eq!(result.likelihood, None);
-        assert_eq!(result.notes, ["this model cannot rank labels by likelihood"]);
+        let exact = result.metrics["exact_match"];
+        assert_eq!((result.n, exact.n, exact.groups), (10, 10, 5));
+        assert_eq!(exact.value, 0.6);
+        assert_eq!(result.metrics["label_valid"].value, 0.7);
+        assert_eq!((result.unscored["exact_match"], result.unparsed["exact_match"][&Reason::Truncated]), (1, 1));
+        assert_eq!(result.metrics.get("label_likelihood"), None);
+        assert_eq!(result.notes[1], "this model cannot rank labels by likelihood");
         let ids: Vec<_> = result.outcomes.iter().map(|outcome| outcome.id.as_str()).collect();
         assert_eq!(ids, ["r0", "r1", "r2", "r3", "r4", "r5", "r6", "r7", "r8", "r9"]);
-        assert_eq!(result.outcomes[7].parse, Parse::Unparsed { reason: Reason::NotALabel });
-        assert_eq!(result.outcomes[9].parse, Parse::Unscored { reason: "lost".to_owned() });
-        assert_eq!(result.outcomes[9].score, None);
+        assert_eq!(result.outcomes[7].scored("label").unwrap().parse, Parse::Unparsed { reason: Reason::NotALabel });
+        assert_eq!(result.outcomes[9].scored("label").unwrap().parse, Parse::Unscored { reason: "lost".to_owned() });
+        assert_eq!(result.outcomes[9].score("exact_match"), None);
+        assert!(result.outcomes[9].is_missing());
         assert!(result.tokens_per_second.unwrap() > 0.0);
     }
 
@@ -317,8 +385,9 @@ mod tests {
             ..says(prompt, LABELS[row_of(prompt) % 3])
         });
         let result = run(&mut model);
-        assert_eq!((result.exact.value, result.exact.n, result.unscored), (0.0, 10, 10));
-        assert_eq!(result.macro_f1.unwrap().value, 0.0);
+        let exact = result.metrics["exact_match"];
+        assert_eq!((exact.value, exact.n, result.unscored["exact_match"]), (0.0, 10, 10));
+        assert_eq!(result.metrics["macro_f1"].value, 0.0);
     }
 
     #[test]
@@ -330,31 +399,31 @@ mod tests {
             (0..labels.len()).map(likely).collect()
         });
         let result = run(&mut model);
-        assert_eq!((result.exact.value, result.likelihood.unwrap().value), (0.0, 0.9));
-        assert_eq!((result.unranked, result.unscored), (1, 0));
-        assert!(result.notes.is_empty(), "{:?}", result.notes);
+        assert_eq!((result.metrics["exact_match"].value, result.metrics["label_likelihood"].value), (0.0, 0.9));
+        assert_eq!((result.unscored["label_likelihood"], result.unscored.get("exact_match")), (1, None));
+        assert_eq!(result.notes.len(), 1, "{:?}", result.notes);
     }
 
     #[test]
     fn a_ranking_at_chance_level_is_named() {
         let silent = Scripted::new("fake", |prompt, _| says(prompt, "no"));
         let mut model = silent.with_ranking(|_, _| vec![-1.0, -2.0, -3.0]);
-        assert!(run(&mut model).notes[0].contains("not above chance (33.3% with 3 labels)"));
+        assert!(run(&mut model).notes[1].contains("not above chance (33.3% with 3 labels)"));
     }
 
     #[test]
     fn progress_reaches_every_row_and_each_call_has_its_own_seed() {
         let mut seeds = Vec::new();
         let mut model = Scripted::new("fake", |prompt, options| says(prompt, &options.seed.to_string()));
-        let mut arm = Arm::Model { name: "fake".to_owned(), model: &mut model };
         let options = EvaluateOptions { batch_rows: 4, ..EvaluateOptions::default() };
         let mut steps = Vec::new();
-        let result = evaluate_arm(&held_out(10), &mut arm, &options, &mut |step| {
+        let task = Task::standard(true);
+        let result = evaluate_arm(&held_out(10), &task, fake(&mut model), &options, &mut |step| {
             if let Progress::Generated { done, rows, .. } = step {
                 steps.push((done, rows));
             }
         });
-        seeds.extend(result.unwrap().outcomes.iter().map(|outcome| outcome.text.clone()));
+        seeds.extend(result.unwrap().outcomes.iter().map(|outcome| outcome.text().to_owned()));
         assert_eq!(steps, [(4, 10), (8, 10), (10, 10)]);
         // The longest prompts go first, so the last rows have the first seed.
         assert_eq!(seeds, ["2", "2", "1", "1", "1", "1", "0", "0", "0", "0"]);
@@ -366,12 +435,9 @@ mod tests {
         rows[0].target = "anything at all".to_owned();
         let held_out = HeldOut::new(rows, None).unwrap();
         let mut model = Scripted::new("fake", |prompt, _| says(prompt, "anything at all"));
-        let mut arm = Arm::Model { name: "fake".to_owned(), model: &mut model };
-        let options = EvaluateOptions::default();
-        let result = evaluate_arm(&held_out, &mut arm, &options, &mut |_| {}).unwrap();
-        assert_eq!(result.exact.value, 0.25);
-        assert!(result.valid_label.is_none() && result.macro_f1.is_none());
-        assert!(result.notes.is_empty());
+        let result = measured(&held_out, fake(&mut model), &EvaluateOptions::default());
+        assert_eq!(result.metrics["exact_match"].value, 0.25);
+        assert_eq!(result.metrics.len(), 1);
     }
 
     struct Short;
@@ -388,9 +454,10 @@ mod tests {
 
     #[test]
     fn a_missing_answer_stops_the_run_instead_of_shifting_the_others() {
-        let mut arm = Arm::Model { name: "short".to_owned(), model: &mut Short };
+        let mut short = Short;
+        let arm = Arm::Model { name: "short".to_owned(), identity: Identity::default(), model: &mut short };
         let options = EvaluateOptions::default();
-        let error = evaluate_arm(&held_out(3), &mut arm, &options, &mut |_| {}).unwrap_err();
+        let error = evaluate_arm(&held_out(3), &Task::standard(true), arm, &options, &mut |_| {}).unwrap_err();
         assert_eq!(error.to_string(), "short returned 2 completions for 3 asked");
     }
 }

@@ -1,81 +1,94 @@
-//! Owns the evaluation at the end of a run: the arms a config names, on the same held-out rows.
-//! Knows baselines and the local model as arms; computes no score itself and writes no file.
+//! Owns the evaluation of what lives in this process: baselines, the base and adapters as arms on the same held-out rows.
+//! Knows no network and no file of results; computes no score itself.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use anyhow::{Context, Result, bail};
-use eval::baseline::{Example, Learned};
-use eval::{Arm, EvaluateOptions, GenerateOptions, HeldOut, Progress, Results, Row};
+use anyhow::{Context, Result};
+use eval::baseline::Example;
+use eval::{Arm, ArmResult, EvaluateOptions, GenerateOptions, HeldOut, Identity, Progress};
 use model::nn::Decoder;
 use model::nn::decoder::Adapters;
 
-use crate::config::raw::Arm as Name;
+use crate::config::arm::{Provider, RawArm, Source};
 use crate::local_lm::{LocalModel, Speech};
 
-/// What is evaluated, on what.
-pub struct Task<'a> {
-    /// Held-out rows as models are asked them.
-    pub rows: Vec<Row>,
-    /// Training rows as the baselines learn them: bare input and label.
-    pub train: Vec<(String, String)>,
-    /// The closed list of answers, if there is one.
-    pub labels: Option<Vec<String>>,
-    /// The arms, in the order of the table.
-    pub arms: &'a [Name],
+/// The model that local arms are made of.
+pub struct Local<'a> {
+    /// The base.
+    pub decoder: &'a Decoder,
+    /// The adapter of the run.
+    pub tuned: &'a Adapters,
+    /// Other adapters, by the name of their arm.
+    pub others: BTreeMap<String, Adapters>,
+    /// Text to ids and back.
+    pub speech: &'a Speech,
+    /// What identifies the base.
+    pub base: BTreeMap<String, String>,
+    /// What identifies each adapter, by the name of its arm.
+    pub adapters: BTreeMap<String, String>,
+}
+
+/// What is asked, and how.
+pub struct Asking<'a> {
+    /// The held-out rows.
+    pub held_out: &'a HeldOut,
+    /// What judges them.
+    pub task: &'a eval::Task,
+    /// Training rows as the baselines learn them: bare input and answer.
+    pub train: &'a [(String, String)],
     /// Most new tokens of an answer.
     pub max_new_tokens: usize,
     /// Rows asked at once.
     pub batch_rows: usize,
-    /// Seed of bootstrap draws.
+    /// Seed of what is drawn.
     pub seed: u64,
     /// Set by Ctrl-C: the evaluation ends before its next batch.
     pub stop: Arc<AtomicBool>,
 }
 
-/// Scores every arm. `tuned` holds the adapter; `base` is the same decoder without it.
-pub fn evaluate(
-    task: Task<'_>,
-    decoder: &Decoder,
-    tuned: &Adapters,
-    speech: &Speech,
-    progress: &mut dyn FnMut(Progress<'_>),
-) -> Result<Results> {
-    let held_out = HeldOut::new(task.rows, task.labels)?;
-    let options = EvaluateOptions {
-        generate: GenerateOptions { max_tokens: task.max_new_tokens, temperature: 0.0, seed: task.seed },
-        batch_rows: task.batch_rows,
-        seed: task.seed,
-    };
-    let examples: Vec<Example<'_>> =
-        task.train.iter().map(|(text, label)| Example { text, label: label.as_str() }).collect();
-    let needs_baselines = task.arms.iter().any(|arm| matches!(arm, Name::Majority | Name::Tfidf));
-    let learned = if needs_baselines { eval::baseline::fit_all(&examples)? } else { Vec::new() };
-    let mut results = Vec::with_capacity(task.arms.len());
-    for &arm in task.arms {
-        let name = arm.as_str();
-        let result = match arm {
-            Name::Majority | Name::Tfidf => {
-                let baseline = baseline(&learned, name)?;
-                eval::evaluate_arm(&held_out, &mut Arm::Baseline(baseline), &options, progress)
-            }
-            Name::Base | Name::Tuned => {
-                let adapters = if arm == Name::Base { decoder.without_adapters() } else { tuned.clone() };
-                let mut model =
-                    LocalModel::new(name, decoder.clone(), adapters, speech.clone()).stopped_by(task.stop.clone());
-                let mut arm = Arm::Model { name: name.to_owned(), model: &mut model };
-                eval::evaluate_arm(&held_out, &mut arm, &options, progress)
-            }
-        };
-        results.push(result.with_context(|| format!("cannot evaluate {name}"))?);
-    }
-    let candidate = task.arms.contains(&Name::Tuned).then_some("tuned");
-    Ok(Results::new(&held_out, results, candidate, task.seed)?)
+/// The arms of a config that names none.
+#[must_use]
+pub fn standard_arms(labels: bool) -> Vec<RawArm> {
+    let learned = if labels { Provider::Tfidf } else { Provider::Nearest };
+    [Provider::Majority, learned, Provider::Base, Provider::Tuned].map(RawArm::plain).to_vec()
 }
 
-fn baseline<'a>(learned: &'a [Learned], name: &str) -> Result<&'a Learned> {
-    match learned.iter().find(|learned| learned.baseline.name() == name) {
-        Some(learned) => Ok(learned),
-        None => bail!("no baseline is named {name}"),
-    }
+/// Asks and judges one arm that needs no network: a baseline, the base or an adapter.
+pub fn evaluate(
+    asking: &Asking<'_>,
+    arm: &RawArm,
+    local: &Local<'_>,
+    progress: &mut dyn FnMut(Progress<'_>),
+) -> Result<ArmResult> {
+    let options = EvaluateOptions {
+        generate: GenerateOptions { max_tokens: asking.max_new_tokens, temperature: 0.0, seed: asking.seed },
+        batch_rows: asking.batch_rows,
+    };
+    let name = arm.name.clone();
+    let result = if arm.provider.source() == Source::Baseline {
+        let examples: Vec<Example<'_>> =
+            asking.train.iter().map(|(text, label)| Example { text, label: label.as_str() }).collect();
+        let learned = eval::baseline::fit(arm.provider.as_str(), &examples);
+        learned.and_then(|learned| {
+            let arm = Arm::Baseline { name, learned: &learned };
+            eval::evaluate_arm(asking.held_out, asking.task, arm, &options, progress)
+        })
+    } else {
+        let adapters = match arm.provider {
+            Provider::Base => local.decoder.without_adapters(),
+            Provider::Tuned => local.tuned.clone(),
+            _ => local.others.get(&arm.name).context("the adapter was not loaded")?.clone(),
+        };
+        let mut model = LocalModel::new(&arm.name, local.decoder.clone(), adapters, local.speech.clone())
+            .stopped_by(asking.stop.clone());
+        let mut facts = local.base.clone();
+        facts.extend(local.adapters.get(&arm.name).map(|sha256| ("adapter_sha256".to_owned(), sha256.clone())));
+        let model_name = facts.get("base").cloned();
+        let identity = Identity { provider: "local".to_owned(), model: model_name, egress: "none".to_owned(), facts };
+        let arm = Arm::Model { name, identity, model: &mut model };
+        eval::evaluate_arm(asking.held_out, asking.task, arm, &options, progress)
+    };
+    result.with_context(|| format!("cannot evaluate {}", arm.name))
 }

@@ -3,14 +3,18 @@
 
 pub mod logistic;
 pub mod majority;
+pub mod nearest;
 pub mod tfidf;
 
 use crate::Error;
 use crate::clock::Stopwatch;
 
 /// Every baseline, in the order of the report.
-pub const ALL: [Recipe; 2] =
-    [Recipe { name: majority::NAME, fit: majority::fit }, Recipe { name: tfidf::NAME, fit: tfidf::fit }];
+pub const ALL: [Recipe; 3] = [
+    Recipe { name: majority::NAME, fit: majority::fit },
+    Recipe { name: tfidf::NAME, fit: tfidf::fit },
+    Recipe { name: nearest::NAME, fit: nearest::fit },
+];
 
 /// A training row as the baselines see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,17 +57,18 @@ pub struct Learned {
     pub seconds: f64,
 }
 
-/// Every baseline of the list, learned from the same rows.
+/// The baseline of this name, learned from the training rows.
 ///
 /// # Errors
-/// When there are no training rows or a solver refuses.
-pub fn fit_all(examples: &[Example<'_>]) -> Result<Vec<Learned>, Error> {
-    let learn = |recipe: &Recipe| {
-        let mut watch = Stopwatch::default();
-        let baseline = watch.time(|| (recipe.fit)(examples))?;
-        Ok(Learned { baseline, seconds: watch.seconds() })
-    };
-    ALL.iter().map(learn).collect()
+/// When there is none of this name, there are no training rows, or a solver refuses.
+pub fn fit(name: &str, examples: &[Example<'_>]) -> Result<Learned, Error> {
+    let recipe = ALL.iter().find(|recipe| recipe.name == name).ok_or_else(|| Error::UnknownBaseline {
+        name: name.to_owned(),
+        known: ALL.iter().map(|recipe| recipe.name).collect(),
+    })?;
+    let mut watch = Stopwatch::default();
+    let baseline = watch.time(|| (recipe.fit)(examples))?;
+    Ok(Learned { baseline, seconds: watch.seconds() })
 }
 
 #[cfg(test)]
@@ -79,15 +84,15 @@ mod tests {
             Example { text: "steel iron nail", label: "metal" },
             Example { text: "steel hard nail", label: "metal" },
         ];
-        let learned = fit_all(&examples).unwrap();
-        assert_eq!(learned.len(), ALL.len());
-        for (learned, recipe) in learned.iter().zip(ALL) {
+        for recipe in ALL {
+            let learned = fit(recipe.name, &examples).unwrap();
             let baseline = &learned.baseline;
             assert!(learned.seconds > 0.0);
             assert_eq!(baseline.name(), recipe.name);
             assert!(["fruit", "metal"].contains(&baseline.predict("unknown words").as_str()));
             assert!(baseline.notes().is_empty());
-            assert!((recipe.fit)(&[]).err().unwrap().to_string().contains(recipe.name));
+            assert!(fit(recipe.name, &[]).err().unwrap().to_string().contains(recipe.name));
         }
+        assert!(fit("bert", &examples).err().unwrap().to_string().contains("majority, tfidf, nearest"));
     }
 }

@@ -1,110 +1,202 @@
 //! The list of metrics: each turns the outcomes of many rows into one number with an interval, and two arms into one difference.
 //! Knows nothing about single answers; those are judged by scorers.
 
-pub mod accuracy;
-pub mod macro_f1;
-pub mod valid_label_share;
+pub mod confusion;
+pub mod corpus;
+pub mod field_f1;
+pub mod label_f1;
+pub mod mean_score;
+pub mod valid_share;
 
-pub use accuracy::Accuracy;
-pub use macro_f1::{Confusion, MacroF1};
-pub use valid_label_share::ValidLabelShare;
+pub use confusion::Confusion;
 
-use crate::stats::{Clusters, Estimate, interval, paired, paired::Difference};
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::stats::bootstrap::{self, Sums};
+use crate::stats::paired::{self, Difference};
+use crate::stats::{Clusters, Estimate, LEVEL, Method, interval};
 use crate::{Error, Outcome};
-
-/// Every metric, in the order of the report.
-pub const ALL: [&dyn Metric; 5] =
-    [&Accuracy::ExactMatch, &Accuracy::LabelLikelihood, &Accuracy::LabelLikelihoodPerByte, &ValidLabelShare, &MacroF1];
 
 /// What a metric needs beside the outcomes.
 #[derive(Clone, Copy, Debug)]
 pub struct Setting<'a> {
+    /// The right answers, in the order of the outcomes.
+    pub targets: &'a [String],
     /// The closed labels, or nothing for free text.
     pub labels: Option<&'a [String]>,
+    /// The fields or types each scorer counts, over all arms, so that two arms are summed in the same places.
+    pub names: &'a BTreeMap<String, Vec<String>>,
     /// Which rows belong together, in the order of the outcomes.
     pub clusters: &'a Clusters,
     /// What the draws of a bootstrap start from.
     pub seed: u64,
 }
 
-/// One number over many rows.
-pub trait Metric: Sync {
+/// What a metric reads from the outcomes of an arm.
+#[derive(Clone, Debug, PartialEq)]
+pub enum PerRow {
+    /// The metric is the mean of these scores.
+    Scores(Vec<f64>),
+    /// The metric is a function of the sum of these rows, each `width` long.
+    Sums {
+        /// Numbers of one row.
+        width: usize,
+        /// Row after row.
+        values: Vec<f64>,
+    },
+}
+
+/// How a value of a metric is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unit {
+    /// A share between 0 and 1, shown in per cent; differences in points.
+    Share,
+    /// A score that is not a share, such as F1 or a correlation, shown as a fraction.
+    Fraction,
+    /// A score between 0 and 100, as BLEU is written.
+    Hundred,
+}
+
+/// One number over many rows; more is better.
+pub trait Metric: Send + Sync {
     /// The name in tasks and files.
-    fn name(&self) -> &'static str;
+    fn name(&self) -> String;
     /// The name in tables.
-    fn title(&self) -> &'static str;
+    fn title(&self) -> String;
     /// What it counts, in one sentence.
-    fn policy(&self) -> &'static str;
-    /// The value on these outcomes; none when they do not carry what it needs.
-    fn estimate(&self, outcomes: &[Outcome], setting: Setting<'_>) -> Option<Estimate>;
-    /// Candidate minus baseline on the same rows; none when either does not carry what it needs.
-    fn difference(&self, candidate: &[Outcome], baseline: &[Outcome], setting: Setting<'_>) -> Option<Difference>;
+    fn policy(&self) -> String;
+    /// How its value is written.
+    fn unit(&self) -> Unit;
+    /// What it reads from each row; none when the outcomes do not carry what it needs.
+    fn per_row(&self, outcomes: &[Outcome], setting: Setting<'_>) -> Option<PerRow>;
+    /// The value of summed rows; a mean needs none.
+    fn of_sums(&self, _sums: &[f64]) -> f64 {
+        f64::NAN
+    }
 }
 
 /// The metric of this name.
 ///
 /// # Errors
 /// When there is none.
-pub fn by_name(name: &str) -> Result<&'static dyn Metric, Error> {
-    ALL.into_iter().find(|metric| metric.name() == name).ok_or_else(|| Error::UnknownMetric {
+pub fn by_name<'a>(metrics: &'a [Box<dyn Metric>], name: &str) -> Result<&'a dyn Metric, Error> {
+    metrics.iter().find(|metric| metric.name() == name).map(AsRef::as_ref).ok_or_else(|| Error::UnknownMetric {
         name: name.to_owned(),
-        known: ALL.iter().map(|metric| metric.name()).collect(),
+        known: metrics.iter().map(|metric| metric.name()).collect(),
     })
 }
 
-/// The estimate of a mean of per-row scores; none without rows or when a row has no score to give.
-fn mean_of(outcomes: &[Outcome], clusters: &Clusters, score: impl Fn(&Outcome) -> Option<f64>) -> Option<Estimate> {
-    let scores = scores_of(outcomes, score)?;
-    Some(interval::mean(&scores, clusters))
+/// The value on these outcomes; none when they do not carry what the metric needs.
+pub fn estimate(metric: &dyn Metric, outcomes: &[Outcome], setting: Setting<'_>) -> Option<Estimate> {
+    let clusters = setting.clusters;
+    let (n, groups) = (outcomes.len(), clusters.num_clusters());
+    match metric.per_row(outcomes, setting)? {
+        PerRow::Scores(scores) if scores.is_empty() => None,
+        PerRow::Scores(scores) => Some(interval::mean(&scores, clusters)),
+        PerRow::Sums { width, values } => {
+            let sums = Sums::new(width, &values, clusters);
+            let of = |sums: &[f64]| metric.of_sums(sums);
+            let value = of(&sums.total());
+            let draws = bootstrap::single(&sums, of, bootstrap::REPLICATES, setting.seed);
+            let (low, high, method) = match spread(&draws) {
+                Some((low, high)) => (low, high, Method::ClusterBootstrap),
+                None if groups < 2 => (0.0, top(metric.unit()), Method::Undetermined),
+                None => {
+                    let scale = top(metric.unit());
+                    let (low, high, method) = interval::no_spread((value / scale).clamp(0.0, 1.0), clusters);
+                    (low * scale, high * scale, method)
+                }
+            };
+            Some(Estimate { value, n, groups, low, high, method })
+        }
+    }
 }
 
-/// The paired difference of a mean of per-row scores.
-fn difference_of(
+/// Candidate minus baseline on the same rows; none when either does not carry what the metric needs.
+pub fn difference(
+    metric: &dyn Metric,
     candidate: &[Outcome],
     baseline: &[Outcome],
-    clusters: &Clusters,
-    score: impl Fn(&Outcome) -> Option<f64>,
+    setting: Setting<'_>,
 ) -> Option<Difference> {
-    let (new, old) = (scores_of(candidate, &score)?, scores_of(baseline, &score)?);
-    Some(paired::difference(&new, &old, clusters))
+    let clusters = setting.clusters;
+    let (n, groups) = (candidate.len(), clusters.num_clusters());
+    match (metric.per_row(candidate, setting)?, metric.per_row(baseline, setting)?) {
+        (PerRow::Scores(new), PerRow::Scores(old)) if !new.is_empty() => Some(paired::difference(&new, &old, clusters)),
+        (PerRow::Sums { width, values: new }, PerRow::Sums { width: same, values: old }) if width == same => {
+            let (new, old) = (Sums::new(width, &new, clusters), Sums::new(width, &old, clusters));
+            let of = |sums: &[f64]| metric.of_sums(sums);
+            let value = of(&new.total()) - of(&old.total());
+            // Both arms are recomputed on the same draw, which is what makes the comparison paired.
+            let draws = bootstrap::paired(&new, &old, of, bootstrap::REPLICATES, setting.seed);
+            let whole = top(metric.unit());
+            // Draws that all agree, as those of equal answers do, say nothing about how sure the difference is.
+            let (low, high, method) = match spread(&draws) {
+                Some((low, high)) => (low, high, Method::ClusterBootstrap),
+                None => (-whole, whole, Method::Undetermined),
+            };
+            let estimate = Estimate { value, n, groups, low, high, method };
+            Some(Difference { estimate, p_value: None, detectable: None, flips: None })
+        }
+        _ => None,
+    }
 }
 
-fn scores_of(outcomes: &[Outcome], score: impl Fn(&Outcome) -> Option<f64>) -> Option<Vec<f64>> {
-    if outcomes.is_empty() {
-        return None;
-    }
-    outcomes.iter().map(score).collect()
+/// The largest value a metric of this unit has.
+fn top(unit: Unit) -> f64 {
+    if unit == Unit::Hundred { 100.0 } else { 1.0 }
+}
+
+/// The bounds of sorted draws, unless all draws agree.
+fn spread(sorted: &[f64]) -> Option<(f64, f64)> {
+    let (first, last) = (sorted.first()?, sorted.last()?);
+    if last - first < 1e-12 { None } else { bootstrap::percentile_bounds(sorted, LEVEL) }
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 pub(crate) mod tests {
     use super::*;
-    use crate::{Parse, Reason};
+    use crate::scorer::Scored;
+    use crate::{Finish, Parse, Reason, outcome::Sample};
 
-    /// Outcomes of a closed set of labels; a prediction of none is unparsed.
-    pub(crate) fn outcomes(rows: &[(&str, Option<&str>)]) -> Vec<Outcome> {
-        let parse = |label: Option<&str>| match label {
-            Some(_) => Parse::Parsed,
-            None => Parse::Unparsed { reason: Reason::NotALabel },
+    /// Outcomes of a closed set of labels and their targets; a prediction of none is unparsed.
+    pub(crate) fn outcomes(rows: &[(&str, Option<&str>)]) -> (Vec<Outcome>, Vec<String>) {
+        let judged = |target: &str, label: Option<&str>| match label {
+            Some(label) => Scored { label: Some(label.to_owned()), ..Scored::right_or_wrong(label == target) },
+            None => Scored::unparsed(Reason::NotALabel),
         };
-        rows.iter()
-            .enumerate()
-            .map(|(index, &(target, label))| Outcome {
-                id: format!("r{index}"),
-                group: None,
+        let outcome = |(index, &(target, label)): (usize, &(&str, Option<&str>))| Outcome {
+            id: format!("r{index}"),
+            samples: vec![Sample {
                 text: label.unwrap_or("INVALID").to_owned(),
-                target: target.to_owned(),
-                score: Some(if label == Some(target) { 1.0 } else { 0.0 }),
-                parse: parse(label),
-                label: label.map(str::to_owned),
-                ranked: None,
-            })
-            .collect()
+                finish: Finish::Stop,
+                scored: BTreeMap::from([("label".to_owned(), judged(target, label))]),
+                call: None,
+            }],
+        };
+        let targets = rows.iter().map(|row| row.0.to_owned()).collect();
+        (rows.iter().enumerate().map(outcome).collect(), targets)
+    }
+
+    /// A setting without fields.
+    pub(crate) fn check_estimate(
+        metric: &dyn Metric,
+        (outcomes, targets): &(Vec<Outcome>, Vec<String>),
+        labels: &[&str],
+        clusters: &Clusters,
+    ) -> Option<Estimate> {
+        let labels: Vec<String> = labels.iter().map(|&label| label.to_owned()).collect();
+        let names = BTreeMap::new();
+        let setting = Setting { targets, labels: Some(&labels), names: &names, clusters, seed: 3 };
+        estimate(metric, outcomes, setting)
     }
 
     // `classif` in oracles/statistics.json.
-    pub(crate) fn oracle() -> Vec<Outcome> {
+    pub(crate) fn oracle() -> (Vec<Outcome>, Vec<String>) {
         let truth = ["pos", "neg", "neu", "pos", "neg", "neg", "neu", "pos", "pos", "neg"];
         let said = ["pos", "neg", "neg", "pos", "neu", "neg", "neu", "neg", "pos", "INVALID"];
         let rows: Vec<_> = truth.into_iter().zip(said.map(|label| (label != "INVALID").then_some(label))).collect();
@@ -112,26 +204,20 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn every_metric_is_found_by_its_name_and_an_unknown_one_is_refused() {
-        for metric in ALL {
-            assert_eq!(by_name(metric.name()).unwrap().title(), metric.title());
-        }
-        assert!(by_name("f1").err().unwrap().to_string().contains("macro_f1"));
-    }
-
-    #[test]
     fn an_unscored_row_is_never_a_pass_and_stays_in_the_denominator_of_every_metric() {
         let mut rows = outcomes(&[("a", Some("a")), ("b", Some("b")), ("a", Some("a"))]);
-        rows[2].score = None;
-        rows[2].label = None;
-        rows[2].parse = Parse::Unscored { reason: "connection lost".to_owned() };
-        let labels = vec!["a".to_owned(), "b".to_owned()];
-        let clusters = Clusters::new([None; 3]);
-        let setting = Setting { labels: Some(&labels), clusters: &clusters, seed: 0 };
-        for (name, expect) in [("exact_match", 2.0 / 3.0), ("valid_label_share", 2.0 / 3.0), ("macro_f1", 5.0 / 6.0)] {
-            let estimate = by_name(name).unwrap().estimate(&rows, setting).unwrap();
-            assert_eq!(estimate.n, 3, "{name}");
-            assert!((estimate.value - expect).abs() < 1e-12, "{name}: {}", estimate.value);
+        let sample = &mut rows.0[2].samples[0];
+        let lost = Scored { parse: Parse::Unscored { reason: "connection lost".to_owned() }, ..Scored::nothing() };
+        sample.scored.insert("label".to_owned(), lost);
+        let metrics: [(&dyn Metric, f64); 3] = [
+            (&mean_score::MeanScore::new("label", "label", "share"), 2.0 / 3.0),
+            (&valid_share::ValidShare { scorer: "label".to_owned() }, 2.0 / 3.0),
+            (&label_f1::LabelFigure::MacroF1, 5.0 / 6.0),
+        ];
+        for (metric, expect) in metrics {
+            let found = check_estimate(metric, &rows, &["a", "b"], &Clusters::new([None; 3])).unwrap();
+            assert_eq!(found.n, 3, "{}", metric.name());
+            assert!((found.value - expect).abs() < 1e-12, "{}: {}", metric.name(), found.value);
         }
     }
 }

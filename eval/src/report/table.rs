@@ -1,9 +1,9 @@
 //! The table at the end of a run: each number with its interval, then the paired differences.
 //! Knows nothing about colour or the width of the terminal.
 
-use super::{Report, Results};
-use crate::stats::{Estimate, Method};
-use crate::{ArmResult, Comparison, Error, metric};
+use super::{Report, Results, words};
+use crate::stats::paired::Flips;
+use crate::{ArmResult, Class, Error};
 
 /// Aligned text that reads without colour.
 #[derive(Clone, Copy, Debug)]
@@ -15,11 +15,15 @@ impl Report for Table {
     }
 
     fn render(&self, results: &Results) -> Result<String, Error> {
-        let mut text = heading(results) + "\n";
+        let clustered = if results.groups == results.rows.len() { "" } else { " clustered by group" };
+        let mut text = format!("held-out: {}, 95% intervals{clustered}\n", words::sample_size(results));
         text += &align(&arms(results));
+        for arm in results.arms.iter().filter(|arm| !arm.is_measured()) {
+            text += &format!("{}: not measured, {}\n", arm.name, arm.skipped.as_deref().unwrap_or_default());
+        }
         if !results.comparisons.is_empty() {
             text += "\npaired differences on the same rows, in points, 95% intervals\n";
-            text += &align(&differences(&results.comparisons)?);
+            text += &align(&differences(results));
         }
         let notes = notes(results);
         if !notes.is_empty() {
@@ -32,65 +36,59 @@ impl Report for Table {
     }
 }
 
-fn heading(results: &Results) -> String {
-    if results.groups == results.rows {
-        return format!("held-out: {} rows, 95% intervals", results.rows);
-    }
-    let name = results.group_name.as_ref().map(|name| format!(" ({name})")).unwrap_or_default();
-    let (rows, groups) = (results.rows, results.groups);
-    format!("held-out: {rows} rows, {groups} groups{name}, 95% intervals clustered by group")
-}
-
 /// A title and what stands under it for an arm.
-type Column = (&'static str, fn(&ArmResult) -> String);
+type Column<'a> = (String, Box<dyn Fn(&ArmResult) -> String + 'a>);
 
 fn arms(results: &Results) -> Vec<Vec<String>> {
-    let any = |has: fn(&ArmResult) -> bool| results.arms.iter().any(has);
-    let labelled = results.labels.is_some();
-    let mut columns: Vec<Column> =
-        vec![("arm", |arm| arm.name.clone()), ("exact match", |arm| percent(Some(arm.exact)))];
-    if labelled {
-        columns.push(("label likelihood", |arm| percent(arm.likelihood)));
-        columns.push(("valid label", |arm| percent(arm.valid_label)));
-        columns.push(("macro-F1", |arm| fraction(arm.macro_f1)));
+    let measured = || results.arms.iter().filter(|arm| arm.is_measured());
+    let mut columns: Vec<Column<'_>> = vec![("arm".to_owned(), Box::new(|arm| arm.name.clone()))];
+    for metric in words::shown(results) {
+        let of = move |arm: &ArmResult| match arm.metrics.get(&metric.named.name) {
+            Some(estimate) => words::estimate(estimate, metric.unit),
+            None => words::NONE.to_owned(),
+        };
+        columns.push((metric.named.title.clone(), Box::new(of)));
     }
     // Counts that are zero everywhere would only take room; where one is not, the column shows all of them.
-    if any(|arm| arm.unscored > 0) {
-        columns.push(("unscored", |arm| arm.unscored.to_string()));
+    let classes: std::collections::BTreeSet<Class> = measured().flat_map(|arm| arm.classes.keys().copied()).collect();
+    for class in classes.into_iter().filter(|class| *class != Class::Ok) {
+        let of = move |arm: &ArmResult| arm.classes.get(&class).copied().unwrap_or(0).to_string();
+        columns.push((class.title().to_owned(), Box::new(of)));
     }
-    if any(|arm| arm.unranked > 0) {
-        columns.push(("unranked", |arm| arm.unranked.to_string()));
+    if measured().any(|arm| arm.cost.as_ref().is_some_and(|cost| cost.total_usd > 0.0)) {
+        let of = |arm: &ArmResult| {
+            let per_thousand = arm.cost.as_ref().and_then(|cost| cost.per_thousand_calls_usd);
+            per_thousand.map_or_else(|| "unknown".to_owned(), |estimate| words::usd(estimate.value))
+        };
+        columns.push(("per 1,000 calls".to_owned(), Box::new(of)));
     }
-    if any(|arm| arm.truncated > 0) {
-        columns.push(("truncated", |arm| arm.truncated.to_string()));
-    }
-    columns.push(("tokens/s", |arm| arm.tokens_per_second.map_or_else(|| "-".to_owned(), |rate| format!("{rate:.0}"))));
-    columns.push(("seconds", |arm| format!("{:.1}", arm.seconds)));
-    let header = columns.iter().map(|(title, _)| (*title).to_owned()).collect();
-    let lines = results.arms.iter().map(|arm| columns.iter().map(|(_, cell)| cell(arm)).collect());
+    let rate = |arm: &ArmResult| arm.tokens_per_second.map_or_else(|| words::NONE.to_owned(), |r| format!("{r:.0}"));
+    columns.push(("tokens/s".to_owned(), Box::new(rate)));
+    columns.push(("seconds".to_owned(), Box::new(|arm| format!("{:.1}", arm.seconds))));
+    let header = columns.iter().map(|(title, _)| title.clone()).collect();
+    let lines = measured().map(|arm| columns.iter().map(|(_, cell)| cell(arm)).collect());
     std::iter::once(header).chain(lines).collect()
 }
 
-fn differences(comparisons: &[Comparison]) -> Result<Vec<Vec<String>>, Error> {
+fn differences(results: &Results) -> Vec<Vec<String>> {
     let header = ["difference", "metric", "points", "gains", "regressions", "p (Holm)", "detectable"];
     let mut lines = vec![header.map(str::to_owned).to_vec()];
-    for comparison in comparisons {
+    for comparison in &results.comparisons {
+        let Some(metric) = results.metric(&comparison.metric) else { continue };
         let found = &comparison.difference;
-        let flips = |pick: fn(&crate::stats::paired::Flips) -> usize| {
-            found.flips.as_ref().map_or_else(|| "-".to_owned(), |flips| pick(flips).to_string())
-        };
-        let detectable = found.detectable.map(|size| format!("±{:.1}", 100.0 * size));
+        let none = || words::NONE.to_owned();
+        let flips = |pick: fn(&Flips) -> usize| found.flips.as_ref().map_or_else(none, |flips| pick(flips).to_string());
         lines.push(vec![
             format!("{} − {}", comparison.candidate, comparison.baseline),
-            metric::by_name(&comparison.metric)?.title().to_owned(),
-            points(&found.estimate),
+            metric.named.title.clone(),
+            words::difference(&found.estimate, metric.unit),
             flips(|flips| flips.gains),
             flips(|flips| flips.regressions),
-            comparison.p_holm.map_or_else(|| "-".to_owned(), p_value),
-            detectable.unwrap_or_else(|| "-".to_owned()),
+            comparison.p_holm.map_or_else(none, words::p_value),
+            found.detectable.map_or_else(none, |size| format!("±{:.1}", 100.0 * size)),
         ]);
     }
-    Ok(lines)
+    lines
 }
 
 fn notes(results: &Results) -> Vec<String> {
@@ -101,17 +99,10 @@ fn notes(results: &Results) -> Vec<String> {
     if results.arms.iter().any(|arm| arm.tokens_per_second.is_some()) {
         notes.push("tokens/s counts prompt and answer tokens while answers are written".to_owned());
     }
-    let lost = |arm: &&ArmResult| arm.unscored + arm.unranked > 0;
-    for arm in results.arms.iter().filter(lost) {
-        let (unscored, unranked) = (arm.unscored, arm.unranked);
-        notes.push(format!(
-            "{}: {unscored} rows without an answer and {unranked} without usable likelihoods count as wrong",
-            arm.name
-        ));
-    }
-    for arm in results.arms.iter().filter(|arm| arm.truncated > 0) {
-        let truncated = arm.truncated;
-        notes.push(format!("{}: {truncated} answers reached the token limit and count as wrong", arm.name));
+    for arm in &results.arms {
+        for (scorer, count) in &arm.unscored {
+            notes.push(format!("{}: {count} rows could not be scored by {scorer} and count as wrong", arm.name));
+        }
     }
     if !results.comparisons.is_empty() {
         notes.push(
@@ -119,29 +110,6 @@ fn notes(results: &Results) -> Vec<String> {
         );
     }
     notes
-}
-
-fn percent(estimate: Option<Estimate>) -> String {
-    let show = |e: Estimate| format!("{:.1}% [{:.1}, {:.1}]", 100.0 * e.value, 100.0 * e.low, 100.0 * e.high);
-    estimate.map_or_else(|| "-".to_owned(), show)
-}
-
-fn fraction(estimate: Option<Estimate>) -> String {
-    let show = |e: Estimate| format!("{:.3} [{:.3}, {:.3}]", e.value, e.low, e.high);
-    estimate.map_or_else(|| "-".to_owned(), show)
-}
-
-fn points(estimate: &Estimate) -> String {
-    // Adding zero turns a negative zero into a positive one.
-    let [value, low, high] = [estimate.value, estimate.low, estimate.high].map(|v| (1000.0 * v).round() / 10.0 + 0.0);
-    match estimate.method {
-        Method::Undetermined => format!("{value:+.1} [undetermined]"),
-        _ => format!("{value:+.1} [{low:+.1}, {high:+.1}]"),
-    }
-}
-
-fn p_value(p: f64) -> String {
-    if p < 0.001 { "<0.001".to_owned() } else { format!("{p:.3}") }
 }
 
 /// Columns two spaces apart, all but the last padded.
@@ -175,16 +143,18 @@ mod tests {
             &results(),
             expect![[r#"
                 held-out: 40 rows, 8 groups (owners), 95% intervals clustered by group
-                arm    exact match         label likelihood    valid label         macro-F1              tokens/s  seconds
-                base   7.5% [0.0, 16.2]    65.0% [57.3, 72.7]  7.5% [0.0, 16.2]    0.138 [0.034, 0.256]  -         12.3
-                tuned  90.0% [81.1, 98.9]  65.0% [57.3, 72.7]  90.0% [81.1, 98.9]  0.942 [0.890, 0.983]  1234      12.3
+                arm    exact match         valid label         macro-F1              label likelihood    tokens/s  seconds
+                base   7.5% [0.0, 16.2]    7.5% [0.0, 16.2]    0.138 [0.034, 0.256]  65.0% [57.3, 72.7]  -         12.3
+                tuned  90.0% [81.1, 98.9]  90.0% [81.1, 98.9]  0.942 [0.890, 0.983]  65.0% [57.3, 72.7]  1234      12.3
 
                 paired differences on the same rows, in points, 95% intervals
                 difference    metric            points                gains  regressions  p (Holm)  detectable
                 tuned − base  exact match       +82.5 [+76.6, +88.4]  33     0            <0.001    ±7.0
-                tuned − base  label likelihood  +0.0 [-32.4, +32.4]   0      0            1.000     -
                 tuned − base  macro-F1          +80.3 [+71.3, +89.8]  -      -            -         -
+                tuned − base  label likelihood  +0.0 [-32.4, +32.4]   0      0            1.000     -
 
+                note: base: answers were written 16 at a time; a latency is that of its batch
+                note: tuned: answers were written 16 at a time; a latency is that of its batch
                 note: tokens/s counts prompt and answer tokens while answers are written
                 note: p (Holm) is corrected for all comparisons of the table; detectable is the smallest true difference such a comparison finds four times out of five
             "#]],
@@ -194,23 +164,24 @@ mod tests {
     #[test]
     fn rows_that_could_not_be_scored_are_shown_and_free_text_has_no_label_columns() {
         let mut results = results();
-        results.labels = None;
-        results.groups = results.rows;
+        results.groups = results.rows.len();
         results.comparisons.clear();
-        results.arms[0].unscored = 2;
-        results.arms[1].truncated = 3;
+        results.measured.metrics.truncate(1);
+        results.arms[0].unscored.insert("exact_match".to_owned(), 2);
+        results.arms[1].classes.insert(Class::Truncated, 3);
         check(
             &results,
             expect![[r#"
-            held-out: 40 rows, 95% intervals
-            arm    exact match         unscored  truncated  tokens/s  seconds
-            base   7.5% [0.0, 16.2]    2         0          -         12.3
-            tuned  90.0% [81.1, 98.9]  0         3          1234      12.3
+                held-out: 40 rows, 95% intervals
+                arm    exact match         cut at the token limit  tokens/s  seconds
+                base   7.5% [0.0, 16.2]    0                       -         12.3
+                tuned  90.0% [81.1, 98.9]  3                       1234      12.3
 
-            note: tokens/s counts prompt and answer tokens while answers are written
-            note: base: 2 rows without an answer and 0 without usable likelihoods count as wrong
-            note: tuned: 3 answers reached the token limit and count as wrong
-        "#]],
+                note: base: answers were written 16 at a time; a latency is that of its batch
+                note: tuned: answers were written 16 at a time; a latency is that of its batch
+                note: tokens/s counts prompt and answer tokens while answers are written
+                note: base: 2 rows could not be scored by exact_match and count as wrong
+            "#]],
         );
     }
 }

@@ -3,6 +3,7 @@
 
 use super::{Answer, Scored, Scorer, Target, normal_form, readable};
 use crate::Reason;
+use crate::task::Figures;
 
 /// 1 when the normalised answer is the target's label; unparsed when it is no label at all.
 #[derive(Clone, Copy, Debug)]
@@ -15,6 +16,10 @@ impl Scorer for Label {
 
     fn policy(&self) -> String {
         "white space, one pair of quotes and a final full stop are removed, case is folded, Unicode normal form C; the rest must equal one of the labels".to_owned()
+    }
+
+    fn figures(&self) -> Vec<Figures> {
+        vec![Figures::Valid, Figures::Labels]
     }
 
     fn score(&self, answer: Answer<'_>, target: Target<'_>) -> Scored {

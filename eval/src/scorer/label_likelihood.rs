@@ -28,6 +28,10 @@ impl Scorer for LabelLikelihood {
         .to_owned()
     }
 
+    fn ranks(&self) -> bool {
+        true
+    }
+
     fn score(&self, answer: Answer<'_>, target: Target<'_>) -> Scored {
         let Answer::Ranked(likelihoods) = answer else {
             return Scored::unscored("likelihoods are needed, a written answer was given");

@@ -12,6 +12,7 @@ pub use label_likelihood::LabelLikelihood;
 use serde::{Deserialize, Serialize};
 use unicode_normalization::UnicodeNormalization;
 
+use crate::task::Figures;
 use crate::{Completion, Finish, Parse, Reason};
 
 /// Every scorer, by the name a task writes.
@@ -35,21 +36,30 @@ pub struct Target<'a> {
     pub others: &'a [String],
     /// The closed labels, or nothing for free text.
     pub labels: &'a [String],
+    /// The bare input, for answers that point into it.
+    pub source: &'a str,
 }
 
 /// What a scorer says.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Scored {
     /// Between 0 and 1; none when there was nothing to judge.
     pub score: Option<f64>,
     /// How the answer was read.
     pub parse: Parse,
     /// The closed label it names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
     /// Counts by field or type, for F1 over many rows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub counts: Vec<Count>,
     /// Sufficient statistics of a metric over the whole corpus, such as matched n-grams and lengths; their meaning is the scorer's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sums: Vec<f64>,
+    /// What a reader of this row may want to know, such as the first place where a schema was not met.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
 }
 
 /// What precision, recall and F1 of one field or type are summed from; a partial match gives part of a credit.
@@ -67,11 +77,19 @@ pub struct Count {
 }
 
 /// Judges one answer to one row.
-pub trait Scorer: Sync {
+pub trait Scorer: Send + Sync {
     /// The name in tasks and reports.
     fn name(&self) -> &'static str;
     /// What it compares and which differences it forgives, in one sentence.
     fn policy(&self) -> String;
+    /// Whether it judges likelihoods of labels and not a written answer.
+    fn ranks(&self) -> bool {
+        false
+    }
+    /// What can be computed over many rows from what it leaves, beside the mean of its scores.
+    fn figures(&self) -> Vec<Figures> {
+        Vec::new()
+    }
     /// The judgement.
     fn score(&self, answer: Answer<'_>, target: Target<'_>) -> Scored;
 }
@@ -79,7 +97,7 @@ pub trait Scorer: Sync {
 impl Scored {
     /// A judgement that says nothing yet, to be filled.
     pub(crate) fn nothing() -> Self {
-        Self { score: None, parse: Parse::Parsed, label: None, counts: Vec::new(), sums: Vec::new() }
+        Self { score: None, parse: Parse::Parsed, label: None, counts: Vec::new(), sums: Vec::new(), note: None }
     }
 
     /// A judgement between 0 and 1.

@@ -26,6 +26,59 @@ pub fn replicates(
     values
 }
 
+/// Sums of sufficient statistics, cluster after cluster.
+pub struct Sums {
+    width: usize,
+    per_cluster: Vec<f64>,
+}
+
+impl Sums {
+    /// Sums the rows, each `width` long, over their clusters.
+    pub fn new(width: usize, rows: &[f64], clusters: &super::Clusters) -> Self {
+        let mut per_cluster = vec![0.0; width * clusters.num_clusters()];
+        for (row, &cluster) in rows.chunks_exact(width.max(1)).zip(clusters.of_row()) {
+            for (slot, value) in per_cluster[width * cluster..].iter_mut().zip(row) {
+                *slot += value;
+            }
+        }
+        Self { width, per_cluster }
+    }
+
+    /// The sums over all clusters.
+    pub fn total(&self) -> Vec<f64> {
+        let all: Vec<usize> = (0..self.per_cluster.len() / self.width.max(1)).collect();
+        self.of(&all)
+    }
+
+    fn of(&self, drawn: &[usize]) -> Vec<f64> {
+        let mut total = vec![0.0; self.width];
+        for &cluster in drawn {
+            for (slot, value) in total.iter_mut().zip(&self.per_cluster[self.width * cluster..]) {
+                *slot += value;
+            }
+        }
+        total
+    }
+}
+
+/// Sorted draws of one arm.
+pub fn single(sums: &Sums, value: impl Fn(&[f64]) -> f64, num_replicates: usize, seed: u64) -> Vec<f64> {
+    replicates(sums.per_cluster.len() / sums.width.max(1), num_replicates, seed, |drawn| value(&sums.of(drawn)))
+}
+
+/// Sorted draws of the difference of two arms.
+pub fn paired(
+    candidate: &Sums,
+    baseline: &Sums,
+    value: impl Fn(&[f64]) -> f64,
+    num_replicates: usize,
+    seed: u64,
+) -> Vec<f64> {
+    replicates(candidate.per_cluster.len() / candidate.width.max(1), num_replicates, seed, |drawn| {
+        value(&candidate.of(drawn)) - value(&baseline.of(drawn))
+    })
+}
+
 /// The two-sided percentile bounds of sorted replicates: the k-th smallest and the k-th largest, k = floor(B·(1 − level)/2), at least 1.
 pub fn percentile_bounds(sorted: &[f64], level: f64) -> Option<(f64, f64)> {
     let tail = ((sorted.len() as f64) * (1.0 - level) / 2.0 + 1e-9).floor() as usize;

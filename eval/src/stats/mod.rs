@@ -4,6 +4,7 @@
 pub mod bootstrap;
 pub mod interval;
 pub mod multiplicity;
+pub mod order_statistic;
 pub mod paired;
 pub mod quantile;
 pub mod tango;

@@ -1,18 +1,20 @@
 //! `trainer eval`: the held-out evaluation of a finished run, again. Trains nothing.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result};
-use eval::report::{Json, Report, Table};
+use eval::report::{Json, Report};
 use model::OpenDevice;
 
 use super::{fit, print};
 use crate::cli::Eval;
+use crate::evaluation::{self, Scope};
+use crate::held_out::Local;
 use crate::observer::{Observer, Plain};
 use crate::prepared::Prepared;
-use crate::{evaluation, held_out};
 
 /// Runs the command.
 pub fn run(arguments: Eval) -> Result<ExitCode> {
@@ -32,22 +34,24 @@ pub fn run(arguments: Eval) -> Result<ExitCode> {
     let tuned = adapter.layout.adapters(&adapter.values, &decoder);
     let stop = Arc::new(AtomicBool::new(false));
     let mut observer = Plain::stderr(1);
-    let results = held_out::evaluate(
-        evaluation::task(&config, &prepared, &stop),
-        &decoder,
-        &tuned,
-        &prepared.speech,
-        &mut |progress| {
-            if let Some(event) = evaluation::as_event(progress) {
-                // The lines on the terminal are the only listener here, and they never fail.
-                let _ = observer.on(&event);
-            }
-        },
-    )?;
+    let local = Local {
+        decoder: &decoder,
+        tuned: &tuned,
+        others: BTreeMap::new(),
+        speech: &prepared.speech,
+        base: evaluation::base_facts(&prepared),
+        adapters: evaluation::adapter_facts("tuned", &folder)?,
+    };
+    let scope = Scope { outside: true, only: Vec::new() };
+    let results = evaluation::run(&config, &prepared, &local, &scope, &stop, &mut |progress| {
+        if let Some(event) = evaluation::as_event(progress) {
+            // The lines on the terminal are the only listener here, and they never fail.
+            let _ = observer.on(&event);
+        }
+    })?;
     if let Some(out) = &arguments.config.out {
         std::fs::create_dir_all(out).with_context(|| format!("cannot create {}", out.display()))?;
-        crate::run_dir::write_atomically(&out.join("results.json"), Json.render(&results)?.as_bytes())?;
-        crate::run_dir::write_atomically(&out.join("table.txt"), Table.render(&results)?.as_bytes())?;
+        evaluation::write(&results, out)?;
     }
     if arguments.json {
         print(Json.render(&results)?.trim_end())?

@@ -3,6 +3,8 @@
 
 use toml::Value;
 
+use super::arm::RawArm;
+
 /// One key of the config file.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Key {
@@ -29,12 +31,28 @@ pub enum Kind {
     Flag,
     /// One of some words.
     Choice(&'static [&'static str]),
-    /// A list of some words.
-    Choices(&'static [&'static str]),
     /// A text or a list of texts.
     TextOrTexts,
     /// `true`, `false` or a text.
     FlagOrText,
+    /// Tables of their own, each checked as a whole: `[[section.key]]`.
+    Entries(Entry),
+}
+
+/// What one table of a list of tables is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Entry {
+    /// Who answers in an evaluation.
+    Arm,
+}
+
+impl Entry {
+    fn refuse(self, value: &Value) -> Option<String> {
+        let read = match self {
+            Entry::Arm => value.clone().try_into::<RawArm>().map(drop),
+        };
+        read.err().map(|error| error.message().lines().next().unwrap_or_default().to_owned())
+    }
 }
 
 /// Sections of the file, in its order.
@@ -92,7 +110,7 @@ pub const KEYS: &[Key] = &[
     key("eval", "max_new_tokens", Kind::Count),
     key("eval", "batch_rows", Kind::Count),
     key("eval", "labels", Kind::Texts),
-    key("eval", "arms", Kind::Choices(&["majority", "tfidf", "base", "tuned"])),
+    key("eval", "arm", Kind::Entries(Entry::Arm)),
     key("eval", "limit", Kind::Count),
     key("device", "name", Kind::Text),
     key("output", "dir", Kind::Text),
@@ -173,11 +191,11 @@ impl Kind {
             Kind::Flag => value.is_bool(),
             Kind::TextOrTexts => value.is_str() || is_texts(value),
             Kind::FlagOrText => value.is_bool() || value.is_str(),
-            Kind::Choice(words) => return words_refused(words, std::slice::from_ref(value)),
-            Kind::Choices(words) => match value.as_array() {
-                Some(list) => return words_refused(words, list),
+            Kind::Entries(entry) => match value.as_array() {
+                Some(list) => return entry_refused(*entry, list),
                 None => false,
             },
+            Kind::Choice(words) => return words_refused(words, std::slice::from_ref(value)),
         };
         (!fits).then(|| (format!("is {}", shown(value)), format!("write {}", self.wanted())))
     }
@@ -190,11 +208,17 @@ impl Kind {
             Kind::Number => "a number".to_owned(),
             Kind::Flag => "true or false".to_owned(),
             Kind::Choice(words) => format!("one of: {}", words.join(", ")),
-            Kind::Choices(words) => format!("a list of: {}", words.join(", ")),
             Kind::TextOrTexts => "a text or a list of texts".to_owned(),
             Kind::FlagOrText => "true or a text".to_owned(),
+            Kind::Entries(_) => "tables, each under its own [[heading]]".to_owned(),
         }
     }
+}
+
+fn entry_refused(entry: Entry, list: &[Value]) -> Option<(String, String)> {
+    let wrong = |(at, value): (usize, &Value)| entry.refuse(value).map(|what| (at + 1, what));
+    let (at, what) = list.iter().enumerate().find_map(wrong)?;
+    Some((format!("number {at}: {what}"), "its keys are in configs/README.md".to_owned()))
 }
 
 fn is_texts(value: &Value) -> bool {
@@ -245,7 +269,8 @@ mod tests {
         assert!(refuse(Kind::Flag, "\"yes\"").unwrap().1.contains("true or false"));
         let (what, hint) = refuse(Kind::Choice(&["linear", "cosine"]), "\"lineer\"").unwrap();
         assert_eq!((what.as_str(), hint.as_str()), ("has the unknown value \"lineer\"", "did you mean `linear`?"));
-        assert!(refuse(Kind::Choices(&["base"]), "[\"base\", \"gpt\"]").unwrap().1.contains("one of: base"));
+        let (what, _) = refuse(Kind::Entries(Entry::Arm), "[{ name = \"a\", provider = \"gpt\" }]").unwrap();
+        assert!(what.starts_with("number 1: unknown variant `gpt`"), "{what}");
         assert!(refuse(Kind::Texts, "[1]").is_some());
     }
 }

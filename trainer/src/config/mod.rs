@@ -1,6 +1,7 @@
 //! Owns the way from a config file and its overrides to a checked [`Config`], with every error at once.
 //! Knows no run, no data and no model: only what is written and which files exist.
 
+pub mod arm;
 pub mod error;
 pub mod keys;
 mod overrides;

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use model::lora::TargetModules;
 use serde::{Deserialize, Serialize};
 
+use super::arm::RawArm;
+
 /// The version of the format this program reads and no other.
 pub const VERSION: u32 = 1;
 
@@ -157,8 +159,8 @@ pub struct RawEval {
     pub batch_rows: usize,
     /// Closed list of answers; without it that of the set's manifest.
     pub labels: Option<Vec<String>>,
-    /// What is scored: `majority`, `tfidf`, `base`, `tuned`.
-    pub arms: Vec<Arm>,
+    /// Who answers; without any: `majority`, `tfidf` (`nearest` without labels), `base` and `tuned`.
+    pub arm: Vec<RawArm>,
     /// At most this many held-out rows are scored.
     pub limit: Option<usize>,
 }
@@ -213,33 +215,6 @@ pub enum Decay {
     Cosine,
     /// Not at all.
     Constant,
-}
-
-/// Something that is scored at the end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Arm {
-    /// The most frequent label.
-    Majority,
-    /// TF-IDF and logistic regression.
-    Tfidf,
-    /// The model without the adapter.
-    Base,
-    /// The model with the adapter.
-    Tuned,
-}
-
-impl Arm {
-    /// The word in files and tables.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Arm::Majority => "majority",
-            Arm::Tfidf => "tfidf",
-            Arm::Base => "base",
-            Arm::Tuned => "tuned",
-        }
-    }
 }
 
 /// PEFT's `init_lora_weights`: a flag or a word.
@@ -313,7 +288,7 @@ impl Default for RawConfig {
                 max_new_tokens: 16,
                 batch_rows: 16,
                 labels: None,
-                arms: vec![Arm::Majority, Arm::Tfidf, Arm::Base, Arm::Tuned],
+                arm: Vec::new(),
                 limit: None,
             },
             device: RawDevice { name: "auto".to_owned() },

@@ -52,7 +52,7 @@ fn sample(key: &Key) -> &'static str {
         "lora.init_lora_weights" => "\"gaussian\"",
         "train.schedule" => "\"cosine\"",
         "eval.labels" => "[\"a\", \"b\"]",
-        "eval.arms" => "[\"base\"]",
+        "eval.arm" => "[{ name = \"base\", provider = \"base\" }]",
         "device.name" => "\"cuda:3\"",
         "output.dir" => "\"elsewhere\"",
         "train.micro_batch_tokens" => "8192",
@@ -163,7 +163,7 @@ lora_dropout = 1.0
 epochs = 1
 [eval]
 labels = []
-arms = ["base", "tunded"]
+arm = [{ name = "base", provider = "tunded" }]
 [train]
 epochs = 0
 learning_rate = "1e-3"
@@ -192,8 +192,8 @@ name = "tpu"
             hint: did you mean `train`?
             configs/test.toml:15: eval.labels is empty
             hint: leave labels out for those of the set's dataset.toml
-            configs/test.toml:16: eval.arms has the unknown value "tunded"
-            hint: did you mean `tuned`?
+            configs/test.toml:16: eval.arm number 1: unknown variant `tunded`, expected one of `majority`, `tfidf`, `nearest`, `base`, `tuned`, `adapter`, `anthropic`, `openai`, `openai-responses`, `gemini`, `openai-compatible`, `replay`
+            hint: its keys are in configs/README.md
             configs/test.toml:19: train.learning_rate is "1e-3"
             hint: write a number
             configs/test.toml:20: train.warmup_steps is 30, and the run ends after 20 steps

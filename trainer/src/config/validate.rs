@@ -285,10 +285,14 @@ fn eval(eval: &RawEval, all: &mut Findings) {
     all.at_least_one("eval.max_new_tokens", Some(eval.max_new_tokens as u64), "such as 16");
     all.at_least_one("eval.batch_rows", Some(eval.batch_rows as u64), "such as 16");
     all.at_least_one("eval.limit", eval.limit.map(|limit| limit as u64), "leave it out to score all held-out rows");
-    all.require("eval.arms", !eval.arms.is_empty(), "eval.arms is empty", "write enabled = false for no evaluation");
-    let twice = eval.arms.iter().enumerate().find(|(at, arm)| eval.arms[..*at].contains(arm));
-    let what = twice.map(|(_, arm)| format!("eval.arms has {} twice", arm.as_str()));
-    all.require("eval.arms", twice.is_none(), what.unwrap_or_default(), "each arm stands once");
+    for (at, arm) in eval.arm.iter().enumerate() {
+        for (what, hint) in arm.faults() {
+            all.require("eval.arm", false, format!("eval.arm: {what}"), hint);
+        }
+        if eval.arm[..at].iter().any(|earlier| earlier.name == arm.name) {
+            all.require("eval.arm", false, format!("two arms are named \"{}\"", arm.name), "each name stands once");
+        }
+    }
     if let Some(labels) = &eval.labels {
         let hint = "leave labels out for those of the set's dataset.toml";
         all.require("eval.labels", !labels.is_empty(), "eval.labels is empty", hint);

@@ -1,0 +1,180 @@
+//! What an evaluation measures: which scorers judge each row, which metrics are computed, and which one decides.
+//! Knows nothing about the rows or about who answers.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::metric::{self, Metric, field_f1, label_f1};
+use crate::scorer::{ExactMatch, Label, LabelLikelihood, Scorer};
+use crate::{Error, Outcome};
+
+/// What an evaluation measures.
+pub struct Task {
+    scorers: Vec<Box<dyn Scorer>>,
+    primary: Option<String>,
+}
+
+/// One scorer or metric as reports name it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Named {
+    /// The name in files.
+    pub name: String,
+    /// The name in tables.
+    pub title: String,
+    /// What it compares or counts, in one sentence.
+    pub policy: String,
+}
+
+impl Task {
+    /// Scorers, and the metric that decides; without one it is the mean score of the first scorer.
+    ///
+    /// # Errors
+    /// When there is no scorer or two share a name.
+    pub fn new(scorers: Vec<Box<dyn Scorer>>, primary: Option<String>) -> Result<Self, Error> {
+        if scorers.is_empty() {
+            return Err(Error::BadOption { option: "scorers", expected: "at least one" });
+        }
+        for (index, scorer) in scorers.iter().enumerate() {
+            if scorers[..index].iter().any(|earlier| earlier.name() == scorer.name()) {
+                return Err(Error::DuplicateScorer { name: scorer.name().to_owned() });
+            }
+        }
+        Ok(Self { scorers, primary })
+    }
+
+    /// What a closed set of labels is scored by, or free text without labels.
+    pub fn standard(labels: bool) -> Self {
+        let mut scorers: Vec<Box<dyn Scorer>> = vec![Box::new(ExactMatch)];
+        if labels {
+            scorers.push(Box::new(Label));
+            scorers.push(Box::new(LabelLikelihood { per_byte: false }));
+            scorers.push(Box::new(LabelLikelihood { per_byte: true }));
+        }
+        Self { scorers, primary: None }
+    }
+
+    /// The scorers, in the order of reports.
+    pub fn scorers(&self) -> &[Box<dyn Scorer>] {
+        &self.scorers
+    }
+
+    /// Whether labels are ranked by likelihood.
+    pub fn ranks(&self) -> bool {
+        self.scorers.iter().any(|scorer| scorer.ranks())
+    }
+
+    /// The name of the metric that decides.
+    pub fn primary(&self) -> &str {
+        self.primary.as_deref().unwrap_or_else(|| self.scorers[0].name())
+    }
+
+    /// The metrics, in the order of reports.
+    ///
+    /// # Errors
+    /// When the metric that decides is not among them.
+    pub fn metrics(&self) -> Result<Vec<Box<dyn Metric>>, Error> {
+        let metrics = of_scorers(&self.scorers);
+        metric::by_name(&metrics, self.primary())?;
+        Ok(metrics)
+    }
+
+    /// The metrics that arms are compared by: the one that decides, what a model knows without the format, and those
+    /// in which rare labels or the whole corpus count.
+    pub fn compared(&self, metrics: &[Box<dyn Metric>]) -> Vec<String> {
+        let also = |name: &str| {
+            matches!(name, "label_likelihood" | "macro_f1")
+                || name.ends_with("_micro_f1")
+                || name.starts_with("corpus_")
+        };
+        let rest = metrics.iter().map(|metric| metric.name()).filter(|name| name != self.primary() && also(name));
+        std::iter::once(self.primary().to_owned()).chain(rest).collect()
+    }
+
+    /// The scorer behind the metric that decides, for the score of a single row.
+    pub fn primary_scorer(&self) -> &str {
+        let named = self.scorers.iter().find(|scorer| scorer.name() == self.primary());
+        named.unwrap_or(&self.scorers[0]).name()
+    }
+
+    /// The scorers as reports name them.
+    pub fn described(&self) -> Vec<Named> {
+        let named = |scorer: &Box<dyn Scorer>| Named {
+            name: scorer.name().to_owned(),
+            title: scorer.name().replace('_', " "),
+            policy: scorer.policy(),
+        };
+        self.scorers.iter().map(named).collect()
+    }
+}
+
+fn of_scorers(scorers: &[Box<dyn Scorer>]) -> Vec<Box<dyn Metric>> {
+    let mut metrics: Vec<Box<dyn Metric>> = Vec::new();
+    for scorer in scorers {
+        let name = scorer.name();
+        metrics.push(Box::new(metric::mean_score::MeanScore::new(name, name.replace('_', " "), scorer.policy())));
+        for kind in scorer.figures() {
+            match kind {
+                Figures::Valid => {
+                    metrics.push(Box::new(metric::valid_share::ValidShare { scorer: name.to_owned() }));
+                }
+                Figures::Labels => metrics.extend(label_f1::ALL.map(|figure| Box::new(figure) as Box<dyn Metric>)),
+                Figures::Fields => metrics.extend(field_f1::ALL.map(|average| {
+                    Box::new(field_f1::FieldFigure { scorer: name.to_owned(), average }) as Box<dyn Metric>
+                })),
+                Figures::Corpus(corpus) => metrics.push(Box::new(corpus)),
+            }
+        }
+    }
+    metrics
+}
+
+/// What can be computed over many rows from what a scorer leaves, beside the mean of its scores.
+pub enum Figures {
+    /// The share of answers that could be read.
+    Valid,
+    /// The figures of a closed set of labels.
+    Labels,
+    /// Precision, recall and F1 of counts by field or type.
+    Fields,
+    /// A function of summed rows.
+    Corpus(metric::corpus::Corpus),
+}
+
+/// The fields or types each scorer counted, over all arms, in the order of their names.
+pub(crate) fn count_names<'a>(outcomes: impl Iterator<Item = &'a Outcome>) -> BTreeMap<String, Vec<String>> {
+    let mut names: BTreeMap<String, std::collections::BTreeSet<&str>> = BTreeMap::new();
+    for sample in outcomes.flat_map(|outcome| &outcome.samples) {
+        for (scorer, scored) in sample.scored.iter().filter(|(_, scored)| !scored.counts.is_empty()) {
+            names.entry(scorer.clone()).or_default().extend(scored.counts.iter().map(|count| count.name.as_str()));
+        }
+    }
+    names.into_iter().map(|(scorer, set)| (scorer, set.into_iter().map(str::to_owned).collect())).collect()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_metric_of_a_task_has_its_own_name_and_an_unknown_one_is_refused() {
+        let task = Task::standard(true);
+        let metrics = task.metrics().unwrap();
+        let mut names: Vec<_> = metrics.iter().map(|metric| metric.name()).collect();
+        assert_eq!(names[..3], ["exact_match", "label", "label_valid"]);
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), metrics.len());
+        assert!(metrics.iter().all(|metric| !metric.policy().is_empty()));
+        let wrong = Task { primary: Some("f1".to_owned()), ..Task::standard(true) };
+        assert!(wrong.metrics().err().unwrap().to_string().contains("macro_f1"));
+    }
+
+    #[test]
+    fn a_task_without_a_scorer_or_with_one_twice_is_refused() {
+        assert!(Task::new(Vec::new(), None).is_err());
+        assert!(Task::new(vec![Box::new(ExactMatch), Box::new(ExactMatch)], None).is_err());
+    }
+}
