@@ -14,7 +14,9 @@ fn help_names_every_command() {
 
         Commands:
           fit       Train as a config says, then evaluate on held-out rows
-          eval      Evaluate a finished run again on its held-out rows
+          eval      Prove on held-out rows whether a run may replace another model
+          compare   Compare two folders of results, paired on the same rows
+          verify    Compute every number of a proof again
           generate  Write text
           score     Log-likelihood of the target of each row
           pull      Fetch a base model or a set by its name
@@ -29,7 +31,8 @@ fn help_names_every_command() {
           -V, --version  Print version
     "#]]
     .assert_eq(&help);
-    for command in ["fit", "eval", "generate", "score", "pull", "check", "plan", "show", "doctor"] {
+    for command in ["fit", "eval", "compare", "verify", "generate", "score", "pull", "check", "plan", "show", "doctor"]
+    {
         let help = trainer(&[command, "--help"]).good().stdout;
         assert!(help.contains(&format!("Usage: trainer {command}")), "{help}");
         assert!(help.contains("--json"), "{command} prints a result and has no --json");

@@ -64,6 +64,18 @@ pub enum Error {
         /// Its target.
         target: String,
     },
+    /// Targets that are not JSON in a set with a schema.
+    #[error(
+        "rows of {name} with a target that is not JSON: {total}, first `{id}`\nhint: correct the target, or take `schema` out of dataset.toml"
+    )]
+    NotJson {
+        /// Name of the set.
+        name: String,
+        /// Rows with such a target.
+        total: usize,
+        /// First such row.
+        id: String,
+    },
     /// One group in two splits: the score would count what was learnt by heart.
     #[error(
         "groups that lie in two splits: {total}, first `{group}`, in {first} and in {second}\nhint: keep a group in one split: name one file and a [split] rule, or leave `group` out so that each row is its own group"

@@ -49,7 +49,7 @@ impl Folder {
             return Err(Error::NoRecipe { name: self.manifest.name.clone() });
         };
         let built = recipe.build(files)?;
-        self.check_labels(&built.records)?;
+        self.check_targets(&built.records)?;
         self.same(
             output,
             built.records.len(),
@@ -121,7 +121,7 @@ impl Folder {
 
     fn read(&self, path: &Path) -> Result<Rows, Error> {
         let rows = jsonl::read_counted(path)?;
-        self.check_labels(&rows.records)?;
+        self.check_targets(&rows.records)?;
         Ok(rows)
     }
 
@@ -134,7 +134,18 @@ impl Folder {
         }
     }
 
-    fn check_labels(&self, records: &[crate::Record]) -> Result<(), Error> {
+    /// Targets are labels of the list, or JSON where there is a schema. Whether the schema accepts them is checked by
+    /// whoever scores.
+    fn check_targets(&self, records: &[crate::Record]) -> Result<(), Error> {
+        let is_json = |target: &str| serde_json::from_str::<serde::de::IgnoredAny>(target).is_ok();
+        let broken = |record: &&crate::Record| self.manifest.schema.is_some() && !is_json(record.target());
+        if let Some(first) = records.iter().find(broken) {
+            return Err(Error::NotJson {
+                name: self.manifest.name.clone(),
+                total: records.iter().filter(broken).count(),
+                id: first.id.clone(),
+            });
+        }
         let labels = &self.manifest.labels;
         let foreign = |record: &&crate::Record| !labels.iter().any(|label| label == record.target());
         if labels.is_empty() {
@@ -168,7 +179,7 @@ impl Folder {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::panic)]
 mod tests {
     use std::fs;
 
@@ -243,6 +254,47 @@ mod tests {
             error.starts_with("rows of legal-provisions with a target that is not one of its 1 labels: 3"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn a_target_that_is_no_json_is_refused_where_there_is_a_schema() {
+        let place = tempfile::tempdir().unwrap();
+        let mut folder = folder(place.path());
+        folder.manifest.labels.clear();
+        folder.manifest.schema = Some("schema.json".into());
+        let error = folder.build(files(CLAUSE)).unwrap_err().to_string();
+        assert!(
+            error.starts_with("rows of legal-provisions with a target that is not JSON: 3, first `Adobe Systems:1`"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    #[ignore = "needs the unpacked wheel: LICENSEDCODE_DATA=FOLDER cargo test --release -p datasets -- --ignored"]
+    fn every_shipped_set_is_built_twice_as_its_manifest_says() {
+        let source = std::path::PathBuf::from(std::env::var_os("LICENSEDCODE_DATA").unwrap());
+        for (name, train, test) in [("legal-provisions", 1169, 232), ("licence-notices", 1054, 280)] {
+            let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join(name).join("dataset.toml");
+            let manifest = Manifest::read(&shipped).unwrap();
+            let Source::Wheel(wheel) = &manifest.source else { panic!("{name} comes from a wheel") };
+            let place = tempfile::tempdir().unwrap();
+            for _ in 0..2 {
+                let mut files = Vec::new();
+                for part in ["licenses", "rules"] {
+                    for entry in fs::read_dir(source.join(part)).unwrap() {
+                        let path = entry.unwrap().path();
+                        let member = format!("licensedcode/data/{part}/{}", path.file_name().unwrap().display());
+                        if wheel.takes(&member) {
+                            files.push((member, fs::read(&path).unwrap()));
+                        }
+                    }
+                }
+                Folder::new(manifest.clone(), place.path()).build(files).unwrap();
+            }
+            let prepared = Folder::new(manifest.clone(), place.path()).prepare().unwrap();
+            assert_eq!((prepared.splits.train.len(), prepared.splits.test.len()), (train, test), "{name}");
+            assert_eq!(prepared.ledger.unaccounted(), 0);
+        }
     }
 
     #[test]

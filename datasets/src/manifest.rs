@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::error::Error;
 use crate::overlap;
@@ -33,6 +34,15 @@ pub struct Manifest {
     /// Closed list of targets, for classification.
     #[serde(default)]
     pub labels: Vec<String>,
+    /// JSON Schema of the targets, for structured output: a file beside the manifest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schema: Option<String>,
+    /// What that file says. Filled by [`Manifest::read`], so that the schema goes where the manifest goes.
+    #[serde(skip)]
+    pub schema_document: Option<Value>,
+    /// What a group is, in the plural, for reports: `owners`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group_name: Option<String>,
     /// Where the data comes from.
     pub source: Source,
     /// What the recipe must give.
@@ -105,10 +115,25 @@ pub struct Output {
 }
 
 impl Manifest {
-    /// Reads a `dataset.toml`.
+    /// Reads a `dataset.toml` and the schema it names.
     pub fn read(path: &Path) -> Result<Manifest, Error> {
         let text = fs::read_to_string(path).map_err(Error::io("read", path))?;
-        Manifest::parse(&text, path)
+        let mut manifest = Manifest::parse(&text, path)?;
+        if let Some(schema) = &manifest.schema {
+            let schema_path = path.with_file_name(schema);
+            let text = fs::read_to_string(&schema_path).map_err(Error::io("read", &schema_path))?;
+            let refuse = |what: String| Error::Manifest {
+                path: path.to_path_buf(),
+                faults: vec![format!("schema is `{schema}`, which {what}\nhint: a JSON Schema of the targets")],
+            };
+            let document: Value =
+                serde_json::from_str(&text).map_err(|error| refuse(format!("is not JSON: {error}")))?;
+            if !document.is_object() {
+                return Err(refuse("is not a JSON object".to_string()));
+            }
+            manifest.schema_document = Some(document);
+        }
+        Ok(manifest)
     }
 
     /// Reads the text of a `dataset.toml`; `path` is only for messages.
@@ -150,6 +175,17 @@ impl Manifest {
                 faults.push(format!("labels has `{label}` twice or empty\nhint: each label stands once"));
             }
         }
+        if let Some(schema) = &self.schema {
+            if !is_file_name(schema) {
+                faults.push(format!("schema is `{schema}`\nhint: the name of a file beside dataset.toml"));
+            }
+            if !self.labels.is_empty() {
+                faults.push("`labels` and `schema`\nhint: a target is a label or an object, keep one".to_string());
+            }
+        }
+        if self.group_name.as_ref().is_some_and(|name| name.trim().is_empty()) {
+            faults.push("group_name is empty\nhint: say what a group is, in the plural, or leave it out".to_string());
+        }
         match &self.source {
             Source::Wheel(wheel) => self.wheel_faults(wheel, &mut faults),
             Source::Files(files) => self.file_faults(files, &mut faults),
@@ -178,8 +214,7 @@ impl Manifest {
             None => faults.push("a wheel without [output]\nhint: file, sha256 and rows of the built set".to_string()),
             Some(output) => {
                 check_sha256("output.sha256", &output.sha256, faults);
-                let mut parts = Path::new(&output.file).components();
-                if !matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None)) {
+                if !is_file_name(&output.file) {
                     faults.push(format!("output.file is `{}`\nhint: a file name without a folder", output.file));
                 }
             }
@@ -221,6 +256,11 @@ fn matches(pattern: &str, name: &str) -> bool {
             .and_then(|rest| rest.strip_suffix(end))
             .is_some_and(|between| !between.contains('/')),
     }
+}
+
+fn is_file_name(name: &str) -> bool {
+    let mut parts = Path::new(name).components();
+    matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None))
 }
 
 fn check_sha256(key: &str, value: &str, faults: &mut Vec<String>) {
@@ -287,6 +327,45 @@ valid_fraction = 0.1
     }
 
     #[test]
+    fn the_schema_beside_the_manifest_is_read_with_it() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("licence-notices");
+        let manifest = Manifest::read(&folder.join("dataset.toml")).unwrap();
+        assert_eq!(manifest.schema_document.as_ref().unwrap()["type"], "object");
+        assert_eq!(manifest.group_name.as_deref(), Some("families of notices"));
+        let again = parse(&toml::to_string(&manifest).unwrap()).unwrap();
+        assert_eq!(Manifest { schema_document: None, ..manifest }, again);
+    }
+
+    #[test]
+    fn a_schema_that_is_missing_or_no_object_is_refused() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("dataset.toml");
+        fs::write(&path, FILES.replace("[source]", "schema = \"facts.json\"\n[source]")).unwrap();
+        let refused = || Manifest::read(&path).unwrap_err().to_string();
+        assert!(refused().starts_with("cannot read ") && refused().contains("facts.json"), "{}", refused());
+        for (text, what) in [("[]", "is not a JSON object"), ("{", "is not JSON: EOF")] {
+            fs::write(place.path().join("facts.json"), text).unwrap();
+            assert!(refused().contains(&format!("schema is `facts.json`, which {what}")), "{}", refused());
+        }
+    }
+
+    #[test]
+    fn a_schema_elsewhere_or_beside_labels_and_an_empty_group_name_are_refused() {
+        let keys = "labels = [\"a\"]\nschema = \"../facts.json\"\ngroup_name = \" \"\n\n[source]";
+        check(
+            &FILES.replace("[source]", keys),
+            expect![[r#"
+                dataset.toml is not a dataset manifest this version reads:
+                schema is `../facts.json`
+                hint: the name of a file beside dataset.toml
+                `labels` and `schema`
+                hint: a target is a label or an object, keep one
+                group_name is empty
+                hint: say what a group is, in the plural, or leave it out"#]],
+        );
+    }
+
+    #[test]
     fn files_are_read_with_a_rule_or_apart() {
         assert_eq!(parse(FILES).unwrap().overlap, overlap::Settings::default());
         let apart = FILES.replace("rows = \"tickets.jsonl\"", "train = \"a.jsonl\"\ntest = \"b.jsonl\"");
@@ -304,7 +383,7 @@ valid_fraction = 0.1
               |
             5 | license = "LicenseRef-internal"
               | ^^^^^^^
-            unknown field `license`, expected one of `version`, `name`, `description`, `licence`, `attribution`, `recipe`, `labels`, `source`, `output`, `split`, `overlap`
+            unknown field `license`, expected one of `version`, `name`, `description`, `licence`, `attribution`, `recipe`, `labels`, `schema`, `group_name`, `source`, `output`, `split`, `overlap`
             hint: did you mean `licence`?"#]],
         );
         check(

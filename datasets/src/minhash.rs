@@ -112,7 +112,7 @@ pub(crate) fn template<'a>(texts: impl ExactSizeIterator<Item = &'a str>) -> Has
 }
 
 /// Sorted hashes of the word five-grams; a shorter text is one shingle.
-fn shingles(text: &str) -> Vec<u64> {
+pub(crate) fn shingles(text: &str) -> Vec<u64> {
     let words: Vec<&str> = text.split(' ').filter(|word| !word.is_empty()).collect();
     if words.is_empty() {
         return Vec::new();
@@ -126,7 +126,7 @@ fn shingles(text: &str) -> Vec<u64> {
 }
 
 /// Of two sorted sets.
-fn jaccard(a: &[u64], b: &[u64]) -> f64 {
+pub(crate) fn jaccard(a: &[u64], b: &[u64]) -> f64 {
     let (mut i, mut j, mut both) = (0, 0, 0usize);
     while i < a.len() && j < b.len() {
         match a[i].cmp(&b[j]) {

@@ -157,7 +157,7 @@ fn leaks(train: &[&Record], test: &[Record], settings: &Settings) -> Vec<Leak> {
 }
 
 /// Lower-case letters and digits with single spaces between words. An ideograph is a word of its own.
-fn normalised(text: &str) -> String {
+pub(crate) fn normalised(text: &str) -> String {
     let mut words = String::with_capacity(text.len());
     let mut space = false;
     for c in text.chars().flat_map(char::to_lowercase) {

@@ -7,10 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::metric::{self, Confusion, Metric, Setting};
 use crate::outcome::{Call, Class, Sample};
-use crate::scorer::{Answer, Target};
+use crate::results::ResultRow;
+use crate::scorer::{Answer, Judgements, Target};
 use crate::spending::{Cost, Latency};
 use crate::stats::Estimate;
-use crate::{Completion, HeldOut, Outcome, Parse, Reason, Row, Task};
+use crate::{Completion, Finish, HeldOut, Outcome, Parse, Reason, Task};
 
 /// What answers under a name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,13 +53,19 @@ pub struct ArmResult {
     pub repeats: usize,
     /// Share of rows whose answers all agree, where rows were asked more than once.
     pub self_agreement: Option<Estimate>,
-    /// Tokens of all prompts.
+    /// Tokens of all prompts, as the calls counted them.
     pub prompt_tokens: u64,
-    /// Tokens of all written answers.
+    /// Tokens of all written answers, as the calls counted them.
     pub completion_tokens: u64,
     /// Prompt and answer tokens per second of writing answers; none for arms that count no tokens.
     pub tokens_per_second: Option<f64>,
-    /// Seconds spent on answers and rankings, and on learning for a baseline.
+    /// Whether tokens were counted and written one answer after the other, so that there is a speed.
+    pub counts_tokens: bool,
+    /// Seconds of writing answers.
+    pub writing_secs: f64,
+    /// Seconds of everything else: learning, ranking.
+    pub other_secs: f64,
+    /// Seconds of both.
     pub seconds: f64,
     /// How long answers took; cached ones are left out.
     pub latency: Option<Latency>,
@@ -92,8 +99,97 @@ pub struct Answers {
 impl ArmResult {
     /// An arm that was not measured, and why.
     pub fn skipped(name: impl Into<String>, identity: Identity, reason: impl Into<String>) -> Self {
-        let reason = Some(reason.into());
-        Self { skipped: reason, ..sum_up(name.into(), identity, Answers::default(), Vec::new(), 0) }
+        Self { skipped: Some(reason.into()), ..Self::empty(name.into(), identity) }
+    }
+
+    fn empty(name: String, identity: Identity) -> Self {
+        Self {
+            name,
+            identity,
+            skipped: None,
+            n: 0,
+            metrics: BTreeMap::new(),
+            classes: BTreeMap::new(),
+            unparsed: BTreeMap::new(),
+            unscored: BTreeMap::new(),
+            confusion: None,
+            repeats: 0,
+            self_agreement: None,
+            prompt_tokens: 0,
+            completion_tokens: 0,
+            tokens_per_second: None,
+            counts_tokens: false,
+            writing_secs: 0.0,
+            other_secs: 0.0,
+            seconds: 0.0,
+            latency: None,
+            first_token: None,
+            cost: None,
+            notes: Vec::new(),
+            outcomes: Vec::new(),
+        }
+    }
+
+    /// Everything but the rows.
+    pub(crate) fn without_outcomes(&self) -> Self {
+        Self {
+            name: self.name.clone(),
+            identity: self.identity.clone(),
+            skipped: self.skipped.clone(),
+            n: self.n,
+            metrics: self.metrics.clone(),
+            classes: self.classes.clone(),
+            unparsed: self.unparsed.clone(),
+            unscored: self.unscored.clone(),
+            confusion: self.confusion.clone(),
+            repeats: self.repeats,
+            self_agreement: self.self_agreement,
+            prompt_tokens: self.prompt_tokens,
+            completion_tokens: self.completion_tokens,
+            tokens_per_second: self.tokens_per_second,
+            counts_tokens: self.counts_tokens,
+            writing_secs: self.writing_secs,
+            other_secs: self.other_secs,
+            seconds: self.seconds,
+            latency: self.latency.clone(),
+            first_token: self.first_token.clone(),
+            cost: self.cost.clone(),
+            notes: self.notes.clone(),
+            outcomes: Vec::new(),
+        }
+    }
+
+    /// What it was made from and nothing that was computed. An arm that was not measured has nothing else.
+    pub(crate) fn inputs(&self) -> Self {
+        let bare = Self::empty(self.name.clone(), self.identity.clone());
+        if !self.is_measured() {
+            return Self { skipped: self.skipped.clone(), ..bare };
+        }
+        let sample = |sample: &Sample| Sample {
+            text: sample.text.clone(),
+            finish: sample.finish.clone(),
+            scored: Judgements::default(),
+            call: sample.call.clone(),
+        };
+        let outcome = |outcome: &Outcome| Outcome {
+            id: String::new(),
+            samples: outcome.samples.iter().map(sample).collect(),
+            likelihoods: outcome.likelihoods.clone(),
+        };
+        Self {
+            counts_tokens: self.counts_tokens,
+            writing_secs: self.writing_secs,
+            other_secs: self.other_secs,
+            notes: self.notes.clone(),
+            outcomes: self.outcomes.iter().map(outcome).collect(),
+            ..bare
+        }
+    }
+
+    /// Answers that came from our own cache.
+    pub fn cached(&self) -> usize {
+        let samples = self.outcomes.iter().flat_map(|outcome| &outcome.samples);
+        samples.filter(|sample| sample.call.as_ref().is_some_and(|call| call.cached)).count()
     }
 
     /// Whether it was measured.
@@ -107,58 +203,116 @@ pub(crate) fn judge(held_out: &HeldOut, task: &Task, name: String, identity: Ide
     let rows = held_out.rows().iter().zip(&answers.samples).enumerate();
     let outcomes = rows.map(|(index, (row, samples))| {
         let likelihoods = answers.likelihoods.as_ref().map(|all| all[index].as_slice());
-        outcome(row, samples, likelihoods, held_out.labels(), task)
+        let target = Target {
+            text: &row.target,
+            others: &row.others,
+            labels: held_out.labels().unwrap_or_default(),
+            source: &row.text,
+        };
+        let sample = |(at, (completion, call)): (usize, &(Completion, Option<Call>))| Sample {
+            text: completion.text.clone(),
+            finish: completion.finish.clone(),
+            // Likelihoods belong to the row and not to one of its answers, so they are judged once.
+            scored: judge_sample(completion, likelihoods.filter(|_| at == 0), target, task),
+            call: call.clone(),
+        };
+        let likelihoods = likelihoods.map(<[f64]>::to_vec);
+        Outcome { id: row.id.clone(), samples: samples.iter().enumerate().map(sample).collect(), likelihoods }
     });
     let outcomes: Vec<Outcome> = outcomes.collect();
     let n = held_out.rows().len();
-    sum_up(name, identity, answers, outcomes, n)
+    let mut result = ArmResult {
+        counts_tokens: answers.counts_tokens,
+        writing_secs: answers.writing_secs,
+        other_secs: answers.other_secs,
+        notes: answers.notes,
+        n,
+        outcomes,
+        ..ArmResult::empty(name, identity)
+    };
+    count(&mut result);
+    result
 }
 
-fn sum_up(name: String, identity: Identity, answers: Answers, outcomes: Vec<Outcome>, n: usize) -> ArmResult {
-    let calls = || answers.samples.iter().flatten();
-    let prompt_tokens = calls().map(|(said, _)| said.prompt_tokens as u64).sum();
-    let completion_tokens: u64 = calls().map(|(said, _)| said.completion_tokens as u64).sum();
-    let rate = (prompt_tokens + completion_tokens) as f64 / answers.writing_secs;
+/// Judges the answers of an arm again, from what results keep of them.
+pub(crate) fn judge_again(result: &mut ArmResult, rows: &[ResultRow], labels: Option<&[String]>, task: &Task) {
+    if !result.is_measured() {
+        return;
+    }
+    for (outcome, row) in result.outcomes.iter_mut().zip(rows) {
+        outcome.id.clone_from(&row.id);
+        let target =
+            Target { text: &row.target, others: &row.others, labels: labels.unwrap_or_default(), source: &row.text };
+        let likelihoods = outcome.likelihoods.clone();
+        for (at, sample) in outcome.samples.iter_mut().enumerate() {
+            let completion = Completion {
+                text: sample.text.clone(),
+                finish: sample.finish.clone(),
+                prompt_tokens: 0,
+                completion_tokens: 0,
+            };
+            sample.scored = judge_sample(&completion, likelihoods.as_deref().filter(|_| at == 0), target, task);
+        }
+    }
+    result.n = rows.len();
+    count(result);
+}
+
+fn judge_sample(completion: &Completion, likelihoods: Option<&[f64]>, target: Target<'_>, task: &Task) -> Judgements {
+    let judged = task.scorers().iter().filter_map(|scorer| {
+        let answer = match (scorer.ranks(), likelihoods) {
+            (false, _) => Answer::Written(completion),
+            (true, Some(likelihoods)) => Answer::Ranked(likelihoods),
+            (true, None) => return None,
+        };
+        Some((scorer.name().to_owned(), scorer.score(answer, target)))
+    });
+    judged.collect()
+}
+
+/// Counts what became of the answers, and how long they took.
+fn count(result: &mut ArmResult) {
     let mut classes = BTreeMap::new();
     let mut unparsed: BTreeMap<String, BTreeMap<Reason, usize>> = BTreeMap::new();
     let mut unscored: BTreeMap<String, usize> = BTreeMap::new();
-    for (completion, _) in answers.samples.iter().filter_map(|samples| samples.first()) {
-        *classes.entry(Class::of(completion)).or_default() += 1;
-    }
-    for (scorer, scored) in outcomes.iter().filter_map(Outcome::first).flat_map(|sample| &sample.scored) {
-        match &scored.parse {
-            Parse::Parsed => {}
-            Parse::Unparsed { reason } => {
-                *unparsed.entry(scorer.clone()).or_default().entry(*reason).or_default() += 1;
+    for sample in result.outcomes.iter().filter_map(Outcome::first) {
+        *classes.entry(Class::of(&sample.finish, &sample.text)).or_default() += 1;
+        for (scorer, scored) in sample.scored.iter() {
+            match &scored.parse {
+                Parse::Parsed => {}
+                Parse::Unparsed { reason } => {
+                    *unparsed.entry(scorer.to_owned()).or_default().entry(*reason).or_default() += 1;
+                }
+                Parse::Unscored { .. } => *unscored.entry(scorer.to_owned()).or_default() += 1,
             }
-            Parse::Unscored { .. } => *unscored.entry(scorer.clone()).or_default() += 1,
         }
     }
-    let all_calls = || calls().filter_map(|(_, call)| call.as_ref());
-    ArmResult {
-        name,
-        identity,
-        skipped: None,
-        n,
-        metrics: BTreeMap::new(),
-        classes,
-        unparsed,
-        unscored,
-        confusion: None,
-        repeats: answers.samples.iter().map(Vec::len).max().unwrap_or(0),
-        self_agreement: None,
-        prompt_tokens,
-        completion_tokens,
-        tokens_per_second: (answers.counts_tokens && rate.is_finite()).then_some(rate),
-        seconds: answers.writing_secs + answers.other_secs,
-        latency: Latency::of(all_calls().filter(|call| !call.cached).map(|call| call.latency_secs)),
-        first_token: Latency::of(
-            all_calls().filter(|call| !call.cached && call.first_token_secs.is_some()).map(|c| c.first_token_secs),
-        ),
-        cost: None,
-        notes: answers.notes,
-        outcomes,
-    }
+    let calls = || {
+        let samples = result.outcomes.iter().flat_map(|outcome| &outcome.samples);
+        samples.filter_map(|sample| Some((&sample.finish, sample.call.as_ref()?))).filter(|(_, call)| !call.cached)
+    };
+    // A call that timed out is slower than every other; one that was never made says nothing.
+    let timed = |(finish, call): (&Finish, &Call)| match finish {
+        Finish::Timeout => Some(None),
+        Finish::Failed { .. } => None,
+        _ => call.latency_secs.map(Some),
+    };
+    let latency = Latency::of(calls().filter_map(timed));
+    let first_token = Latency::of(calls().filter_map(|(_, call)| call.first_token_secs.map(Some)));
+    // Numbers of a file that somebody else wrote may be too large to add up.
+    let tokens = |of: fn(&Call) -> u64| {
+        let calls =
+            result.outcomes.iter().flat_map(|outcome| &outcome.samples).filter_map(|sample| sample.call.as_ref());
+        calls.fold(0_u64, |sum, call| sum.saturating_add(of(call)))
+    };
+    let (prompt_tokens, completion_tokens) = (tokens(|call| call.prompt_tokens), tokens(|call| call.completion_tokens));
+    let rate = prompt_tokens.saturating_add(completion_tokens) as f64 / result.writing_secs;
+    result.tokens_per_second = (result.counts_tokens && rate.is_finite()).then_some(rate);
+    result.seconds = result.writing_secs + result.other_secs;
+    (result.prompt_tokens, result.completion_tokens) = (prompt_tokens, completion_tokens);
+    result.repeats = result.outcomes.iter().map(|outcome| outcome.samples.len()).max().unwrap_or(0);
+    (result.classes, result.unparsed, result.unscored) = (classes, unparsed, unscored);
+    (result.latency, result.first_token) = (latency, first_token);
 }
 
 /// Computes the metrics of a judged arm.
@@ -166,15 +320,11 @@ pub(crate) fn measure(result: &mut ArmResult, metrics: &[Box<dyn Metric>], prima
     if !result.is_measured() {
         return;
     }
-    for metric in metrics {
-        if let Some(estimate) = metric::estimate(metric.as_ref(), &result.outcomes, setting) {
-            result.metrics.insert(metric.name(), estimate);
-        }
-    }
+    result.metrics = metric::estimates(metrics, &result.outcomes, setting);
     if let Some(labels) = setting.labels {
         result.confusion = Confusion::count(&result.outcomes, setting.targets, labels);
         let note = result.metrics.get("label_likelihood").and_then(|estimate| chance_note(estimate, labels.len()));
-        result.notes.extend(note);
+        result.notes.extend(note.filter(|note| !result.notes.contains(note)));
     }
     let agreements: Option<Vec<f64>> =
         result.outcomes.iter().map(|outcome| outcome.agrees().map(|same| if same { 1.0 } else { 0.0 })).collect();
@@ -182,31 +332,6 @@ pub(crate) fn measure(result: &mut ArmResult, metrics: &[Box<dyn Metric>], prima
         .filter(|agreements| !agreements.is_empty())
         .map(|agreements| crate::stats::interval::mean(&agreements, setting.clusters));
     result.cost = Cost::of(&result.outcomes, primary_scorer, setting);
-}
-
-fn outcome(
-    row: &Row,
-    samples: &[(Completion, Option<Call>)],
-    likelihoods: Option<&[f64]>,
-    labels: Option<&[String]>,
-    task: &Task,
-) -> Outcome {
-    let target =
-        Target { text: &row.target, others: &row.others, labels: labels.unwrap_or_default(), source: &row.text };
-    let sample = |(index, (completion, call)): (usize, &(Completion, Option<Call>))| {
-        let mut scored = BTreeMap::new();
-        for scorer in task.scorers() {
-            // Likelihoods belong to the row and not to one of its answers, so they are judged once.
-            let answer = match (scorer.ranks(), likelihoods) {
-                (false, _) => Answer::Written(completion),
-                (true, Some(likelihoods)) if index == 0 => Answer::Ranked(likelihoods),
-                (true, _) => continue,
-            };
-            scored.insert(scorer.name().to_owned(), scorer.score(answer, target));
-        }
-        Sample { text: completion.text.clone(), finish: completion.finish.clone(), scored, call: call.clone() }
-    };
-    Outcome { id: row.id.clone(), samples: samples.iter().enumerate().map(sample).collect() }
 }
 
 /// Scores that chance explains are often a broken ranking.

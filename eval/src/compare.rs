@@ -83,8 +83,7 @@ pub fn arm<'a>(results: &'a [ArmResult], name: &str) -> Result<&'a ArmResult, Er
 }
 
 fn same_rows(one: &ArmResult, other: &ArmResult) -> bool {
-    let ids = |result: &'_ ArmResult| result.outcomes.iter().map(|outcome| outcome.id.clone()).collect::<Vec<_>>();
-    ids(one) == ids(other)
+    one.outcomes.iter().map(|outcome| &outcome.id).eq(other.outcomes.iter().map(|outcome| &outcome.id))
 }
 
 fn churn(scorer: &str, candidate: &ArmResult, baseline: &ArmResult) -> usize {
@@ -106,7 +105,7 @@ fn correct(comparisons: &mut [Comparison]) {
 mod tests {
     use super::*;
     use crate::provider::scripted::{Scripted, says};
-    use crate::report::Results;
+    use crate::results::Results;
     use crate::stats::paired::Flips;
     use crate::{Arm, EvaluateOptions, HeldOut, Identity, Message, Role, Row, evaluate_arms};
 
@@ -133,11 +132,24 @@ mod tests {
             Arm::Model { name: "tuned".to_owned(), identity: Identity::default(), model: &mut high },
         ];
         let options = EvaluateOptions::default();
-        evaluate_arms(&held_out(num_rows), &Task::standard(true), arms, &options, &mut |_| {}).unwrap()
+        evaluate_arms(
+            &held_out(num_rows),
+            &Task::standard(held_out(3).labels(), None).unwrap(),
+            arms,
+            &options,
+            &mut |_| {},
+        )
+        .unwrap()
     }
 
     fn check(arms: Vec<ArmResult>, candidate: &str) -> Result<Vec<Comparison>, Error> {
-        let results = Results::new(&held_out(20), &Task::standard(true), arms, Some(candidate), 0)?;
+        let results = Results::new(
+            &held_out(20),
+            &Task::standard(held_out(3).labels(), None).unwrap(),
+            arms,
+            Some(candidate),
+            0,
+        )?;
         Ok(results.comparisons)
     }
 

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use datasets::Record;
 
+use crate::results::ResultRow;
 use crate::scorer::label::normalise;
 use crate::stats::Clusters;
 use crate::{Error, Message};
@@ -59,28 +60,9 @@ impl HeldOut {
     /// # Errors
     /// The first row or label that breaks a rule.
     pub fn new(rows: Vec<Row>, labels: Option<Vec<String>>) -> Result<Self, Error> {
-        if rows.is_empty() {
-            return Err(Error::NoRows);
-        }
-        let mut ids = HashSet::new();
-        for row in &rows {
-            let problem = |problem| Error::BadRow { id: row.id.clone(), problem };
-            if !ids.insert(row.id.as_str()) {
-                return Err(Error::DuplicateId { id: row.id.clone() });
-            }
-            if row.prompt.is_empty() {
-                return Err(problem("the prompt has no messages"));
-            }
-            if row.target.trim().is_empty() {
-                return Err(problem("the target is empty"));
-            }
-        }
-        if let Some(labels) = &labels {
-            check_labels(labels)?;
-            let known: HashSet<&str> = labels.iter().map(String::as_str).collect();
-            if let Some(row) = rows.iter().find(|row| !known.contains(row.target.as_str())) {
-                return Err(Error::UnknownTarget { id: row.id.clone(), target: row.target.clone() });
-            }
+        check(rows.iter().map(|row| (row.id.as_str(), row.target.as_str())), labels.as_deref())?;
+        if let Some(row) = rows.iter().find(|row| row.prompt.is_empty()) {
+            return Err(Error::BadRow { id: row.id.clone(), problem: "the prompt has no messages" });
         }
         let clusters = Clusters::new(rows.iter().map(|row| row.group.as_deref()));
         Ok(Self { rows, labels, clusters, group_name: None })
@@ -112,6 +94,30 @@ impl HeldOut {
     pub fn group_name(&self) -> Option<&str> {
         self.group_name.as_deref()
     }
+}
+
+/// The same rules for rows as results keep them, which is without their prompts.
+pub(crate) fn check_rows(rows: &[ResultRow], labels: Option<&[String]>) -> Result<(), Error> {
+    check(rows.iter().map(|row| (row.id.as_str(), row.target.as_str())), labels)
+}
+
+/// Ids and targets of rows: at least one, unique, not empty, and among the closed labels if there are labels.
+fn check<'a>(rows: impl Iterator<Item = (&'a str, &'a str)>, labels: Option<&[String]>) -> Result<(), Error> {
+    labels.map_or(Ok(()), check_labels)?;
+    let known: Option<HashSet<&str>> = labels.map(|labels| labels.iter().map(String::as_str).collect());
+    let mut ids = HashSet::new();
+    for (id, target) in rows {
+        if !ids.insert(id) {
+            return Err(Error::DuplicateId { id: id.to_owned() });
+        }
+        if target.trim().is_empty() {
+            return Err(Error::BadRow { id: id.to_owned(), problem: "the target is empty" });
+        }
+        if known.as_ref().is_some_and(|known| !known.contains(target)) {
+            return Err(Error::UnknownTarget { id: id.to_owned(), target: target.to_owned() });
+        }
+    }
+    if ids.is_empty() { Err(Error::NoRows) } else { Ok(()) }
 }
 
 fn check_labels(labels: &[String]) -> Result<(), Error> {

@@ -1,12 +1,11 @@
 //! What became of one row under one arm: the answer, how each scorer read it and what the call took.
 //! Knows nothing about means or intervals; a row that could not be scored is kept here and never dropped.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
+use crate::Finish;
+pub use crate::scorer::Judgements;
 use crate::scorer::Scored;
-use crate::{Completion, Finish};
 
 /// Why an answer scored nothing although it was an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -30,6 +29,8 @@ pub enum Reason {
     SchemaViolation,
     /// There is no number in the text.
     NotANumber,
+    /// The pattern that should find the answer in the text does not match.
+    NoMatch,
     /// The tags in the text do not fit the tokens of the row.
     BadTags,
 }
@@ -94,7 +95,7 @@ pub struct Sample {
     /// Why it ended.
     pub finish: Finish,
     /// What each scorer said of it, by the scorer's name.
-    pub scored: BTreeMap<String, Scored>,
+    pub scored: Judgements,
     /// What the call took; none for arms that are not asked over anything.
     pub call: Option<Call>,
 }
@@ -107,6 +108,9 @@ pub struct Outcome {
     pub id: String,
     /// The answers, at least one.
     pub samples: Vec<Sample>,
+    /// The log-likelihood of each closed label as the whole answer, if the arm can rank.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub likelihoods: Option<Vec<f64>>,
 }
 
 impl Outcome {
@@ -165,9 +169,9 @@ pub enum Class {
 
 impl Class {
     /// The class of an answer.
-    pub fn of(completion: &Completion) -> Self {
-        match &completion.finish {
-            Finish::Stop if completion.text.trim().is_empty() => Self::Empty,
+    pub fn of(finish: &Finish, text: &str) -> Self {
+        match finish {
+            Finish::Stop if text.trim().is_empty() => Self::Empty,
             Finish::Stop => Self::Ok,
             Finish::Length => Self::Truncated,
             Finish::Refusal { .. } => Self::Refusal,

@@ -96,6 +96,17 @@ pub enum Progress<'a> {
         /// Seconds spent on them.
         seconds: f64,
     },
+    /// A hosted model answered.
+    Called {
+        /// The arm.
+        arm: &'a str,
+        /// Rows answered so far.
+        done: usize,
+        /// Rows in all.
+        rows: usize,
+        /// Dollars the evaluation has spent so far, those that may have been billed included.
+        spent_usd: f64,
+    },
     /// Labels were ranked.
     Ranked {
         /// The arm.
@@ -311,7 +322,7 @@ fn check_count(model: &str, what: &'static str, expected: usize, found: usize) -
 mod tests {
     use super::*;
     use crate::provider::scripted::{Scripted, says};
-    use crate::report::Results;
+    use crate::results::Results;
     use crate::{Parse, Reason, Role};
 
     const LABELS: [&str; 3] = ["term", "export", "assignment"];
@@ -342,7 +353,7 @@ mod tests {
     }
 
     fn measured(held_out: &HeldOut, arm: Arm<'_>, options: &EvaluateOptions) -> ArmResult {
-        let task = Task::standard(held_out.labels().is_some());
+        let task = Task::standard(held_out.labels(), None).unwrap();
         let result = evaluate_arm(held_out, &task, arm, options, &mut |_| {}).unwrap();
         Results::new(held_out, &task, vec![result], None, 0).unwrap().arms.remove(0)
     }
@@ -417,7 +428,7 @@ mod tests {
         let mut model = Scripted::new("fake", |prompt, options| says(prompt, &options.seed.to_string()));
         let options = EvaluateOptions { batch_rows: 4, ..EvaluateOptions::default() };
         let mut steps = Vec::new();
-        let task = Task::standard(true);
+        let task = Task::standard(held_out(3).labels(), None).unwrap();
         let result = evaluate_arm(&held_out(10), &task, fake(&mut model), &options, &mut |step| {
             if let Progress::Generated { done, rows, .. } = step {
                 steps.push((done, rows));
@@ -457,7 +468,14 @@ mod tests {
         let mut short = Short;
         let arm = Arm::Model { name: "short".to_owned(), identity: Identity::default(), model: &mut short };
         let options = EvaluateOptions::default();
-        let error = evaluate_arm(&held_out(3), &Task::standard(true), arm, &options, &mut |_| {}).unwrap_err();
+        let error = evaluate_arm(
+            &held_out(3),
+            &Task::standard(held_out(3).labels(), None).unwrap(),
+            arm,
+            &options,
+            &mut |_| {},
+        )
+        .unwrap_err();
         assert_eq!(error.to_string(), "short returned 2 completions for 3 asked");
     }
 }

@@ -6,17 +6,18 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::metric::{self, Metric, field_f1, label_f1};
-use crate::scorer::{ExactMatch, Label, LabelLikelihood, Scorer};
+use crate::scorer::{Plain, Scorer, ScorerOptions, ScorerSpec};
 use crate::{Error, Outcome};
 
 /// What an evaluation measures.
 pub struct Task {
+    specs: Vec<ScorerSpec>,
     scorers: Vec<Box<dyn Scorer>>,
     primary: Option<String>,
 }
 
 /// One scorer or metric as reports name it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Named {
     /// The name in files.
@@ -31,8 +32,10 @@ impl Task {
     /// Scorers, and the metric that decides; without one it is the mean score of the first scorer.
     ///
     /// # Errors
-    /// When there is no scorer or two share a name.
-    pub fn new(scorers: Vec<Box<dyn Scorer>>, primary: Option<String>) -> Result<Self, Error> {
+    /// When there is no scorer, two share a name, an option cannot work, or the metric is not among them.
+    pub fn new(specs: Vec<ScorerSpec>, labels: Option<&[String]>, primary: Option<String>) -> Result<Self, Error> {
+        let scorers: Vec<Box<dyn Scorer>> =
+            specs.iter().map(|spec| spec.build(labels.unwrap_or_default())).collect::<Result<_, _>>()?;
         if scorers.is_empty() {
             return Err(Error::BadOption { option: "scorers", expected: "at least one" });
         }
@@ -40,19 +43,41 @@ impl Task {
             if scorers[..index].iter().any(|earlier| earlier.name() == scorer.name()) {
                 return Err(Error::DuplicateScorer { name: scorer.name().to_owned() });
             }
+            if labels.is_none() && matches!(scorer.name(), "label" | "label_likelihood" | "label_likelihood_per_byte") {
+                return Err(Error::NeedsLabels { scorer: scorer.name().to_owned() });
+            }
         }
-        Ok(Self { scorers, primary })
+        let task = Self { specs, scorers, primary };
+        task.metrics()?;
+        Ok(task)
     }
 
     /// What a closed set of labels is scored by, or free text without labels.
-    pub fn standard(labels: bool) -> Self {
-        let mut scorers: Vec<Box<dyn Scorer>> = vec![Box::new(ExactMatch)];
-        if labels {
-            scorers.push(Box::new(Label));
-            scorers.push(Box::new(LabelLikelihood { per_byte: false }));
-            scorers.push(Box::new(LabelLikelihood { per_byte: true }));
+    ///
+    /// # Errors
+    /// When the metric is not among them.
+    pub fn standard(labels: Option<&[String]>, primary: Option<String>) -> Result<Self, Error> {
+        let mut options = vec![ScorerOptions::ExactMatch(Plain {})];
+        if labels.is_some() {
+            options.push(ScorerOptions::Label(Default::default()));
+            options.push(ScorerOptions::LabelLikelihood(Plain {}));
+            options.push(ScorerOptions::LabelLikelihoodPerByte(Plain {}));
         }
-        Self { scorers, primary: None }
+        let specs = options.into_iter().map(|options| ScorerSpec { options, schema: None }).collect();
+        Self::new(specs, labels, primary)
+    }
+
+    /// What the scorers were made from.
+    pub fn specs(&self) -> &[ScorerSpec] {
+        &self.specs
+    }
+
+    /// SHA-256 of what the scorers were made from, as JSON: the name by which decisions and results cite them.
+    ///
+    /// # Errors
+    /// When it cannot be written as JSON.
+    pub fn sha256(&self) -> Result<String, Error> {
+        Ok(datasets::digest::sha256_hex(&serde_json::to_vec(&self.specs)?))
     }
 
     /// The scorers, in the order of reports.
@@ -92,6 +117,32 @@ impl Task {
         std::iter::once(self.primary().to_owned()).chain(rest).collect()
     }
 
+    /// Whether a metric is a mean over rows.
+    pub fn is_mean(&self, metric: &str) -> bool {
+        self.scorers.iter().any(|scorer| scorer.name() == metric || metric == format!("{}_valid", scorer.name()))
+    }
+
+    /// Whether every row scores 0 or 1 under a metric.
+    pub fn is_right_or_wrong(&self, metric: &str) -> bool {
+        const GRADED: [&str; 14] = [
+            "json_fields",
+            "spans",
+            "spans_exact",
+            "spans_type",
+            "spans_partial",
+            "bleu",
+            "chrf",
+            "chrf_plus_plus",
+            "ter",
+            "rouge_1",
+            "rouge_2",
+            "rouge_l",
+            "rouge_lsum",
+            "prefix_accept",
+        ];
+        self.is_mean(metric) && !GRADED.contains(&metric) && !metric.starts_with("spans")
+    }
+
     /// The scorer behind the metric that decides, for the score of a single row.
     pub fn primary_scorer(&self) -> &str {
         let named = self.scorers.iter().find(|scorer| scorer.name() == self.primary());
@@ -100,12 +151,12 @@ impl Task {
 
     /// The scorers as reports name them.
     pub fn described(&self) -> Vec<Named> {
-        let named = |scorer: &Box<dyn Scorer>| Named {
+        let named = |scorer: &dyn Scorer| Named {
             name: scorer.name().to_owned(),
             title: scorer.name().replace('_', " "),
             policy: scorer.policy(),
         };
-        self.scorers.iter().map(named).collect()
+        self.scorers.iter().map(|scorer| named(scorer.as_ref())).collect()
     }
 }
 
@@ -147,7 +198,7 @@ pub(crate) fn count_names<'a>(outcomes: impl Iterator<Item = &'a Outcome>) -> BT
     let mut names: BTreeMap<String, std::collections::BTreeSet<&str>> = BTreeMap::new();
     for sample in outcomes.flat_map(|outcome| &outcome.samples) {
         for (scorer, scored) in sample.scored.iter().filter(|(_, scored)| !scored.counts.is_empty()) {
-            names.entry(scorer.clone()).or_default().extend(scored.counts.iter().map(|count| count.name.as_str()));
+            names.entry(scorer.to_owned()).or_default().extend(scored.counts.iter().map(|count| count.name.as_str()));
         }
     }
     names.into_iter().map(|(scorer, set)| (scorer, set.into_iter().map(str::to_owned).collect())).collect()
@@ -158,9 +209,13 @@ pub(crate) fn count_names<'a>(outcomes: impl Iterator<Item = &'a Outcome>) -> BT
 mod tests {
     use super::*;
 
+    fn labels() -> Vec<String> {
+        ["a", "b"].map(str::to_owned).to_vec()
+    }
+
     #[test]
     fn every_metric_of_a_task_has_its_own_name_and_an_unknown_one_is_refused() {
-        let task = Task::standard(true);
+        let task = Task::standard(Some(&labels()), None).unwrap();
         let metrics = task.metrics().unwrap();
         let mut names: Vec<_> = metrics.iter().map(|metric| metric.name()).collect();
         assert_eq!(names[..3], ["exact_match", "label", "label_valid"]);
@@ -168,13 +223,16 @@ mod tests {
         names.dedup();
         assert_eq!(names.len(), metrics.len());
         assert!(metrics.iter().all(|metric| !metric.policy().is_empty()));
-        let wrong = Task { primary: Some("f1".to_owned()), ..Task::standard(true) };
-        assert!(wrong.metrics().err().unwrap().to_string().contains("macro_f1"));
+        let wrong = Task::standard(Some(&labels()), Some("f1".to_owned())).err().unwrap();
+        assert!(wrong.to_string().contains("macro_f1"));
     }
 
     #[test]
-    fn a_task_without_a_scorer_or_with_one_twice_is_refused() {
-        assert!(Task::new(Vec::new(), None).is_err());
-        assert!(Task::new(vec![Box::new(ExactMatch), Box::new(ExactMatch)], None).is_err());
+    fn a_task_without_a_scorer_with_one_twice_or_without_the_labels_it_needs_is_refused() {
+        let exact = || ScorerSpec { options: ScorerOptions::ExactMatch(Plain {}), schema: None };
+        let label = ScorerSpec { options: ScorerOptions::Label(Default::default()), schema: None };
+        assert!(Task::new(Vec::new(), None, None).is_err());
+        assert!(Task::new(vec![exact(), exact()], None, None).is_err());
+        assert!(Task::new(vec![label], None, None).err().unwrap().to_string().contains("labels"));
     }
 }

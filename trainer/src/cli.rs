@@ -18,8 +18,12 @@ pub struct Cli {
 pub enum Command {
     /// Train as a config says, then evaluate on held-out rows
     Fit(Fit),
-    /// Evaluate a finished run again on its held-out rows
+    /// Prove on held-out rows whether a run may replace another model
     Eval(Eval),
+    /// Compare two folders of results, paired on the same rows
+    Compare(Compare),
+    /// Compute every number of a proof again
+    Verify(Verify),
     /// Write text
     Generate(Generate),
     /// Log-likelihood of the target of each row
@@ -81,10 +85,50 @@ pub struct Eval {
     /// The run whose adapter is scored; default is the config's run folder
     #[arg(long, value_name = "DIR")]
     pub run: Option<PathBuf>,
+    /// Ask only this arm; may be given several times
+    #[arg(long = "arm", value_name = "NAME")]
+    pub arms: Vec<String>,
     /// Score at most this many rows
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
+    /// Recorded answers as an arm of their own, one JSON line a row
+    #[arg(long, value_name = "FILE")]
+    pub replay: Option<PathBuf>,
+    /// Exit with 1 when the candidate is below a bar, such as exact_match=0.9; ARM:METRIC=VALUE for another arm
+    #[arg(long, value_name = "METRIC=VALUE")]
+    pub fail_under: Vec<String>,
     /// Print the results as JSON on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `trainer compare`.
+#[derive(Debug, Args)]
+pub struct Compare {
+    /// Results of what is in use now: a folder or a results.json
+    pub baseline: PathBuf,
+    /// Results of what may replace it
+    pub candidate: PathBuf,
+    /// The arm of the first results; default is its candidate
+    #[arg(long, value_name = "NAME")]
+    pub baseline_arm: Option<String>,
+    /// The arm of the second results; default is its candidate
+    #[arg(long, value_name = "NAME")]
+    pub candidate_arm: Option<String>,
+    /// The largest loss that is still no loss
+    #[arg(long, default_value_t = 0.03, value_name = "M")]
+    pub margin: f64,
+    /// Print the results as JSON on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `trainer verify`.
+#[derive(Debug, Args)]
+pub struct Verify {
+    /// A proof.json
+    pub proof: PathBuf,
+    /// Print what differs as JSON on stdout
     #[arg(long)]
     pub json: bool,
 }

@@ -2,22 +2,28 @@
 //! Knows the run; what lives in this process is `held_out`'s business and the scores are `eval`'s.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use anyhow::{Context, Result};
-use eval::report::{Json, Report, Table};
-use eval::{ArmResult, HeldOut, Identity, Progress, Results, Row, Task};
+use anyhow::{Context, Result, bail};
+use eval::proof::{Premises, Proof};
+use eval::report::{Report, Table};
+use eval::results::Provenance;
+use eval::scorer::ScorerSpec;
+use eval::{Arm, ArmResult, HeldOut, Identity, Progress, Results, Row, Task};
 use model::train::Session;
 use serde_json::Value;
 
+use crate::claims::{self, Claims};
 use crate::config::Config;
-use crate::config::arm::{RawArm, Source};
+use crate::config::arm::{Provider, RawArm, Source};
+use crate::data::pack;
 use crate::event::Event;
 use crate::held_out::{self, Asking, Local};
 use crate::observer::Observer;
+use crate::outside::{Asked, Outside};
 use crate::prepared::Prepared;
 use crate::run_dir::RunDir;
 
@@ -28,6 +34,10 @@ pub struct Scope {
     pub outside: bool,
     /// The arms to ask; empty for all.
     pub only: Vec<String>,
+    /// Recorded answers that stand as an arm of their own.
+    pub replay: Option<PathBuf>,
+    /// What to type to do it again.
+    pub command: Option<String>,
 }
 
 /// Evaluates at the end of a run and writes `eval/results.json` and `eval/table.txt`.
@@ -57,7 +67,7 @@ pub fn at_the_end(
         adapters: adapter_facts("tuned", &run_dir.join("adapter"))?,
     };
     let mut lost = None;
-    let results = run(config, prepared, &local, &Scope::default(), stop, &mut |progress| {
+    let found = run(config, prepared, &local, run_dir.path(), &Scope::default(), stop, &mut |progress| {
         if let Some(event) = as_event(progress)
             && let Err(error) = observer.on(&event)
         {
@@ -65,28 +75,28 @@ pub fn at_the_end(
         }
     })
     .context("the adapter is saved, the evaluation is not done\nhint: trainer eval CONFIG evaluates it again");
-    let results = results?;
+    let (results, premises) = found?;
     if let Some(error) = lost {
         return Err(error);
     }
-    let path = run_dir.publish_folder("eval", |folder| write(&results, folder))?;
+    let path = run_dir.publish_folder("eval", |folder| write(&results, &premises, folder))?;
     let seconds = start.elapsed().as_secs_f64();
     observer.on(&Event::EvalFinished { rows: results.rows.len() as u64, path, seconds })?;
     Ok(Some(results))
 }
 
-/// Evaluates every arm of a config.
+/// Evaluates every arm of a config and holds the registered decisions against what was found.
 pub fn run(
     config: &Config,
     prepared: &Prepared,
     local: &Local<'_>,
+    run_folder: &Path,
     scope: &Scope,
     stop: &Arc<AtomicBool>,
     progress: &mut dyn FnMut(Progress<'_>),
-) -> Result<Results> {
+) -> Result<(Results, Premises)> {
     let held_out = rows(config, prepared)?;
-    let labelled = held_out.labels().is_some();
-    let task = Task::standard(labelled);
+    let task = task(config, prepared, &held_out)?;
     let records = &prepared.data.train.records;
     let train: Vec<(String, String)> =
         records.iter().map(|record| (record.prompt_text(), record.target().to_owned())).collect();
@@ -99,26 +109,121 @@ pub fn run(
         seed: config.train.seed,
         stop: Arc::clone(stop),
     };
-    let arms = if config.eval.arm.is_empty() { held_out::standard_arms(labelled) } else { config.eval.arm.clone() };
+    let arms = arms(config, scope, held_out.labels().is_some())?;
+    let mut claims = Claims::register(config, prepared, run_folder, &arms, &held_out, &task)?;
+    let wanted = |arm: &&RawArm| scope.only.is_empty() || scope.only.contains(&arm.name);
+    let asked_outside = |arm: &RawArm| matches!(arm.provider.source(), Source::Hosted(_) | Source::Recorded);
+    let outside = if scope.outside && arms.iter().filter(wanted).any(asked_outside) {
+        let schema = prepared.data.schema.clone();
+        Some(Outside::open(config, &run_folder.join("calls.sqlite"), schema)?)
+    } else {
+        None
+    };
     let mut results = Vec::with_capacity(arms.len());
-    for arm in arms.iter().filter(|arm| scope.only.is_empty() || scope.only.contains(&arm.name)) {
-        results.push(match arm.provider.source() {
-            Source::Baseline | Source::Local => held_out::evaluate(&asking, arm, local, progress)?,
-            Source::Hosted(_) | Source::Recorded if !scope.outside => skipped(arm, "trainer eval asks it"),
-            Source::Hosted(_) | Source::Recorded => skipped(arm, "not built"),
+    for arm in arms.iter().filter(wanted) {
+        if arm.name == config.decision.candidate {
+            claims.observe()?;
+        }
+        results.push(match (asked_outside(arm), &outside) {
+            (false, _) => held_out::evaluate(&asking, arm, local, progress)?,
+            (true, None) => skipped(arm, "trainer eval asks it"),
+            (true, Some(outside)) => {
+                let found = outside.ask(config, arm, &held_out, stop, progress);
+                let name = arm.name.clone();
+                let asked = match found.with_context(|| format!("cannot evaluate {name}"))? {
+                    Asked::Answered(identity, answers) => Arm::Answered { name, identity, answers },
+                    Asked::Skipped(identity, reason) => Arm::Skipped { name, identity, reason },
+                };
+                let options = eval::EvaluateOptions::default();
+                eval::evaluate_arm(&held_out, &task, asked, &options, progress)?
+            }
         });
     }
-    let candidate = results.iter().any(|arm| arm.name == "tuned").then_some("tuned");
-    Ok(Results::new(&held_out, &task, results, candidate, config.train.seed)?)
+    let candidate = results.iter().find(|arm| arm.name == config.decision.candidate && arm.is_measured());
+    let candidate = candidate.map(|arm| arm.name.clone());
+    let mut results = Results::new(&held_out, &task, results, candidate.as_deref(), config.train.seed)?;
+    results.provenance = Provenance {
+        name: config.name.clone(),
+        set: prepared.data.name.clone(),
+        set_sha256: claims.set_sha256().to_owned(),
+        prompt_sha256: claims::prompt_sha256(config, prepared),
+        scorer_sha256: task.sha256()?,
+        prices: outside.iter().flat_map(Outside::price_stamps).collect(),
+        command: scope.command.clone().unwrap_or_else(|| format!("trainer eval {}", config.file_name())),
+        finished_at: eval::now(),
+        leaked_rows: prepared.data.leaked_rows(),
+        attribution: prepared.attribution.clone(),
+    };
+    let total = prepared.data.test.len();
+    if results.rows.len() < total {
+        // A look at some of the rows is no test: whoever looks often enough finds a sample that passes.
+        results.no_verdict = Some(format!("only {} of {total} held-out rows were judged", results.rows.len()));
+        return Ok((results, Premises::default()));
+    }
+    let premises = claims.premises(config, &results)?;
+    results.decided = eval::proof::decide_all(&results, &premises)?;
+    results.no_verdict = results.decided.is_none().then(|| no_verdict(config, &results));
+    Ok((results, premises))
 }
 
-/// Writes what an evaluation found into a folder.
-pub fn write(results: &Results, folder: &Path) -> Result<()> {
-    crate::run_dir::write_atomically(&folder.join("results.json"), Json.render(results)?.as_bytes())?;
-    crate::run_dir::write_atomically(&folder.join("table.txt"), Table.render(results)?.as_bytes())
+/// Refuses, before anything is asked or learnt, an evaluation that could not end: an unknown metric, slice, covariate or
+/// candidate.
+pub fn preflight(config: &Config, prepared: &Prepared, scope: &Scope, metrics: &[String]) -> Result<()> {
+    if prepared.data.test.is_empty() {
+        return Ok(());
+    }
+    let held_out = rows(config, prepared)?;
+    let task = task(config, prepared, &held_out)?;
+    let known = task.metrics()?;
+    for metric in metrics {
+        eval::metric::by_name(&known, metric)?;
+    }
+    let arms = arms(config, scope, held_out.labels().is_some())?;
+    claims::check(config, &arms, &held_out)
 }
 
-/// The table on stdout.
+/// The scorers of a config, else those that suit the set.
+fn task(config: &Config, prepared: &Prepared, held_out: &HeldOut) -> Result<Task> {
+    let metric = config.decision.metric.clone();
+    if config.eval.scorer.is_empty() {
+        return Ok(Task::standard(held_out.labels(), metric)?);
+    }
+    let schema = prepared.data.schema.as_ref();
+    let specs: Result<Vec<ScorerSpec>, eval::Error> =
+        config.eval.scorer.iter().map(|options| ScorerSpec::new(options.clone(), schema)).collect();
+    Ok(Task::new(specs?, held_out.labels(), metric)?)
+}
+
+/// The arms of a config, and a recording if one is given on the command line.
+fn arms(config: &Config, scope: &Scope, labels: bool) -> Result<Vec<RawArm>> {
+    let mut arms = if config.eval.arm.is_empty() { held_out::standard_arms(labels) } else { config.eval.arm.clone() };
+    if let Some(file) = &scope.replay {
+        arms.push(RawArm { file: Some(file.clone()), ..RawArm::plain(Provider::Replay) });
+    }
+    if let Some(unknown) = scope.only.iter().find(|name| arms.iter().all(|arm| arm.name != **name)) {
+        let names: Vec<&str> = arms.iter().map(|arm| arm.name.as_str()).collect();
+        bail!("no arm is named \"{unknown}\"\nhint: the arms are {}", names.join(", "));
+    }
+    Ok(arms)
+}
+
+fn no_verdict(config: &Config, results: &Results) -> String {
+    let candidate = &config.decision.candidate;
+    if results.candidate.is_none() {
+        return format!("{candidate} was not measured");
+    }
+    format!("nothing that {candidate} could replace was measured")
+}
+
+/// Writes every report of what an evaluation found, and its proof, into a folder.
+pub fn write(results: &Results, premises: &Premises, folder: &Path) -> Result<()> {
+    for report in eval::report::ALL {
+        crate::run_dir::write_atomically(&folder.join(report.file()), report.render(results)?.as_bytes())?;
+    }
+    crate::run_dir::write_atomically(&folder.join("proof.json"), Proof::write(results, premises)?.as_bytes())
+}
+
+/// The table on stdout, with the verdict under it.
 pub fn print_table(results: &Results) -> Result<()> {
     crate::commands::print(Table.render(results)?.trim_end())
 }
@@ -148,12 +253,16 @@ fn skipped(arm: &RawArm, reason: &str) -> ArmResult {
 /// The held-out rows of a config as models are asked them.
 fn rows(config: &Config, prepared: &Prepared) -> Result<HeldOut> {
     let data = &prepared.data;
-    let limit = config.eval.limit.unwrap_or(usize::MAX);
-    let rows: Result<Vec<Row>> = data
-        .test
-        .iter()
-        .take(limit)
-        .map(|row| {
+    // A seeded sample: the first rows of a file may all be of one group.
+    let total = data.test.len();
+    let chosen = match config.eval.limit.filter(|limit| *limit < total) {
+        Some(limit) => pack::sample(total, limit, config.train.seed),
+        None => (0..total).collect(),
+    };
+    let rows: Result<Vec<Row>> = chosen
+        .into_iter()
+        .map(|at| {
+            let row = &data.test[at];
             let mut covariates: BTreeMap<String, f64> =
                 row.record.meta.iter().filter_map(|(name, value)| Some((name.clone(), value.as_f64()?))).collect();
             covariates.insert("input_tokens".to_owned(), prepared.speech.prompt_ids(&row.prompt)?.len() as f64);
@@ -166,7 +275,11 @@ fn rows(config: &Config, prepared: &Prepared) -> Result<HeldOut> {
         })
         .collect();
     let labels = config.eval.labels.clone().or_else(|| (!data.labels.is_empty()).then(|| data.labels.clone()));
-    Ok(HeldOut::new(rows?, labels)?)
+    let held_out = HeldOut::new(rows?, labels)?;
+    Ok(match &data.group_name {
+        Some(name) => held_out.grouped_by(name),
+        None => held_out,
+    })
 }
 
 /// What an observer is told of the progress.
@@ -176,6 +289,9 @@ pub fn as_event(progress: Progress<'_>) -> Option<Event> {
         |arm: String, done: usize, rows: usize| Event::EvalProgress { arm, done: done as u64, rows: rows as u64 };
     match progress {
         Progress::Generated { arm, done, rows, .. } => Some(event(format!("{arm}, answers"), done, rows)),
+        Progress::Called { arm, done, rows, spent_usd } => {
+            Some(event(format!("{arm}, calls, ${spent_usd:.4} spent"), done, rows))
+        }
         Progress::Ranked { arm, done, rows } => Some(event(format!("{arm}, labels ranked"), done, rows)),
         Progress::Started { .. } | Progress::Finished { .. } => None,
     }

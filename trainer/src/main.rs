@@ -2,6 +2,7 @@
 #![allow(unreachable_pub, reason = "a binary has no outside; `pub` marks what a module offers to the others")]
 
 mod allocator;
+mod claims;
 mod cli;
 mod commands;
 mod config;
@@ -15,6 +16,7 @@ mod local_lm;
 mod memory;
 mod model_source;
 mod observer;
+mod outside;
 mod prepared;
 mod publishing;
 mod pull;

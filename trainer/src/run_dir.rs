@@ -104,6 +104,11 @@ impl RunDir {
 
     /// A file or folder in it.
     #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A file or folder in it.
     pub fn join(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }

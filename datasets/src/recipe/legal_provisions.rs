@@ -7,6 +7,7 @@ use regex::Regex;
 use serde_json::{Map, Value};
 
 use super::Built;
+use super::front_matter::FrontMatter;
 use crate::error::Error;
 use crate::record::{Message, Record, Role};
 
@@ -65,7 +66,7 @@ pub(super) fn build(files: &[(String, Vec<u8>)]) -> Result<Built, Error> {
     let (mut foreign, mut unlabelled, mut short, mut repeated) = (0, 0, 0, 0);
     for (file, bytes) in files {
         let agreement = Agreement::parse(file, bytes)?;
-        if agreement.language.is_some_and(|language| language != "en") {
+        if agreement.language.as_deref().is_some_and(|language| language != "en") {
             foreign += 1;
             continue;
         }
@@ -150,58 +151,41 @@ impl Finder {
     }
 }
 
-/// An agreement and what its front matter says. Values are single lines, quoted or not.
+/// An agreement and what its front matter says.
 struct Agreement<'f> {
-    key: &'f str,
-    owner: Option<&'f str>,
-    category: &'f str,
-    language: Option<&'f str>,
+    key: String,
+    owner: Option<String>,
+    category: String,
+    language: Option<String>,
     text: &'f str,
 }
 
 impl<'f> Agreement<'f> {
     fn parse(file: &str, bytes: &'f [u8]) -> Result<Agreement<'f>, Error> {
-        let text = str::from_utf8(bytes).map_err(|error| refuse(file, error.to_string()))?;
-        let rest = text.strip_prefix("---\n").ok_or_else(|| refuse(file, "no front matter".to_string()))?;
-        // A file without text ends with the line that closes the front matter.
-        let (front, text) = match rest.split_once("\n---\n") {
-            Some(parts) => parts,
-            None => match rest.trim_end().strip_suffix("\n---") {
-                Some(front) => (front, ""),
-                None => return Err(refuse(file, "the front matter does not end".to_string())),
-            },
+        let parse = || -> Result<Agreement<'f>, String> {
+            let read = FrontMatter::parse(bytes)?;
+            Ok(Agreement {
+                key: read.needed("key")?.to_string(),
+                owner: read.value("owner")?.map(str::to_string),
+                category: read.needed("category")?.to_string(),
+                language: read.value("language")?.map(str::to_string),
+                text: read.text,
+            })
         };
-        let value = |name: &str| {
-            let of = |line: &'f str| line.strip_prefix(name)?.strip_prefix(':');
-            front.lines().find_map(of).map(unquoted).filter(|value| !value.is_empty())
-        };
-        let needed = |name: &str| value(name).ok_or_else(|| refuse(file, format!("no `{name}` in the front matter")));
-        Ok(Agreement {
-            key: needed("key")?,
-            owner: value("owner"),
-            category: needed("category")?,
-            language: value("language"),
-            text,
-        })
+        parse().map_err(|what| refuse(file, what))
     }
 
     fn record(&self, file: &str, number: usize, text: String, label: &str) -> Result<Record, Error> {
         let mut meta = Map::new();
-        meta.insert("doc".to_string(), Value::from(self.key));
-        if let Some(owner) = self.owner {
-            meta.insert("owner".to_string(), Value::from(owner));
+        meta.insert("doc".to_string(), Value::from(self.key.as_str()));
+        if let Some(owner) = &self.owner {
+            meta.insert("owner".to_string(), Value::from(owner.as_str()));
         }
-        meta.insert("category".to_string(), Value::from(self.category));
+        meta.insert("category".to_string(), Value::from(self.category.as_str()));
         let messages = vec![Message::new(Role::User, text), Message::new(Role::Assistant, label)];
-        let group = self.owner.unwrap_or(self.key).to_string();
+        let group = self.owner.as_ref().unwrap_or(&self.key).clone();
         Record::new(format!("{}:{number}", self.key), messages, group, meta).map_err(|fault| refuse(file, fault.what))
     }
-}
-
-fn unquoted(value: &str) -> &str {
-    let value = value.trim();
-    let within = |quote: char| value.strip_prefix(quote)?.strip_suffix(quote);
-    within('"').or_else(|| within('\'')).unwrap_or(value)
 }
 
 fn key(words: &[&str]) -> String {

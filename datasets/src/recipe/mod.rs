@@ -1,7 +1,9 @@
 //! Owns THE list of recipes: how the files of a source become records. Knows nothing about archives, the network or
 //! where the records go.
 
+mod front_matter;
 mod legal_provisions;
+mod licence_notices;
 
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +16,8 @@ use crate::record::Record;
 pub enum Recipe {
     /// Contract provisions and their headings.
     LegalProvisions,
+    /// Licence notices and their facts as JSON.
+    LicenceNotices,
 }
 
 /// Records, and what became of everything else.
@@ -29,12 +33,13 @@ pub struct Built {
 
 impl Recipe {
     /// All of them.
-    pub const ALL: [Recipe; 1] = [Recipe::LegalProvisions];
+    pub const ALL: [Recipe; 2] = [Recipe::LegalProvisions, Recipe::LicenceNotices];
 
     /// The name in `dataset.toml`.
     pub fn name(self) -> &'static str {
         match self {
             Recipe::LegalProvisions => "legal-provisions",
+            Recipe::LicenceNotices => "licence-notices",
         }
     }
 
@@ -44,6 +49,7 @@ impl Recipe {
         files.sort_unstable();
         match self {
             Recipe::LegalProvisions => legal_provisions::build(&files),
+            Recipe::LicenceNotices => licence_notices::build(&files),
         }
     }
 }

@@ -64,6 +64,10 @@ impl Metric for FieldFigure {
         Unit::Fraction
     }
 
+    fn shares(&self) -> Option<String> {
+        Some(self.scorer.clone())
+    }
+
     /// Of each field: credit, predicted, wanted.
     fn per_row(&self, outcomes: &[Outcome], setting: Setting<'_>) -> Option<PerRow> {
         let names = setting.names.get(&self.scorer)?;

@@ -68,6 +68,10 @@ impl Metric for LabelFigure {
         Unit::Fraction
     }
 
+    fn shares(&self) -> Option<String> {
+        Some("label".to_owned())
+    }
+
     /// Of each label: rows it is the target of, rows it is the answer of, rows it is both of.
     fn per_row(&self, outcomes: &[Outcome], setting: Setting<'_>) -> Option<PerRow> {
         let labels = setting.labels?;
@@ -189,6 +193,24 @@ mod tests {
         let clusters = Clusters::new((0..10).map(|row| Some(["a", "b", "c", "d"][row % 4])));
         let run = || estimate(LabelFigure::MacroF1, &oracle(), &clusters);
         assert_eq!(run(), run());
+    }
+
+    #[test]
+    fn figures_drawn_together_equal_figures_drawn_one_by_one() {
+        let labels = ["neg", "neu", "pos"].map(str::to_owned);
+        let clusters = Clusters::new((0..10).map(|row| Some(["a", "b", "c", "d"][row % 4])));
+        let (outcomes, targets) = oracle();
+        let names = std::collections::BTreeMap::new();
+        let setting = Setting { targets: &targets, labels: Some(&labels), names: &names, clusters: &clusters, seed: 3 };
+        let mut metrics: Vec<Box<dyn Metric>> =
+            ALL.into_iter().map(|figure| Box::new(figure) as Box<dyn Metric>).collect();
+        metrics.push(Box::new(crate::metric::mean_score::MeanScore::new("label", "label", "share")));
+        let together = crate::metric::estimates(&metrics, &outcomes, setting);
+        assert_eq!(together.len(), 6);
+        for metric in &metrics {
+            let alone = crate::metric::estimate(metric.as_ref(), &outcomes, setting);
+            assert_eq!(together.get(&metric.name()).copied(), alone, "{}", metric.name());
+        }
     }
 
     #[test]

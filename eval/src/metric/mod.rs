@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::stats::bootstrap::{self, Sums};
+use crate::stats::bootstrap::{self, Draws, Sums};
 use crate::stats::paired::{self, Difference};
 use crate::stats::{Clusters, Estimate, LEVEL, Method, interval};
 use crate::{Error, Outcome};
@@ -70,6 +70,10 @@ pub trait Metric: Send + Sync {
     fn policy(&self) -> String;
     /// How its value is written.
     fn unit(&self) -> Unit;
+    /// A name for what it reads from each row: metrics of the same name read the same, so that they can be drawn together.
+    fn shares(&self) -> Option<String> {
+        None
+    }
     /// What it reads from each row; none when the outcomes do not carry what it needs.
     fn per_row(&self, outcomes: &[Outcome], setting: Setting<'_>) -> Option<PerRow>;
     /// The value of summed rows; a mean needs none.
@@ -91,28 +95,64 @@ pub fn by_name<'a>(metrics: &'a [Box<dyn Metric>], name: &str) -> Result<&'a dyn
 
 /// The value on these outcomes; none when they do not carry what the metric needs.
 pub fn estimate(metric: &dyn Metric, outcomes: &[Outcome], setting: Setting<'_>) -> Option<Estimate> {
+    together(&[metric], outcomes, setting)?.pop().flatten()
+}
+
+/// The value of every metric that the outcomes carry, by name; those that read the same are drawn together.
+pub fn estimates(
+    metrics: &[Box<dyn Metric>],
+    outcomes: &[Outcome],
+    setting: Setting<'_>,
+) -> BTreeMap<String, Estimate> {
+    let mut found = BTreeMap::new();
+    let mut open: Vec<&dyn Metric> = metrics.iter().map(AsRef::as_ref).collect();
+    while let Some(&first) = open.first() {
+        let shared = first.shares();
+        let mut at = 0;
+        let alike = |metric: &mut &dyn Metric| {
+            at += 1;
+            at == 1 || shared.is_some() && metric.shares() == shared
+        };
+        let group: Vec<&dyn Metric> = open.extract_if(.., alike).collect();
+        let values = together(&group, outcomes, setting).unwrap_or_default();
+        found.extend(group.iter().zip(values).filter_map(|(metric, value)| Some((metric.name(), value?))));
+    }
+    found
+}
+
+/// The values of metrics that read the same from each row, in their order; none for one that has no value on these rows.
+fn together(metrics: &[&dyn Metric], outcomes: &[Outcome], setting: Setting<'_>) -> Option<Vec<Option<Estimate>>> {
     let clusters = setting.clusters;
-    let (n, groups) = (outcomes.len(), clusters.num_clusters());
-    match metric.per_row(outcomes, setting)? {
+    match metrics.first()?.per_row(outcomes, setting)? {
         PerRow::Scores(scores) if scores.is_empty() => None,
-        PerRow::Scores(scores) => Some(interval::mean(&scores, clusters)),
+        PerRow::Scores(scores) => Some(metrics.iter().map(|_| Some(interval::mean(&scores, clusters))).collect()),
         PerRow::Sums { width, values } => {
-            let sums = Sums::new(width, &values, clusters);
-            let of = |sums: &[f64]| metric.of_sums(sums);
-            let value = of(&sums.total());
-            let draws = bootstrap::single(&sums, of, bootstrap::REPLICATES, setting.seed);
-            let (low, high, method) = match spread(&draws) {
-                Some((low, high)) => (low, high, Method::ClusterBootstrap),
-                None if groups < 2 => (0.0, top(metric.unit()), Method::Undetermined),
-                None => {
-                    let scale = top(metric.unit());
-                    let (low, high, method) = interval::no_spread((value / scale).clamp(0.0, 1.0), clusters);
-                    (low * scale, high * scale, method)
-                }
+            let sums = sums(width, &values, clusters)?;
+            drop(values);
+            let fill = |sums: &[f64], values: &mut [f64]| {
+                values.iter_mut().zip(metrics).for_each(|(value, metric)| *value = metric.of_sums(sums));
             };
-            Some(Estimate { value, n, groups, low, high, method })
+            let draws = bootstrap::several(&sums, metrics.len(), fill, bootstrap::REPLICATES, setting.seed);
+            let of = |(metric, draws): (&&dyn Metric, &Draws)| drawn(metric.unit(), draws, outcomes.len(), clusters);
+            Some(metrics.iter().zip(&draws.ok()?).map(of).collect())
         }
     }
+}
+
+/// What draws say of a metric of this unit; none when they bound nothing.
+fn drawn(unit: Unit, draws: &Draws, n: usize, clusters: &Clusters) -> Option<Estimate> {
+    let (value, groups) = (draws.observed, clusters.num_clusters());
+    let (low, high, method) = match spread(draws) {
+        Some((low, high)) => (low, high, Method::ClusterBootstrap),
+        None if groups < 2 => (0.0, top(unit), Method::Undetermined),
+        None => {
+            let scale = top(unit);
+            let (low, high, method) = interval::no_spread((value / scale).clamp(0.0, 1.0), clusters);
+            (low * scale, high * scale, method)
+        }
+    };
+    let bounded = [value, low, high].iter().all(|end| end.is_finite());
+    bounded.then_some(Estimate { value, n, groups, low, high, method })
 }
 
 /// Candidate minus baseline on the same rows; none when either does not carry what the metric needs.
@@ -127,11 +167,11 @@ pub fn difference(
     match (metric.per_row(candidate, setting)?, metric.per_row(baseline, setting)?) {
         (PerRow::Scores(new), PerRow::Scores(old)) if !new.is_empty() => Some(paired::difference(&new, &old, clusters)),
         (PerRow::Sums { width, values: new }, PerRow::Sums { width: same, values: old }) if width == same => {
-            let (new, old) = (Sums::new(width, &new, clusters), Sums::new(width, &old, clusters));
+            let (new, old) = (sums(width, &new, clusters)?, sums(width, &old, clusters)?);
             let of = |sums: &[f64]| metric.of_sums(sums);
             let value = of(&new.total()) - of(&old.total());
             // Both arms are recomputed on the same draw, which is what makes the comparison paired.
-            let draws = bootstrap::paired(&new, &old, of, bootstrap::REPLICATES, setting.seed);
+            let draws = bootstrap::paired(&new, &old, of, bootstrap::REPLICATES, setting.seed).ok()?;
             let whole = top(metric.unit());
             // Draws that all agree, as those of equal answers do, say nothing about how sure the difference is.
             let (low, high, method) = match spread(&draws) {
@@ -146,21 +186,25 @@ pub fn difference(
 }
 
 /// The largest value a metric of this unit has.
-fn top(unit: Unit) -> f64 {
+pub(crate) fn top(unit: Unit) -> f64 {
     if unit == Unit::Hundred { 100.0 } else { 1.0 }
 }
 
-/// The bounds of sorted draws, unless all draws agree.
-fn spread(sorted: &[f64]) -> Option<(f64, f64)> {
-    let (first, last) = (sorted.first()?, sorted.last()?);
-    if last - first < 1e-12 { None } else { bootstrap::percentile_bounds(sorted, LEVEL) }
+/// Rows summed over their clusters; none without a row or with a number that is not finite.
+fn sums(width: usize, values: &[f64], clusters: &Clusters) -> Option<Sums> {
+    Sums::new(width, values.chunks_exact(width.max(1)), clusters).ok()
+}
+
+/// The bounds of draws, unless all draws agree.
+fn spread(draws: &Draws) -> Option<(f64, f64)> {
+    draws.has_spread().then(|| draws.percentile(LEVEL))
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 pub(crate) mod tests {
     use super::*;
-    use crate::scorer::Scored;
+    use crate::scorer::{Judgements, Scored};
     use crate::{Finish, Parse, Reason, outcome::Sample};
 
     /// Outcomes of a closed set of labels and their targets; a prediction of none is unparsed.
@@ -174,9 +218,10 @@ pub(crate) mod tests {
             samples: vec![Sample {
                 text: label.unwrap_or("INVALID").to_owned(),
                 finish: Finish::Stop,
-                scored: BTreeMap::from([("label".to_owned(), judged(target, label))]),
+                scored: Judgements::from([("label".to_owned(), judged(target, label))]),
                 call: None,
             }],
+            likelihoods: None,
         };
         let targets = rows.iter().map(|row| row.0.to_owned()).collect();
         (rows.iter().enumerate().map(outcome).collect(), targets)

@@ -3,8 +3,14 @@
 
 use serde_json::Value;
 
-use super::{Report, Results, VERSION};
+use super::Report;
 use crate::Error;
+use crate::Results;
+use crate::json::layout;
+use crate::results::VERSION;
+
+/// Levels that are spread over lines; below them, an answer to a row is one line.
+const LEVELS: usize = 4;
 
 /// Results with each row.
 #[derive(Clone, Copy, Debug)]
@@ -15,8 +21,12 @@ impl Report for Json {
         "json"
     }
 
+    fn file(&self) -> &'static str {
+        "results.json"
+    }
+
     fn render(&self, results: &Results) -> Result<String, Error> {
-        Ok(serde_json::to_string_pretty(results)? + "\n")
+        layout::to_string(results, LEVELS)
     }
 }
 
@@ -38,7 +48,7 @@ pub fn read(text: &str) -> Result<Results, Error> {
 /// # Errors
 /// When the results cannot be written as JSON.
 pub fn summary(results: &Results) -> Result<Value, Error> {
-    let mut value = serde_json::to_value(results)?;
+    let mut value = serde_json::to_value(results.without_rows())?;
     if let Some(results) = value.as_object_mut() {
         results.remove("rows");
     }

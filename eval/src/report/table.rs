@@ -1,7 +1,8 @@
 //! The table at the end of a run: each number with its interval, then the paired differences.
 //! Knows nothing about colour or the width of the terminal.
 
-use super::{Report, Results, words};
+use super::{Report, words};
+use crate::Results;
 use crate::stats::paired::Flips;
 use crate::{ArmResult, Class, Error};
 
@@ -14,6 +15,10 @@ impl Report for Table {
         "table"
     }
 
+    fn file(&self) -> &'static str {
+        "table.txt"
+    }
+
     fn render(&self, results: &Results) -> Result<String, Error> {
         let clustered = if results.groups == results.rows.len() { "" } else { " clustered by group" };
         let mut text = format!("held-out: {}, 95% intervals{clustered}\n", words::sample_size(results));
@@ -24,6 +29,12 @@ impl Report for Table {
         if !results.comparisons.is_empty() {
             text += "\npaired differences on the same rows, in points, 95% intervals\n";
             text += &align(&differences(results));
+        }
+        if let Some(decided) = &results.decided {
+            text += &format!("\n{}\n", decided.verdict.sentence());
+            if !decided.rule.is_empty() {
+                text += &format!("{}\n", decided.rule);
+            }
         }
         let notes = notes(results);
         if !notes.is_empty() {
@@ -150,7 +161,7 @@ mod tests {
                 paired differences on the same rows, in points, 95% intervals
                 difference    metric            points                gains  regressions  p (Holm)  detectable
                 tuned − base  exact match       +82.5 [+76.6, +88.4]  33     0            <0.001    ±7.0
-                tuned − base  macro-F1          +80.3 [+71.3, +89.8]  -      -            -         -
+                tuned − base  macro-F1          +80.3 [+71.3, +90.2]  -      -            -         -
                 tuned − base  label likelihood  +0.0 [-32.4, +32.4]   0      0            1.000     -
 
                 note: base: answers were written 16 at a time; a latency is that of its batch

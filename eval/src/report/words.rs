@@ -1,7 +1,7 @@
 //! How numbers are written in every report: shares in per cent, differences in points, small p-values as bounds.
 //! Knows nothing about where a number stands.
 
-use super::Results;
+use crate::Results;
 use crate::metric::Unit;
 use crate::stats::{Estimate, Method};
 
@@ -37,7 +37,9 @@ pub fn p_value(p: f64) -> String {
 
 /// Seconds as a person reads them.
 pub fn seconds(secs: f64) -> String {
-    if secs < 0.0995 {
+    if secs < 0.000_05 {
+        "<0.1 ms".to_owned()
+    } else if secs < 0.0995 {
         format!("{:.1} ms", 1000.0 * secs)
     } else if secs < 9.95 {
         format!("{secs:.2} s")
@@ -68,10 +70,10 @@ pub fn sample_size(results: &Results) -> String {
 }
 
 /// The metrics that a narrow table shows, in order: the one that decides first.
-pub fn shown(results: &Results) -> Vec<&super::MetricFacts> {
+pub fn shown(results: &Results) -> Vec<&crate::results::MetricFacts> {
     let primary = results.measured.primary.as_str();
     let also = |name: &str| {
-        let scorer = results.measured.scorers.iter().any(|scorer| scorer.name == name);
+        let scorer = results.measured.scorers.iter().any(|scorer| scorer.named.name == name);
         let hidden = matches!(name, "label" | "label_likelihood_per_byte");
         (scorer && !hidden)
             || matches!(name, "label_valid" | "macro_f1")
@@ -81,8 +83,9 @@ pub fn shown(results: &Results) -> Vec<&super::MetricFacts> {
     let all = &results.measured.metrics;
     let first = all.iter().filter(|metric| metric.named.name == primary);
     let rest = all.iter().filter(|metric| metric.named.name != primary && also(&metric.named.name));
-    let held =
-        |metric: &&super::MetricFacts| results.arms.iter().any(|arm| arm.metrics.contains_key(&metric.named.name));
+    let held = |metric: &&crate::results::MetricFacts| {
+        results.arms.iter().any(|arm| arm.metrics.contains_key(&metric.named.name))
+    };
     first.chain(rest).filter(held).collect()
 }
 

@@ -1,22 +1,81 @@
 //! The list of scorers: each judges one answer to one row.
 //! Knows nothing about other rows; what is computed over many rows is a metric.
 
+#![expect(
+    clippy::result_large_err,
+    reason = "a judgement without a text is made once per row, and a box would be in every caller's way"
+)]
+
+pub mod bleu;
+pub mod chrf;
 pub mod exact_match;
+pub mod first_line_accept;
+pub mod includes;
+pub mod json_fields;
+pub mod json_valid;
+mod judgements;
 pub mod label;
 pub mod label_likelihood;
+pub mod numeric;
+mod options;
+pub mod prefix_accept;
+pub mod regex;
+pub mod rouge;
+pub mod spans;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod structure_oracle;
+mod tally;
+pub mod ter;
+mod text_overlap;
 
+pub use bleu::Bleu;
+pub use chrf::Chrf;
 pub use exact_match::ExactMatch;
+pub use first_line_accept::FirstLineAccept;
+pub use includes::Includes;
+pub use json_fields::JsonFields;
+pub use json_valid::JsonValid;
+pub use judgements::Judgements;
 pub use label::Label;
 pub use label_likelihood::LabelLikelihood;
+pub use numeric::Numeric;
+pub use options::{Plain, ScorerOptions, ScorerSpec};
+pub use prefix_accept::PrefixAccept;
+pub use regex::Regex;
+pub use rouge::Rouge;
+pub use spans::Spans;
+pub(crate) use tally::Tally;
+pub use ter::Ter;
 
 use serde::{Deserialize, Serialize};
 use unicode_normalization::UnicodeNormalization;
 
 use crate::task::Figures;
+use crate::text::rouge::Variant;
 use crate::{Completion, Finish, Parse, Reason};
 
-/// Every scorer, by the name a task writes.
-pub const ALL: [&dyn Scorer; 3] = [&ExactMatch, &Label, &LabelLikelihood { per_byte: false }];
+/// Every scorer that works without options, by the name a task writes; `regex` is not here because it needs a pattern.
+pub const ALL: [&dyn Scorer; 18] = [
+    &ExactMatch,
+    &Includes::plain(),
+    &Numeric::plain(),
+    &Label::plain(),
+    &LabelLikelihood { per_byte: false },
+    &Spans::plain(),
+    &JsonValid::plain(),
+    &JsonFields::plain(),
+    &Bleu,
+    &Chrf { words: false },
+    &Chrf { words: true },
+    &Ter,
+    &Rouge(Variant::One),
+    &Rouge(Variant::Two),
+    &Rouge(Variant::L),
+    &Rouge(Variant::Lsum),
+    &PrefixAccept,
+    &FirstLineAccept,
+];
 
 /// What a scorer is given.
 #[derive(Clone, Copy, Debug)]
@@ -113,6 +172,11 @@ impl Scored {
         Self { score: Some(0.0), parse: Parse::Unparsed { reason }, ..Self::nothing() }
     }
 
+    #[must_use]
+    pub(crate) fn with_note(self, note: impl Into<String>) -> Self {
+        Self { note: Some(note.into()), ..self }
+    }
+
     pub(crate) fn unscored(reason: impl Into<String>) -> Self {
         Self { parse: Parse::Unscored { reason: reason.into() }, ..Self::nothing() }
     }
@@ -120,6 +184,11 @@ impl Scored {
 
 /// The text of an answer that can be judged: trimmed and in Unicode normal form C, or the reason why there is none.
 pub(crate) fn readable(answer: Answer<'_>) -> Result<String, Scored> {
+    written(answer).map(normal_form)
+}
+
+/// The text of an answer that can be judged, trimmed and otherwise as it was written, or the reason why there is none.
+pub(crate) fn written(answer: Answer<'_>) -> Result<&str, Scored> {
     let Answer::Written(completion) = answer else {
         return Err(Scored::unscored("a written answer is needed, likelihoods were given"));
     };
@@ -132,8 +201,23 @@ pub(crate) fn readable(answer: Answer<'_>) -> Result<String, Scored> {
         Finish::Timeout => return Err(Scored::unparsed(Reason::TimedOut)),
         Finish::Stop => {}
     }
-    let text = normal_form(&completion.text);
+    let text = completion.text.trim();
     if text.is_empty() { Err(Scored::unparsed(Reason::Empty)) } else { Ok(text) }
+}
+
+/// The judgement against the reference that suits the answer best, because each reference is as right as the others.
+///
+/// A reference that cannot be used makes the row unscored: a fault of the data must not hide behind a good answer.
+pub(crate) fn best(target: Target<'_>, mut judge: impl FnMut(&str) -> Scored) -> Scored {
+    let mut best = judge(target.text);
+    for other in target.others {
+        let scored = judge(other);
+        let Some(highest) = best.score else { break };
+        if scored.score.is_none_or(|score| score > highest) {
+            best = scored;
+        }
+    }
+    best
 }
 
 /// Trimmed and in Unicode normal form C.

@@ -101,6 +101,9 @@ pub(crate) mod tests {
     fn standard_errors_equal_statsmodels_plain_and_clustered() {
         let (scores, clusters) = oracle();
         close(clustered_standard_error(&scores, &clusters).unwrap(), 0.039_345_608_688_606_18);
+        // Miller's formula has no factor C/(C - 1): `se_miller_uncorrected`.
+        let corrected = clustered_standard_error(&scores, &clusters).unwrap();
+        close(corrected * (39.0_f64 / 40.0).sqrt(), 0.038_850_675_669_800_13);
         let alone = Clusters::new(scores.iter().map(|_| None));
         close(clustered_standard_error(&scores, &alone).unwrap(), 0.035_043_046_034_511_39);
     }

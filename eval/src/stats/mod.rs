@@ -1,12 +1,34 @@
 //! Statistics on plain numbers: which rows belong together, how sure a number is, and how two arms on the same rows differ.
 //! Knows nothing about models, labels or reports; everything here is a pure function and every random number comes from a seed.
 
+pub mod agreement;
+pub mod binomial;
 pub mod bootstrap;
+pub mod calibration;
+pub mod classification;
 pub mod interval;
+pub mod isotonic;
+pub mod mcnemar;
 pub mod multiplicity;
-pub mod order_statistic;
+pub mod newcombe;
+pub mod non_inferiority;
+pub mod order_statistics;
 pub mod paired;
+pub mod power;
+pub mod prediction_powered;
+pub mod proportion;
 pub mod quantile;
+pub mod random;
+#[cfg(test)]
+mod random_cases;
+pub mod randomisation;
+pub mod rank;
+pub mod repeats;
+pub mod rogan_gladen;
+pub mod routing;
+mod score_floor;
+pub mod sequential;
+pub mod tail_share;
 pub mod tango;
 
 use std::collections::HashMap;

@@ -5,8 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Clusters, Estimate, LEVEL, Method, interval, quantile, tango};
 
-/// The power that `detectable` promises.
-pub const POWER: f64 = 0.8;
+pub use super::power::POWER;
 
 /// How right and wrong rows moved.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -138,6 +137,20 @@ mod tests {
         close(found.estimate.value, -0.0325);
         close(found.p_value.unwrap(), 0.019_170_601_052_777_795);
         assert_eq!(found.estimate.method, Method::StudentT);
+    }
+
+    // `se_unpaired`, `t` and `corr` of `paired` in oracles/statistics.json: pairing is worth what the arms have in common.
+    #[test]
+    fn the_paired_error_is_the_unpaired_one_less_what_the_arms_share() {
+        let (candidate, baseline) = oracle();
+        let alone = Clusters::new([None; 200]);
+        let error = |scores: &[f64]| interval::clustered_standard_error(scores, &alone).unwrap();
+        let differences: Vec<f64> = candidate.iter().zip(&baseline).map(|(new, old)| new - old).collect();
+        let (new, old, paired) = (error(&candidate), error(&baseline), error(&differences));
+        close(paired, 0.027_525_684_670_556_598);
+        close(new.hypot(old), 0.037_735_857_945_386_27);
+        close(-0.065 / paired, -2.361_430_815_544_020_2);
+        close((new * new + old * old - paired * paired) / (2.0 * new * old), 0.473_303_580_726_400_5);
     }
 
     // The bits of the clustered oracle against all zeros: the difference is the bits themselves.

@@ -1,14 +1,54 @@
 //! The list of dialects: how each family of hosted models is asked, and how its answers, streams and errors are read.
 //! Knows nothing about sockets, retries, money or scores: bytes in, values out. All conversion of usage happens here and nowhere else.
 
-pub mod usage;
+mod body;
+mod fault;
+mod field;
 
+pub mod anthropic;
+pub mod gemini;
+pub mod key;
+pub mod money;
+pub mod openai_chat;
+pub mod openai_compatible;
+pub mod openai_responses;
+pub mod prices;
+pub mod retry;
+pub mod sse;
+pub mod usage;
+pub mod wait;
+
+#[cfg(test)]
+mod recorded_streams;
+
+pub use anthropic::Anthropic;
+pub use gemini::Gemini;
+pub use key::Key;
+pub use money::Usd;
+pub use openai_chat::OpenAiChat;
+pub use openai_compatible::OpenAiCompatible;
+pub use openai_responses::OpenAiResponses;
+pub use prices::PriceTable;
 pub use usage::Usage;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{Finish, Message};
+use crate::{Error, Finish, Message};
+
+/// Every dialect, by the name that a config writes.
+pub const ALL: [&dyn Dialect; 5] = [&Anthropic, &OpenAiChat, &OpenAiResponses, &Gemini, &OpenAiCompatible];
+
+/// The dialect of this name.
+///
+/// # Errors
+/// When there is none.
+pub fn by_name(name: &str) -> Result<&'static dyn Dialect, Error> {
+    ALL.into_iter().find(|dialect| dialect.name() == name).ok_or_else(|| Error::UnknownDialect {
+        name: name.to_owned(),
+        known: ALL.iter().map(|dialect| dialect.name()).collect(),
+    })
+}
 
 /// What is asked, before a dialect writes it down.
 #[derive(Clone, Debug, PartialEq)]
@@ -132,4 +172,40 @@ pub trait Dialect: Sync {
     fn stream(&self) -> Box<dyn StreamReader>;
     /// Reads an answer whose status is not 2xx.
     fn error(&self, status: u16, headers: &Headers, body: &[u8]) -> CallError;
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_dialect_is_found_by_its_own_name_and_others_are_refused() {
+        for dialect in ALL {
+            assert_eq!(by_name(dialect.name()).unwrap().name(), dialect.name());
+        }
+        let error = by_name("azure").err().unwrap().to_string();
+        assert!(error.contains("openai-compatible") && error.contains("hint:"), "{error}");
+    }
+
+    #[test]
+    fn a_key_stands_in_exactly_one_header_and_nowhere_else() {
+        let request = Request {
+            model: "m".to_owned(),
+            messages: vec![Message::new(crate::Role::User, "q")],
+            max_tokens: 5,
+            temperature: None,
+            seed: None,
+            schema: None,
+            stream: true,
+            extra: Map::new(),
+        };
+        for dialect in ALL {
+            let holding = |headers: Headers| headers.iter().filter(|(_, value)| value.contains("k3y")).count();
+            assert_eq!(holding(dialect.headers(Some("k3y"))), 1, "{}", dialect.name());
+            assert!(!dialect.path(&request).contains("k3y"), "{}", dialect.name());
+            let without = dialect.headers(None);
+            assert!(without.iter().all(|(name, _)| name == "content-type" || name == "anthropic-version"));
+        }
+    }
 }

@@ -9,12 +9,15 @@ use model::tokenizer::Tokenizer;
 use super::{fit, note, print};
 use crate::cli::Check;
 use crate::data::template_mask::Sample;
+use crate::evaluation::{self, Scope};
 use crate::prepared::Prepared;
 
 /// Runs the command.
 pub fn run(arguments: Check) -> Result<ExitCode> {
     let config = fit::load(&arguments.config, None)?;
     let prepared = Prepared::new(&config)?;
+    let scope = Scope { outside: true, ..Scope::default() };
+    evaluation::preflight(&config, &prepared, &scope, &[])?;
     let layout = LoraLayout::new(&prepared.checkpoint.config, &config.lora)?;
     let steps = prepared.loader(&config)?.total_steps();
     if arguments.json {

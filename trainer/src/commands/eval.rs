@@ -1,16 +1,20 @@
-//! `trainer eval`: the held-out evaluation of a finished run, again. Trains nothing.
+//! `trainer eval`: every arm on the held-out rows of a finished run, the verdict, and the reports. Trains nothing.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+use eval::Results;
 use eval::report::{Json, Report};
 use model::OpenDevice;
 
-use super::{fit, print};
+use super::{EXIT_NOT_MET, fit, note, print};
 use crate::cli::Eval;
+use crate::config::Config;
+use crate::config::arm::Provider;
 use crate::evaluation::{self, Scope};
 use crate::held_out::Local;
 use crate::observer::{Observer, Plain};
@@ -22,9 +26,19 @@ pub fn run(arguments: Eval) -> Result<ExitCode> {
     if arguments.limit.is_some() {
         config.eval.limit = arguments.limit;
     }
+    let bars = bars(&arguments.fail_under)?;
     let run = arguments.run.clone().unwrap_or_else(|| config.run_folder.clone());
     let folder = run.join("adapter");
+    let stop = fit::stop_on_interrupt()?;
     let prepared = Prepared::new(&config)?;
+    let scope = Scope {
+        outside: true,
+        only: arguments.arms.clone(),
+        replay: arguments.replay.clone(),
+        command: Some(command()),
+    };
+    let metrics: Vec<String> = bars.iter().map(|bar| bar.metric.clone()).collect();
+    evaluation::preflight(&config, &prepared, &scope, &metrics)?;
     let adapter = model::adapter::load(&folder, &prepared.checkpoint.config).with_context(|| {
         format!("{} has no adapter that fits\nhint: trainer fit CONFIG, or --run DIR", run.display())
     })?;
@@ -32,9 +46,7 @@ pub fn run(arguments: Eval) -> Result<ExitCode> {
     let positions = prepared.positions(&config);
     let decoder = model::weights::load(&prepared.checkpoint, &device, positions, |_, _| {})?;
     let tuned = adapter.layout.adapters(&adapter.values, &decoder);
-    let stop = Arc::new(AtomicBool::new(false));
-    let mut observer = Plain::stderr(1);
-    let local = Local {
+    let mut local = Local {
         decoder: &decoder,
         tuned: &tuned,
         others: BTreeMap::new(),
@@ -42,21 +54,95 @@ pub fn run(arguments: Eval) -> Result<ExitCode> {
         base: evaluation::base_facts(&prepared),
         adapters: evaluation::adapter_facts("tuned", &folder)?,
     };
-    let scope = Scope { outside: true, only: Vec::new() };
-    let results = evaluation::run(&config, &prepared, &local, &scope, &stop, &mut |progress| {
-        if let Some(event) = evaluation::as_event(progress) {
-            // The lines on the terminal are the only listener here, and they never fail.
-            let _ = observer.on(&event);
-        }
-    })?;
-    if let Some(out) = &arguments.config.out {
-        std::fs::create_dir_all(out).with_context(|| format!("cannot create {}", out.display()))?;
-        evaluation::write(&results, out)?;
-    }
+    other_adapters(&config, &prepared, &mut local)?;
+    let results = evaluate(&config, &prepared, &local, &run, &scope, &stop, arguments.config.out.as_deref())?;
     if arguments.json {
         print(Json.render(&results)?.trim_end())?
     } else {
         evaluation::print_table(&results)?
     }
-    Ok(ExitCode::SUCCESS)
+    let missed = missed(&results, &bars, &config.decision.candidate)?;
+    missed.iter().for_each(|line| note(line));
+    Ok(if missed.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(EXIT_NOT_MET) })
+}
+
+fn evaluate(
+    config: &Config,
+    prepared: &Prepared,
+    local: &Local<'_>,
+    run: &Path,
+    scope: &Scope,
+    stop: &Arc<AtomicBool>,
+    out: Option<&Path>,
+) -> Result<Results> {
+    let mut observer = Plain::stderr(1);
+    let (results, premises) = evaluation::run(config, prepared, local, run, scope, stop, &mut |progress| {
+        if let Some(event) = evaluation::as_event(progress) {
+            // The lines on the terminal are the only listener here, and they never fail.
+            let _ = observer.on(&event);
+        }
+    })?;
+    let out = out.map_or_else(|| run.join("eval"), Path::to_path_buf);
+    std::fs::create_dir_all(&out).with_context(|| format!("cannot create {}", out.display()))?;
+    evaluation::write(&results, &premises, &out)?;
+    note(&format!("report    {}", out.join("report.html").display()));
+    Ok(results)
+}
+
+/// Loads the adapters that arms name by their folder.
+fn other_adapters(config: &Config, prepared: &Prepared, local: &mut Local<'_>) -> Result<()> {
+    for arm in config.eval.arm.iter().filter(|arm| arm.provider == Provider::Adapter) {
+        let folder = arm.adapter.as_deref().context("no adapter folder")?;
+        let adapter = model::adapter::load(folder, &prepared.checkpoint.config)
+            .with_context(|| format!("arm {}: {} has no adapter that fits", arm.name, folder.display()))?;
+        local.others.insert(arm.name.clone(), adapter.layout.adapters(&adapter.values, local.decoder));
+        local.adapters.extend(evaluation::adapter_facts(&arm.name, folder)?);
+    }
+    Ok(())
+}
+
+/// A bar that an arm must reach.
+struct Bar {
+    arm: Option<String>,
+    metric: String,
+    value: f64,
+}
+
+fn bars(typed: &[String]) -> Result<Vec<Bar>> {
+    let read = |text: &String| {
+        let hint = "write METRIC=VALUE, such as exact_match=0.9, or ARM:METRIC=VALUE";
+        let Some((left, value)) = text.split_once('=') else { bail!("--fail-under {text}\nhint: {hint}") };
+        let value = value.parse::<f64>().ok().filter(|value| value.is_finite());
+        let value = value.with_context(|| format!("--fail-under {text}: no number after `=`\nhint: {hint}"))?;
+        let (arm, metric) = match left.split_once(':') {
+            Some((arm, metric)) => (Some(arm.to_owned()), metric),
+            None => (None, left),
+        };
+        Ok(Bar { arm, metric: metric.to_owned(), value })
+    };
+    typed.iter().map(read).collect()
+}
+
+/// What each missed bar says.
+fn missed(results: &Results, bars: &[Bar], candidate: &str) -> Result<Vec<String>> {
+    let mut lines = Vec::new();
+    for bar in bars {
+        let name = bar.arm.as_deref().unwrap_or(candidate);
+        let arm = eval::compare::arm(&results.arms, name)?;
+        let Some(estimate) = arm.metrics.get(&bar.metric) else {
+            let known: Vec<&str> = arm.metrics.keys().map(String::as_str).collect();
+            bail!("arm {name} has no metric \"{}\"\nhint: it has {}", bar.metric, known.join(", "));
+        };
+        if estimate.value < bar.value {
+            let short = bar.value - estimate.value;
+            lines.push(format!("{name}: {} is {:.4}, {short:.4} under {}", bar.metric, estimate.value, bar.value));
+        }
+    }
+    Ok(lines)
+}
+
+/// What was typed, for whoever does it again.
+fn command() -> String {
+    let words = std::env::args().skip(1).map(|word| if word.contains(' ') { format!("'{word}'") } else { word });
+    std::iter::once("trainer".to_owned()).chain(words).collect::<Vec<_>>().join(" ")
 }

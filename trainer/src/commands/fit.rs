@@ -31,6 +31,9 @@ pub fn run(arguments: Fit) -> Result<ExitCode> {
     let config = load(&arguments.config, arguments.max_steps)?;
     let stop = stop_on_interrupt()?;
     let prepared = Prepared::new(&config)?;
+    if config.eval.enabled {
+        evaluation::preflight(&config, &prepared, &evaluation::Scope::default(), &[])?;
+    }
     let loader = prepared.loader(&config)?;
     let total_steps = loader.total_steps();
     schedule::check(total_steps, &schedule::Settings::of(&config.train))?;
@@ -188,7 +191,7 @@ pub fn open_session(config: &Config, prepared: &Prepared, device: &OpenDevice) -
 }
 
 /// The flag that the first Ctrl-C sets; the second ends the process at once.
-fn stop_on_interrupt() -> Result<Arc<AtomicBool>> {
+pub(super) fn stop_on_interrupt() -> Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&stop);
     ctrlc::set_handler(move || {

@@ -2,6 +2,7 @@
 //! Each command has a file; none knows another.
 
 mod check;
+mod compare;
 mod doctor;
 mod eval;
 mod fit;
@@ -11,6 +12,7 @@ mod plan;
 mod pull;
 mod score;
 mod show;
+mod verify;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -29,6 +31,8 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
     match cli.command {
         Command::Fit(arguments) => fit::run(arguments),
         Command::Eval(arguments) => eval::run(arguments),
+        Command::Compare(arguments) => compare::run(arguments),
+        Command::Verify(arguments) => verify::run(arguments),
         Command::Generate(arguments) => generate::run(arguments),
         Command::Score(arguments) => score::run(arguments),
         Command::Pull(arguments) => pull::run(arguments),

@@ -1,6 +1,9 @@
 //! Owns the list of every config key with the kind of value it takes, and finding the one a misspelt key was meant
 //! to be. Knows nothing about defaults or about values that contradict each other.
 
+use eval::decision::Guardrail;
+use eval::redact::PatternOptions;
+use eval::scorer::ScorerOptions;
 use toml::Value;
 
 use super::arm::RawArm;
@@ -23,6 +26,8 @@ pub enum Kind {
     Text,
     /// A list of texts.
     Texts,
+    /// A list of numbers.
+    Numbers,
     /// A whole number, not negative.
     Count,
     /// Any number.
@@ -44,19 +49,29 @@ pub enum Kind {
 pub enum Entry {
     /// Who answers in an evaluation.
     Arm,
+    /// What judges an answer.
+    Scorer,
+    /// What must not get worse.
+    Guardrail,
+    /// What is hidden from models outside.
+    Pattern,
 }
 
 impl Entry {
     fn refuse(self, value: &Value) -> Option<String> {
         let read = match self {
             Entry::Arm => value.clone().try_into::<RawArm>().map(drop),
+            Entry::Scorer => value.clone().try_into::<ScorerOptions>().map(drop),
+            Entry::Guardrail => value.clone().try_into::<Guardrail>().map(drop),
+            Entry::Pattern => value.clone().try_into::<PatternOptions>().map(drop),
         };
         read.err().map(|error| error.message().lines().next().unwrap_or_default().to_owned())
     }
 }
 
 /// Sections of the file, in its order.
-pub const SECTIONS: &[&str] = &["model", "data", "lora", "train", "eval", "device", "output"];
+pub const SECTIONS: &[&str] =
+    &["model", "data", "lora", "train", "eval", "decision", "cost", "redact", "device", "output"];
 
 /// Every key of the file, in its order.
 pub const KEYS: &[Key] = &[
@@ -112,6 +127,31 @@ pub const KEYS: &[Key] = &[
     key("eval", "labels", Kind::Texts),
     key("eval", "arm", Kind::Entries(Entry::Arm)),
     key("eval", "limit", Kind::Count),
+    key("eval", "scorer", Kind::Entries(Entry::Scorer)),
+    key("eval", "egress", Kind::Choice(&["none", "loopback", "private", "public"])),
+    key("eval", "private_hosts", Kind::Texts),
+    key("decision", "candidate", Kind::Text),
+    key("decision", "baseline", Kind::Texts),
+    key("decision", "metric", Kind::Text),
+    key("decision", "margin", Kind::Number),
+    key("decision", "alpha", Kind::Number),
+    key("decision", "power", Kind::Number),
+    key("decision", "n_max", Kind::Count),
+    key("decision", "baseline_floor", Kind::Number),
+    key("decision", "min_groups", Kind::Count),
+    key("decision", "covariates", Kind::Texts),
+    key("decision", "bin_edges", Kind::Numbers),
+    key("decision", "expected_flips", Kind::Number),
+    key("decision", "slices", Kind::Texts),
+    key("decision", "guardrail", Kind::Entries(Entry::Guardrail)),
+    key("cost", "max_usd", Kind::Number),
+    key("cost", "prices", Kind::Text),
+    key("cost", "hardware_usd_per_hour", Kind::Number),
+    key("cost", "fixed_usd_per_month", Kind::Number),
+    key("cost", "local_share", Kind::Number),
+    key("redact", "kinds", Kind::Texts),
+    key("redact", "names", Kind::Text),
+    key("redact", "pattern", Kind::Entries(Entry::Pattern)),
     key("device", "name", Kind::Text),
     key("output", "dir", Kind::Text),
 ];
@@ -186,6 +226,9 @@ impl Kind {
         let fits = match self {
             Kind::Text => value.is_str(),
             Kind::Texts => is_texts(value),
+            Kind::Numbers => {
+                value.as_array().is_some_and(|list| list.iter().all(|one| one.is_float() || one.is_integer()))
+            }
             Kind::Count => value.as_integer().is_some_and(|number| number >= 0),
             Kind::Number => value.is_float() || value.is_integer(),
             Kind::Flag => value.is_bool(),
@@ -204,6 +247,7 @@ impl Kind {
         match self {
             Kind::Text => "a text in quotes".to_owned(),
             Kind::Texts => "a list of texts, such as [\"a\", \"b\"]".to_owned(),
+            Kind::Numbers => "a list of numbers, such as [100, 200]".to_owned(),
             Kind::Count => "a whole number from 0".to_owned(),
             Kind::Number => "a number".to_owned(),
             Kind::Flag => "true or false".to_owned(),

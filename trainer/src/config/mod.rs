@@ -2,6 +2,7 @@
 //! Knows no run, no data and no model: only what is written and which files exist.
 
 pub mod arm;
+pub mod decision;
 pub mod error;
 pub mod keys;
 mod overrides;

@@ -5,11 +5,13 @@ use std::fmt;
 use std::path::{Component, Path, PathBuf};
 use std::str::FromStr;
 
+use eval::scorer::ScorerOptions;
 use model::DeviceChoice;
 use model::lora::{InitLoraWeights, LoraConfig};
 use model::train::AdamWConfig;
 use toml::{Table, Value};
 
+use super::decision::{RawCost, RawDecision, RawRedact};
 use super::raw::{InitWeights, RawConfig, RawData, RawEval, RawTrain};
 use super::validate::{self, Contradiction};
 
@@ -34,6 +36,12 @@ pub struct Config {
     pub train: RawTrain,
     /// The evaluation at the end.
     pub eval: RawEval,
+    /// What is decided before the first answer is seen.
+    pub decision: RawDecision,
+    /// What things cost. Paths are absolute.
+    pub cost: RawCost,
+    /// What must not leave this machine. Paths are absolute.
+    pub redact: RawRedact,
     /// Where it runs.
     pub device: DeviceChoice,
     /// The folder of this run.
@@ -142,6 +150,19 @@ impl Config {
         Ok(format!("# As resolved from {} by trainer {}\n{text}", self.file.display(), env!("CARGO_PKG_VERSION")))
     }
 
+    /// How far a prompt may travel.
+    #[must_use]
+    pub fn egress(&self) -> eval::egress::Egress {
+        self.eval.egress
+    }
+
+    /// The config file as one types it from the current folder, for commands in reports.
+    #[must_use]
+    pub fn file_name(&self) -> String {
+        let here = std::env::current_dir().unwrap_or_default();
+        self.file.strip_prefix(&here).unwrap_or(&self.file).display().to_string()
+    }
+
     /// SHA-256 of everything that changes what is learnt; a resumed run must have the same.
     #[must_use]
     pub fn hash(&self) -> String {
@@ -194,6 +215,15 @@ pub(super) fn resolve(mut raw: RawConfig, file: &Path) -> Result<Config, Vec<Con
     {
         *path = absolute(&folder, path);
     }
+    let arms = raw.eval.arm.iter_mut().flat_map(|arm| [&mut arm.adapter, &mut arm.file]);
+    for path in arms.chain([&mut raw.cost.prices, &mut raw.redact.names]).flatten() {
+        *path = absolute(&folder, path);
+    }
+    for scorer in &mut raw.eval.scorer {
+        if let ScorerOptions::JsonValid(eval::scorer::json_valid::Options { schema: Some(path), .. }) = scorer {
+            *path = absolute(&folder, path);
+        }
+    }
     if is_path(&raw.model.base) {
         raw.model.base = absolute(&folder, Path::new(&raw.model.base)).display().to_string();
     }
@@ -230,6 +260,9 @@ pub(super) fn resolve(mut raw: RawConfig, file: &Path) -> Result<Config, Vec<Con
             lora: lora(&raw),
             train: raw.train.clone(),
             eval: raw.eval.clone(),
+            decision: raw.decision.clone(),
+            cost: raw.cost.clone(),
+            redact: raw.redact.clone(),
             device,
             run_folder: raw.output.dir.join(&raw.name),
             roots,

@@ -3,10 +3,13 @@
 
 use std::path::PathBuf;
 
+use eval::egress::Egress;
+use eval::scorer::ScorerOptions;
 use model::lora::TargetModules;
 use serde::{Deserialize, Serialize};
 
 use super::arm::RawArm;
+use super::decision::{RawCost, RawDecision, RawRedact};
 
 /// The version of the format this program reads and no other.
 pub const VERSION: u32 = 1;
@@ -29,6 +32,12 @@ pub struct RawConfig {
     pub train: RawTrain,
     /// The evaluation at the end.
     pub eval: RawEval,
+    /// What is decided before the first answer is seen.
+    pub decision: RawDecision,
+    /// What things cost.
+    pub cost: RawCost,
+    /// What must not leave this machine.
+    pub redact: RawRedact,
     /// Where it runs.
     pub device: RawDevice,
     /// Where results go.
@@ -163,6 +172,12 @@ pub struct RawEval {
     pub arm: Vec<RawArm>,
     /// At most this many held-out rows are scored.
     pub limit: Option<usize>,
+    /// What judges each answer; without any: exact match, and with labels the label and its likelihood.
+    pub scorer: Vec<ScorerOptions>,
+    /// How far a prompt may travel: `none`, `loopback`, `private` or `public`.
+    pub egress: Egress,
+    /// Hosts of your own network, by name; one that begins with a dot means all names below it.
+    pub private_hosts: Vec<String>,
 }
 
 /// `[device]`
@@ -290,7 +305,13 @@ impl Default for RawConfig {
                 labels: None,
                 arm: Vec::new(),
                 limit: None,
+                scorer: Vec::new(),
+                egress: Egress::None,
+                private_hosts: Vec::new(),
             },
+            decision: RawDecision::default(),
+            cost: RawCost::default(),
+            redact: RawRedact::default(),
             device: RawDevice { name: "auto".to_owned() },
             output: RawOutput { dir: PathBuf::from("runs") },
         }

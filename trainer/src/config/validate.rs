@@ -3,8 +3,12 @@
 
 use std::path::Path;
 
+use eval::decision::Guardrail;
+use eval::egress::{self, Egress};
+use eval::wire::prices::PriceTable;
 use model::lora::TargetModules;
 
+use super::arm::{RawArm, Source};
 use super::keys;
 use super::plan::{Roots, is_path};
 use super::raw::{Decay, InitWeights, Overflow, RawConfig, RawData, RawEval, RawLora, RawTrain, TrainOn};
@@ -31,6 +35,9 @@ pub(super) fn contradictions(raw: &RawConfig, roots: &Roots) -> Vec<Contradictio
     lora(&raw.lora, &mut all);
     train(&raw.train, &mut all);
     eval(&raw.eval, &mut all);
+    decision(raw, &mut all);
+    cost(raw, &mut all);
+    redact(raw, &mut all);
     all.require("output.dir", !raw.output.dir.as_os_str().is_empty(), "output.dir is empty", "write dir = \"runs\"");
     all.0
 }
@@ -289,6 +296,21 @@ fn eval(eval: &RawEval, all: &mut Findings) {
         for (what, hint) in arm.faults() {
             all.require("eval.arm", false, format!("eval.arm: {what}"), hint);
         }
+        let hosted = matches!(arm.provider.source(), Source::Hosted(_));
+        all.require_all(
+            &["eval.egress", "eval.arm"],
+            !(hosted && eval.egress == Egress::None),
+            format!("eval.egress is \"none\", and arm {} is asked over a network", arm.name),
+            "write egress = \"public\" under [eval] if its prompts may leave, or take the arm out",
+        );
+        if let (Some(what), false) = (too_far(arm, eval), eval.egress == Egress::None) {
+            all.require_all(
+                &["eval.egress", "eval.arm"],
+                false,
+                what,
+                "allow more with eval.egress, or take the arm out",
+            );
+        }
         if eval.arm[..at].iter().any(|earlier| earlier.name == arm.name) {
             all.require("eval.arm", false, format!("two arms are named \"{}\"", arm.name), "each name stands once");
         }
@@ -300,6 +322,90 @@ fn eval(eval: &RawEval, all: &mut Findings) {
             labels.iter().enumerate().find(|(at, label)| label.trim().is_empty() || labels[..*at].contains(label));
         let what = wrong.map(|(_, label)| format!("eval.labels has \"{label}\" twice or empty"));
         all.require("eval.labels", wrong.is_none(), what.unwrap_or_default(), "each label stands once");
+    }
+}
+
+/// What is wrong with the address of an arm as far as it can be told without a name server.
+fn too_far(arm: &RawArm, eval: &RawEval) -> Option<String> {
+    let Source::Hosted(dialect) = arm.provider.source() else { return None };
+    let default = eval::wire::by_name(dialect).ok().and_then(|dialect| dialect.default_url());
+    let url = arm.url.as_deref().or(default)?;
+    // A service of its own is public; a name of the user may be anything until it is looked up.
+    let unknown = if arm.url.is_some() { [127, 0, 0, 1] } else { [8, 8, 8, 8] };
+    let found = egress::check(&arm.name, eval.egress, url, &eval.private_hosts, |_| vec![unknown.into()]);
+    found.err().map(|error| error.to_string().lines().next().unwrap_or_default().to_owned())
+}
+
+fn decision(raw: &RawConfig, all: &mut Findings) {
+    let decision = &raw.decision;
+    let share = |value: f64| value > 0.0 && value < 1.0;
+    for (key, value, holds, hint) in [
+        ("decision.margin", decision.margin, share(decision.margin), "the largest loss that is none, such as 0.03"),
+        ("decision.alpha", decision.alpha, decision.alpha > 0.0 && decision.alpha < 0.5, "such as 0.05"),
+        ("decision.power", decision.power, decision.power > 0.5 && decision.power < 1.0, "such as 0.8"),
+        ("decision.expected_flips", decision.expected_flips, share(decision.expected_flips), "a share, such as 0.1"),
+    ] {
+        all.require(key, holds, format!("{key} is {value}"), hint);
+    }
+    let floor = decision.baseline_floor.is_none_or(|floor| (0.0..1.0).contains(&floor));
+    all.require("decision.baseline_floor", floor, "decision.baseline_floor is no share", "such as 0.5");
+    all.at_least_one("decision.n_max", decision.n_max.map(|rows| rows as u64), "leave it out for all held-out rows");
+    let rising = decision.bin_edges.as_ref().is_none_or(|edges| {
+        !edges.is_empty() && edges.iter().all(|edge| edge.is_finite()) && edges.windows(2).all(|pair| pair[0] < pair[1])
+    });
+    all.require("decision.bin_edges", rising, "decision.bin_edges do not rise", "such as [100, 200, 400]");
+    for guardrail in &decision.guardrail {
+        let limit = match guardrail {
+            Guardrail::LatencyP95 { limit_secs } => *limit_secs,
+            Guardrail::SchemaValidity { margin }
+            | Guardrail::RefusalRate { margin }
+            | Guardrail::TimeoutRate { margin }
+            | Guardrail::CostPerCorrect { margin } => *margin,
+        };
+        let what = format!("decision.guardrail: {} has the limit {limit}", guardrail.name());
+        all.require("decision.guardrail", limit > 0.0 && limit.is_finite(), what, "a number above 0");
+    }
+    if raw.eval.arm.is_empty() {
+        return;
+    }
+    let named = |name: &String| raw.eval.arm.iter().any(|arm| arm.name == *name);
+    let names = raw.eval.arm.iter().map(|arm| arm.name.as_str()).collect::<Vec<_>>().join(", ");
+    for baseline in decision.baseline.iter().filter(|name| !named(name)) {
+        let what = format!("decision.baseline: no arm is named \"{baseline}\"");
+        all.require("decision.baseline", false, what, format!("the arms are {names}"));
+    }
+}
+
+fn cost(raw: &RawConfig, all: &mut Findings) {
+    let cost = &raw.cost;
+    let amount = |value: Option<f64>| value.is_none_or(|value| value >= 0.0 && value.is_finite());
+    for (key, value) in [
+        ("cost.max_usd", cost.max_usd),
+        ("cost.hardware_usd_per_hour", cost.hardware_usd_per_hour),
+        ("cost.fixed_usd_per_month", cost.fixed_usd_per_month),
+    ] {
+        all.require(key, amount(value), format!("{key} is below 0"), "a number of dollars from 0");
+    }
+    let share = cost.local_share > 0.0 && cost.local_share <= 1.0;
+    all.require("cost.local_share", share, format!("cost.local_share is {}", cost.local_share), "above 0, at most 1");
+    if let Some(path) = &cost.prices {
+        let parsed = std::fs::read_to_string(path)
+            .map_err(|error| error.to_string())
+            .and_then(|text| PriceTable::parse(&path.display().to_string(), &text).map_err(|error| error.to_string()));
+        let what = parsed.err().map(|error| format!("cost.prices: {error}"));
+        all.require("cost.prices", what.is_none(), what.unwrap_or_default(), "compare it with configs/prices/");
+    }
+}
+
+fn redact(raw: &RawConfig, all: &mut Findings) {
+    let redact = &raw.redact;
+    if redact.is_off() {
+        return;
+    }
+    for error in redact.options().redactor(Path::new("")).err().unwrap_or_default() {
+        let text = error.to_string();
+        let (what, hint) = text.split_once("\nhint: ").unwrap_or((&text, "kinds are in configs/README.md"));
+        all.require("redact.kinds", false, format!("redact: {what}"), hint);
     }
 }
 

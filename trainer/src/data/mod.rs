@@ -36,6 +36,12 @@ pub struct Data {
     pub sha256: String,
     /// Closed list of answers; empty if there is none.
     pub labels: Vec<String>,
+    /// The JSON Schema of the answers, if there is one.
+    pub schema: Option<serde_json::Value>,
+    /// What a group is, in the plural.
+    pub group_name: Option<String>,
+    /// Whether near repeats between the splits were looked for; exact ones always are.
+    pub near_looked_for: bool,
     /// Rows that are learnt.
     pub train: Part,
     /// Rows whose loss is watched. May be empty.
@@ -44,6 +50,14 @@ pub struct Data {
     pub test: Vec<HeldOutRow>,
     /// Where every row went.
     pub ledger: DataLedger,
+}
+
+impl Data {
+    /// Held-out rows that are among the rows that are learnt: none, since repeats are left out; unknown where nobody looked.
+    #[must_use]
+    pub fn leaked_rows(&self) -> Option<usize> {
+        self.near_looked_for.then_some(0)
+    }
 }
 
 /// The used rows of a split, as text and as tokens, in the same order.
@@ -92,7 +106,7 @@ pub fn build(config: &Config, rows: SourceRows, language: &Language<'_>) -> Resu
             language.context_tokens
         );
     }
-    let SourceRows { name, labels, sha256, prepared } = rows;
+    let SourceRows { name, labels, schema, group_name, near_looked_for, sha256, prepared } = rows;
     let wording = Wording::of(config)?;
     let mut ledger = DataLedger::new(prepared.ledger, config.data.max_tokens);
     let limits = [
@@ -129,7 +143,7 @@ pub fn build(config: &Config, rows: SourceRows, language: &Language<'_>) -> Resu
             config.train.valid_every_steps
         );
     }
-    Ok(Data { name, sha256, labels, train, valid, test, ledger })
+    Ok(Data { name, sha256, labels, schema, group_name, near_looked_for, train, valid, test, ledger })
 }
 
 fn limited(

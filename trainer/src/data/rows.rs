@@ -17,6 +17,12 @@ pub struct SourceRows {
     pub name: String,
     /// Closed list of answers; empty if there is none.
     pub labels: Vec<String>,
+    /// The JSON Schema of the answers, if there is one.
+    pub schema: Option<serde_json::Value>,
+    /// What a group is, in the plural.
+    pub group_name: Option<String>,
+    /// Whether near repeats between the splits were looked for.
+    pub near_looked_for: bool,
     /// SHA-256 of the files.
     pub sha256: String,
     /// The rows.
@@ -25,8 +31,14 @@ pub struct SourceRows {
 
 /// Reads the rows of a config. `set` is the pulled set when the config names one.
 pub fn read(config: &Config, set: Option<Folder>) -> Result<SourceRows> {
+    let mut known = (None, None);
+    let mut near = config.data.near_duplicates.unwrap_or(overlap::Settings::default().near);
     let (name, labels, prepared) = match (&config.source, set) {
-        (Source::Set(_), Some(set)) => of_set(&config.data, set)?,
+        (Source::Set(_), Some(set)) => {
+            near = config.data.near_duplicates.unwrap_or(set.manifest.overlap.near);
+            known = (set.manifest.schema_document.clone(), set.manifest.group_name.clone());
+            of_set(&config.data, set)?
+        }
         (Source::Set(name), None) => bail!("set {name} was not pulled\nhint: trainer pull {name}"),
         (Source::Files { train, valid, test }, _) => {
             let named =
@@ -47,7 +59,9 @@ pub fn read(config: &Config, set: Option<Folder>) -> Result<SourceRows> {
         }
     };
     let labels = config.eval.labels.clone().unwrap_or(labels);
-    Ok(SourceRows { name, labels, sha256: Folder::sha256(&prepared), prepared })
+    let (schema, group_name) = known;
+    let near_looked_for = near != overlap::Near::None;
+    Ok(SourceRows { name, labels, schema, group_name, near_looked_for, sha256: Folder::sha256(&prepared), prepared })
 }
 
 fn of_set(data: &RawData, mut set: Folder) -> Result<(String, Vec<String>, Prepared)> {

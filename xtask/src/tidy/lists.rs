@@ -20,7 +20,7 @@ pub(super) fn check(files: &[TextFile]) -> Vec<Finding> {
 
 /// Whether a file holds tests only: it lies in `tests/`, or is declared under `#[cfg(test)]`, itself or from above.
 pub(super) fn is_test_file(file: &TextFile, files: &[TextFile]) -> bool {
-    if file.path.starts_with("tests/") {
+    if file.path.starts_with("tests/") || file.path.contains("/tests/") {
         return true;
     }
     let Some((folder, module)) = place(&file.path) else { return false };

@@ -1,0 +1,297 @@
+//! Recorded answers instead of calls: the outputs of another run, or a log of production calls, one JSON object per line.
+//! Knows nothing about sockets and costs nothing. What is not recorded is unscored, what is recorded twice is refused.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fs;
+use std::path::Path;
+
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+
+use super::hosted::record::{check_usage, completion_without_answer, outcome_of_finish};
+use super::hosted::{Answered, CallOutcome, CallRecord, UsageProblem};
+use crate::wire::{Usage, Usd};
+use crate::{Completion, Error, Finish, Message};
+
+/// The name of the provider in configs.
+pub const NAME: &str = "replay";
+
+/// One line of a recording. Exactly one of `id` and `prompt_sha256` says which prompt it answers.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Line {
+    /// The row.
+    id: Option<String>,
+    /// `prompt_sha256` of the messages, in hexadecimal digits.
+    prompt_sha256: Option<String>,
+    /// Which repeat it is.
+    #[serde(default)]
+    repeat: u32,
+    text: String,
+    #[serde(default)]
+    finish: RecordedFinish,
+    /// The category of a refusal or filter.
+    category: Option<String>,
+    usage: Option<Usage>,
+    latency_secs: Option<f64>,
+    time_to_first_token_secs: Option<f64>,
+    cost_usd: Option<Usd>,
+    model: Option<String>,
+    /// Whether latency and cost belong to an earlier call and must not feed figures.
+    #[serde(default)]
+    cached: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum RecordedFinish {
+    #[default]
+    Stop,
+    Length,
+    Refusal,
+    ContentFilter,
+    Timeout,
+}
+
+/// Which prompt a line answers.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+enum Name {
+    Id(String),
+    Prompt(String),
+}
+
+/// One question to a recording.
+#[derive(Clone, Copy, Debug)]
+pub struct ReplayAsk<'a> {
+    /// The row.
+    pub id: &'a str,
+    /// Which repeat of it.
+    pub repeat: u32,
+    /// The prompt, for recordings that name prompts by their hash.
+    pub messages: &'a [Message],
+}
+
+/// What a recording says to a list of questions.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Replayed {
+    /// An answer or an unscored row for each question, in their order.
+    pub answered: Vec<Answered>,
+    /// Questions that the recording does not answer.
+    pub num_missing: usize,
+    /// Ids and prompt hashes in the recording that nobody asked for, sorted.
+    pub extra: Vec<String>,
+}
+
+/// A recording.
+#[derive(Clone, Debug)]
+pub struct Replay {
+    name: String,
+    lines: HashMap<(Name, u32), Line>,
+}
+
+impl Replay {
+    /// Reads a recording.
+    ///
+    /// # Errors
+    /// `Error::Recording` when the file cannot be read, a line is not what is expected, or a prompt is answered twice.
+    pub fn open(name: impl Into<String>, path: &Path) -> Result<Self, Error> {
+        let text = fs::read_to_string(path).map_err(|source| Error::Recording {
+            path: path.to_owned(),
+            line: 0,
+            problem: source.to_string(),
+        })?;
+        let mut lines = HashMap::new();
+        for (at, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+            let bad = |problem: String| Error::Recording { path: path.to_owned(), line: at + 1, problem };
+            let line: Line = serde_json::from_str(line).map_err(|source| bad(source.to_string()))?;
+            let name = line.name().map_err(|problem| bad(problem.to_owned()))?;
+            let shown = name.text().to_owned();
+            if lines.insert((name, line.repeat), line).is_some() {
+                return Err(bad(format!("\"{shown}\" is recorded more than once")));
+            }
+        }
+        Ok(Self { name: name.into(), lines })
+    }
+
+    /// The name of the arm.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Looks up each question by its id, else by the hash of its prompt.
+    pub fn answer_all(&self, asks: &[ReplayAsk<'_>]) -> Replayed {
+        let mut used = BTreeSet::new();
+        let mut num_missing = 0;
+        let answered = asks
+            .iter()
+            .map(|ask| {
+                let names = [Name::Id(ask.id.to_owned()), Name::Prompt(prompt_sha256(ask.messages))];
+                let found = names.into_iter().find_map(|name| self.lines.get_key_value(&(name, ask.repeat)));
+                let (completion, record) = match found {
+                    Some((key, line)) => {
+                        used.insert(key);
+                        (line.completion(), line.record())
+                    }
+                    None => {
+                        num_missing += 1;
+                        let reason = format!("{} holds no answer for it", self.name);
+                        let completion = completion_without_answer(CallOutcome::NotRecorded, &reason);
+                        (completion, CallRecord::without_answer(CallOutcome::NotRecorded, reason))
+                    }
+                };
+                Answered { id: ask.id.to_owned(), repeat: ask.repeat, completion, record }
+            })
+            .collect();
+        let extra: BTreeSet<&(Name, u32)> = self.lines.keys().filter(|key| !used.contains(key)).collect();
+        let extra = extra.into_iter().map(|(name, _)| name.text().to_owned()).collect();
+        Replayed { answered, num_missing, extra }
+    }
+}
+
+/// The SHA-256 of a prompt in hexadecimal digits: role and content of each message, each behind its length in bytes as eight bytes, little end first.
+pub fn prompt_sha256(messages: &[Message]) -> String {
+    let mut hash = Sha256::new();
+    for message in messages {
+        for part in [message.role.as_str(), message.content.as_str()] {
+            hash.update((part.len() as u64).to_le_bytes());
+            hash.update(part);
+        }
+    }
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+impl Name {
+    fn text(&self) -> &str {
+        match self {
+            Self::Id(text) | Self::Prompt(text) => text,
+        }
+    }
+}
+
+impl Line {
+    fn name(&self) -> Result<Name, &'static str> {
+        if self
+            .latency_secs
+            .into_iter()
+            .chain(self.time_to_first_token_secs)
+            .any(|secs| !secs.is_finite() || secs < 0.0)
+        {
+            return Err("a time must not be negative");
+        }
+        if check_usage(self.usage.as_ref(), false, u64::MAX, u64::MAX) == Some(UsageProblem::AboveBound) {
+            return Err("the usage has more tokens than can be counted");
+        }
+        match (&self.id, &self.prompt_sha256) {
+            (Some(id), None) => Ok(Name::Id(id.clone())),
+            (None, Some(hash)) => Ok(Name::Prompt(hash.to_ascii_lowercase())),
+            _ => Err("exactly one of `id` and `prompt_sha256` must be there"),
+        }
+    }
+
+    fn finish(&self) -> Finish {
+        match self.finish {
+            RecordedFinish::Stop => Finish::Stop,
+            RecordedFinish::Length => Finish::Length,
+            RecordedFinish::Refusal => Finish::Refusal { category: self.category.clone() },
+            RecordedFinish::ContentFilter => Finish::ContentFilter { category: self.category.clone() },
+            RecordedFinish::Timeout => Finish::Timeout,
+        }
+    }
+
+    fn completion(&self) -> Completion {
+        let tokens = |count: fn(&Usage) -> u64| {
+            self.usage.as_ref().map_or(0, |usage| usize::try_from(count(usage)).unwrap_or(usize::MAX))
+        };
+        Completion {
+            text: self.text.clone(),
+            finish: self.finish(),
+            prompt_tokens: tokens(Usage::input),
+            completion_tokens: tokens(Usage::output),
+        }
+    }
+
+    fn record(&self) -> CallRecord {
+        let mut record = CallRecord::without_answer(outcome_of_finish(&self.finish()), "");
+        record.reason = None;
+        record.usage = self.usage;
+        record.latency_secs = self.latency_secs;
+        record.time_to_first_token_secs = self.time_to_first_token_secs;
+        record.cost_usd = self.cost_usd;
+        record.served_model.clone_from(&self.model);
+        record.cached = self.cached;
+        record
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests {
+    use super::*;
+    use crate::Role;
+
+    fn read(lines: &[&str]) -> Result<Replay, Error> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("recorded.jsonl");
+        fs::write(&path, lines.join("\n")).unwrap();
+        Replay::open("log", &path)
+    }
+
+    fn ask(id: &str) -> ReplayAsk<'_> {
+        ReplayAsk { id, repeat: 0, messages: &[] }
+    }
+
+    #[test]
+    fn recorded_answers_come_back_missing_ones_are_unscored_and_extra_ones_are_named() {
+        let usage = r#""usage":{"input_uncached":5,"cache_read":0,"cache_write_5m":0,"cache_write_1h":0,"output_visible":2,"output_reasoning":0,"estimated":false}"#;
+        let full = format!(r#"{{"id":"a","text":"yes","latency_secs":1.5,"cost_usd":"0.0002",{usage}}}"#);
+        let replay = read(&[
+            &full,
+            "",
+            r#"{"id":"b","text":"","finish":"refusal","category":"bio"}"#,
+            r#"{"id":"z","text":"x"}"#,
+        ]);
+        let said = replay.unwrap().answer_all(&[ask("b"), ask("c"), ask("a")]);
+        assert_eq!((said.num_missing, said.extra), (1, vec!["z".to_owned()]));
+        let outcomes: Vec<CallOutcome> = said.answered.iter().map(|row| row.record.outcome).collect();
+        assert_eq!(outcomes, [CallOutcome::Refusal, CallOutcome::NotRecorded, CallOutcome::Ok]);
+        assert!(matches!(said.answered[1].completion.finish, Finish::Failed { .. }));
+        let last = &said.answered[2];
+        assert_eq!((last.completion.prompt_tokens, last.completion.completion_tokens), (5, 2));
+        assert_eq!(last.record.cost_usd.unwrap().to_string(), "0.0002");
+        assert_eq!(last.record.latency_secs, Some(1.5));
+    }
+
+    #[test]
+    fn a_prompt_is_found_by_its_hash() {
+        let messages = [Message::new(Role::User, "2 + 2")];
+        let line = format!(r#"{{"prompt_sha256":"{}","text":"4"}}"#, prompt_sha256(&messages).to_uppercase());
+        let said = read(&[&line]).unwrap().answer_all(&[ReplayAsk { id: "a", repeat: 0, messages: &messages }]);
+        assert_eq!(said.answered[0].completion.text, "4");
+        assert_ne!(prompt_sha256(&messages), prompt_sha256(&[Message::new(Role::System, "2 + 2")]));
+    }
+
+    #[test]
+    fn repeats_are_kept_apart() {
+        let replay = read(&[r#"{"id":"a","text":"x"}"#, r#"{"id":"a","repeat":1,"text":"y"}"#]).unwrap();
+        let said = replay.answer_all(&[ReplayAsk { id: "a", repeat: 1, messages: &[] }]);
+        assert_eq!((said.answered[0].completion.text.as_str(), said.extra), ("y", vec!["a".to_owned()]));
+    }
+
+    #[test]
+    fn faulty_lines_are_refused_with_their_number() {
+        for (line, word) in [
+            (r#"{"id":"a","text":"x"}"#, "more than once"),
+            (r#"{"id":"b","text":"x","colour":"red"}"#, "colour"),
+            (r#"{"text":"x"}"#, "exactly one"),
+            (r#"{"id":"b","prompt_sha256":"00","text":"x"}"#, "exactly one"),
+            (r#"{"id":"b"}"#, "text"),
+            (r#"{"id":"b","text":"x","finish":"done"}"#, "done"),
+            (r#"{"id":"b","text":"x","cost_usd":"-1"}"#, "dollars"),
+            (r#"{"id":"b","text":"x","latency_secs":-1}"#, "negative"),
+            ("{", "EOF"),
+        ] {
+            let error = read(&[r#"{"id":"a","text":"x"}"#, line]).unwrap_err().to_string();
+            assert!(error.contains(word) && error.contains("recorded.jsonl:2:"), "{line}: {error}");
+        }
+    }
+}

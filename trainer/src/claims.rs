@@ -1,0 +1,250 @@
+//! Owns what a run claims before it looks: one decision for each baseline it may be held against, registered in the run's folder.
+//! Knows configs and where the files lie; what a decision means is `eval`'s business.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use eval::decision::{self, Bins, Covariate, Decision, GateLimits, Read, Registration, Slices, Standing, store};
+use eval::proof::{Claim, LocalCosts, Premises};
+use eval::{HeldOut, Results, Task};
+
+use crate::config::Config;
+use crate::config::arm::{RawArm, Source};
+use crate::config::decision::RawDecision;
+use crate::prepared::Prepared;
+
+/// The decisions of one run.
+pub struct Claims {
+    folder: PathBuf,
+    reads: PathBuf,
+    registered: Vec<Registered>,
+    set_sha256: String,
+}
+
+/// One registration, what is decided by now, and what a verdict under it is worth.
+struct Registered {
+    registration: Registration,
+    decision: Decision,
+    standing: Standing,
+}
+
+impl Claims {
+    /// Registers a decision for each baseline among `arms`, before any of them is asked.
+    pub fn register(
+        config: &Config,
+        prepared: &Prepared,
+        run: &Path,
+        arms: &[RawArm],
+        held_out: &HeldOut,
+        task: &Task,
+    ) -> Result<Self> {
+        let folder = run.join("decisions");
+        // Reads are counted over all runs of a folder: what wears a held-out set out is how many models looked at it.
+        let reads = run.parent().unwrap_or(run).join(store::READS_FILE);
+        let set_sha256 = prepared.data.sha256.clone();
+        let mut claims = Self { folder, reads, registered: Vec::new(), set_sha256 };
+        let Some(candidate) = arms.iter().find(|arm| arm.name == config.decision.candidate) else { return Ok(claims) };
+        let has_looked = claims.has_looked()?;
+        for baseline in baselines(config, arms) {
+            let decision = claims.decision(config, prepared, [candidate, baseline], held_out, task)?;
+            let path = claims.path(&baseline.name);
+            let earlier = store::load(&path)?;
+            let is_new = earlier.is_none();
+            let (registration, mut standing) = Registration::register(earlier, &decision, &eval::now())?;
+            if is_new && has_looked {
+                // The candidate's answers are known, so what is decided now was not decided before.
+                standing = Standing::Exploratory { registered_sha256: None, changed: Vec::new() };
+            } else {
+                store::save(&path, &registration)?;
+            }
+            claims.registered.push(Registered { registration, decision, standing });
+        }
+        Ok(claims)
+    }
+
+    /// Notes that the candidate is about to be asked: from here on a changed decision is exploratory.
+    pub fn observe(&mut self) -> Result<()> {
+        let late = Standing::Exploratory { registered_sha256: None, changed: Vec::new() };
+        for one in self.registered.iter_mut().filter(|one| one.standing != late) {
+            one.registration = one.registration.clone().observe(&eval::now())?;
+            store::save(&self.folder.join(file_name(&one.registration.decision.baseline)), &one.registration)?;
+        }
+        Ok(())
+    }
+
+    /// Counts this reading of the held-out rows and puts together what verdicts are made from.
+    pub fn premises(&self, config: &Config, results: &Results) -> Result<Premises> {
+        let measured = |name: &str| results.arms.iter().any(|arm| arm.name == name && arm.is_measured());
+        let candidate = &config.decision.candidate;
+        let mut claims: Vec<Claim> = self
+            .registered
+            .iter()
+            .filter(|one| measured(candidate) && measured(&one.decision.baseline))
+            .map(|one| Claim {
+                registration: one.registration.clone(),
+                decision: one.decision.clone(),
+                standing: one.standing.clone(),
+                reads: 0,
+            })
+            .collect();
+        if let Some(first) = claims.first() {
+            let read = Read {
+                version: decision::reads::VERSION,
+                at: eval::now(),
+                set_sha256: self.set_sha256.clone(),
+                registered_sha256: first.registration.registered_sha256.clone(),
+                candidate: candidate.clone(),
+            };
+            let reads = store::append_read(&self.reads, &read)?;
+            claims.iter_mut().for_each(|claim| claim.reads = reads);
+        }
+        let local_costs = config.cost.hardware_usd_per_hour.map(|hardware_usd_per_hour| LocalCosts {
+            hardware_usd_per_hour,
+            fixed_usd_per_month: config.cost.fixed_usd_per_month.unwrap_or(0.0),
+            local_share: config.cost.local_share,
+        });
+        Ok(Premises { claims, leaked_rows: results.provenance.leaked_rows, local_costs })
+    }
+
+    /// The hash of the held-out set.
+    #[must_use]
+    pub fn set_sha256(&self) -> &str {
+        &self.set_sha256
+    }
+
+    /// Whether the candidate's answers were seen under any decision of this run.
+    fn has_looked(&self) -> Result<bool> {
+        let Ok(entries) = std::fs::read_dir(&self.folder) else { return Ok(false) };
+        for entry in entries {
+            let path = entry.with_context(|| format!("cannot read {}", self.folder.display()))?.path();
+            if path.extension().is_some_and(|end| end == "json")
+                && store::load(&path)?.is_some_and(|one| one.first_output_at.is_some())
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn path(&self, baseline: &str) -> PathBuf {
+        self.folder.join(file_name(baseline))
+    }
+
+    fn decision(
+        &self,
+        config: &Config,
+        prepared: &Prepared,
+        [candidate, baseline]: [&RawArm; 2],
+        held_out: &HeldOut,
+        task: &Task,
+    ) -> Result<Decision> {
+        let raw = &config.decision;
+        let metric = task.primary().to_owned();
+        // The mean of several answers is no longer right or wrong.
+        let once = |arm: &RawArm| !matches!(arm.provider.source(), Source::Hosted(_)) || arm.repeats == Some(1);
+        let binary = once(candidate) && once(baseline) && task.is_right_or_wrong(&metric);
+        let bins = || match &raw.bin_edges {
+            Some(upper) => Bins::Edges { upper: upper.clone() },
+            None => Bins::Merged { variance: raw.expected_flips },
+        };
+        let covariate = |name: &String| Covariate { name: name.replace('_', " "), bins: bins() };
+        Ok(Decision {
+            version: decision::VERSION,
+            baseline: baseline.name.clone(),
+            candidates: vec![raw.candidate.clone()],
+            margin: raw.margin,
+            alpha: raw.alpha,
+            power: raw.power,
+            test: decision::choose(task.is_mean(&metric), binary, held_out.clusters().independent()),
+            metric,
+            groups: held_out.group_name().unwrap_or("groups").to_owned(),
+            slices: Slices { names: slice_names(&raw.slices, held_out)?, ..Slices::default() },
+            guardrails: raw.guardrail.clone(),
+            covariates: raw.covariates.iter().map(covariate).collect(),
+            n_max: raw.n_max.unwrap_or(prepared.data.test.len()),
+            gates: GateLimits {
+                min_clusters: raw.min_groups,
+                baseline_floor: raw.baseline_floor,
+                ..GateLimits::default()
+            },
+            seed: config.train.seed,
+            set_sha256: self.set_sha256.clone(),
+            prompt_sha256: prompt_sha256(config, prepared),
+            scorer_sha256: task.sha256()?,
+        })
+    }
+}
+
+/// Refuses decisions that these arms and rows cannot decide.
+pub fn check(config: &Config, arms: &[RawArm], held_out: &HeldOut) -> Result<()> {
+    let raw = &config.decision;
+    let names: Vec<&str> = arms.iter().map(|arm| arm.name.as_str()).collect();
+    let chosen = raw.candidate != RawDecision::default().candidate || !raw.baseline.is_empty();
+    if chosen && !names.contains(&raw.candidate.as_str()) {
+        bail!("decision.candidate: no arm is named \"{}\"\nhint: the arms are {}", raw.candidate, names.join(", "));
+    }
+    if raw.baseline.contains(&raw.candidate) {
+        bail!("decision.baseline names the candidate \"{}\"\nhint: name the arms that it may replace", raw.candidate);
+    }
+    slice_names(&raw.slices, held_out)?;
+    for name in &raw.covariates {
+        if let Some(row) = held_out.rows().iter().find(|row| !row.covariates.contains_key(name)) {
+            let known: Vec<&str> = row.covariates.keys().map(String::as_str).collect();
+            bail!(
+                "decision.covariates: row \"{}\" has no number \"{name}\"\nhint: it has {}",
+                row.id,
+                known.join(", ")
+            );
+        }
+    }
+    Ok(())
+}
+
+/// The arms a candidate is held against: those the config names, else what answers outside first, then the cheap baselines.
+fn baselines<'a>(config: &Config, arms: &'a [RawArm]) -> Vec<&'a RawArm> {
+    let others = || arms.iter().filter(|arm| arm.name != config.decision.candidate);
+    if !config.decision.baseline.is_empty() {
+        let named = |name: &String| others().find(|arm| arm.name == *name);
+        return config.decision.baseline.iter().filter_map(named).collect();
+    }
+    let rank = |arm: &&RawArm| match (arm.provider.source(), arm.provider.as_str()) {
+        (Source::Hosted(_), _) => 0,
+        (Source::Recorded, _) => 1,
+        (_, "tfidf") => 2,
+        (_, "nearest") => 3,
+        (Source::Baseline, _) => 4,
+        (Source::Local, _) => 5,
+    };
+    let mut all: Vec<&RawArm> = others().collect();
+    all.sort_by_key(rank);
+    all
+}
+
+/// Every part of each division that the rows have, as `division=part`.
+fn slice_names(divisions: &[String], held_out: &HeldOut) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for division in divisions {
+        let parts = held_out.rows().iter().filter_map(|row| row.slices.get(division));
+        let before = names.len();
+        names.extend(parts.map(|part| format!("{division}={part}")));
+        if names.len() == before {
+            bail!("decision.slices: no held-out row has \"{division}\"\nhint: a slice is a text in the rows' `meta`");
+        }
+    }
+    names.sort();
+    names.dedup();
+    Ok(names)
+}
+
+fn file_name(baseline: &str) -> String {
+    format!("{baseline}.json")
+}
+
+/// SHA-256 of the words around each row: system message, prompt template, chat template.
+#[must_use]
+pub fn prompt_sha256(config: &Config, prepared: &Prepared) -> String {
+    let system = config.data.system.as_deref().unwrap_or_default();
+    let prompt = config.prompt.as_ref().map_or("", |prompt| prompt.template.as_str());
+    let template = prepared.speech.template.sha256();
+    datasets::digest::sha256_hex(format!("{system}\u{0}{prompt}\u{0}{template}").as_bytes())
+}

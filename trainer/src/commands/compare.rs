@@ -1,0 +1,41 @@
+//! `trainer compare`: a paired verdict from two folders of results. Asks no model.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use eval::Results;
+use eval::proof::{Premises, Side, pair};
+use eval::report::{Json, Report, Table, json};
+
+use super::print;
+use crate::cli::Compare;
+
+/// Runs the command.
+pub fn run(arguments: Compare) -> Result<ExitCode> {
+    if !(arguments.margin > 0.0 && arguments.margin < 1.0) {
+        bail!(
+            "--margin is {}\nhint: the largest loss that is none, as a share, such as --margin 0.03",
+            arguments.margin
+        );
+    }
+    let (baseline, candidate) = (read(&arguments.baseline)?, read(&arguments.candidate)?);
+    let old = Side { results: &baseline, arm: arguments.baseline_arm.as_deref(), prefix: "first" };
+    let new = Side { results: &candidate, arm: arguments.candidate_arm.as_deref(), prefix: "second" };
+    let (results, _): (Results, Premises) = pair(&old, &new, arguments.margin, &eval::now())?;
+    if arguments.json {
+        print(Json.render(&results)?.trim_end())?;
+    } else {
+        print(Table.render(&results)?.trim_end())?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn read(path: &Path) -> Result<Results> {
+    let file = if path.is_dir() { path.join("results.json") } else { path.to_path_buf() };
+    let text = std::fs::read_to_string(&file)
+        .with_context(|| format!("cannot read {}\nhint: give a folder that trainer eval wrote", file.display()))?;
+    json::read(&text).with_context(|| {
+        format!("{} holds no results\nhint: give a folder as trainer eval of this version wrote it", file.display())
+    })
+}

@@ -1,0 +1,302 @@
+//! Owns the arms that are answered elsewhere: hosted models and recordings. Keys come from the environment and go nowhere else.
+//! Knows configs and held-out rows; calls, retries, money and caches are `eval`'s, and scores are not made here.
+
+use std::net::ToSocketAddrs;
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+
+use anyhow::{Context, Result, bail};
+use eval::egress::{self, Egress};
+use eval::provider::hosted::{
+    Answered, Ask, CallProgress, HostedModel, HostedSettings, Journal, Priced, Shared, Tariff, TransportSettings,
+};
+use eval::provider::replay::{Replay, ReplayAsk};
+use eval::redact::{Originals, Redactor};
+use eval::wire::prices::{PriceTable, Service};
+use eval::wire::{Dialect, Key, Request, Usd};
+use eval::{Answers, HeldOut, Identity, Message, Progress, Role};
+use serde_json::Value;
+
+use crate::config::Config;
+use crate::config::arm::{RawArm, Source};
+
+/// How often a hosted model is asked each row unless the config says otherwise: even at temperature 0 it is not the same twice.
+const REPEATS: usize = 3;
+
+/// What a journal counts spending under: it lies in the folder of its run, so all evaluations of a run share one budget.
+const RUN: &str = "evaluation";
+
+/// What the arms outside share: one journal, one budget, one table of prices, one redactor.
+pub struct Outside {
+    shared: Shared,
+    prices: PriceTable,
+    redactor: Option<Redactor>,
+    schema: Option<Value>,
+}
+
+/// What came of asking an arm.
+pub enum Asked {
+    /// Its answers.
+    Answered(Identity, Answers),
+    /// Why it was not asked.
+    Skipped(Identity, String),
+}
+
+impl Outside {
+    /// Opens the journal of calls of a run folder and reads prices and redaction.
+    pub fn open(config: &Config, journal: &Path, schema: Option<Value>) -> Result<Self> {
+        let cap = config.cost.max_usd.map(usd).transpose()?;
+        let shared = Shared::new(Journal::open(journal, RUN)?, cap)?;
+        if shared.journal.num_lost() > 0 {
+            let lost = shared.journal.num_lost();
+            crate::commands::note(&format!(
+                "{lost} calls were in flight when the last process ended and count as spent"
+            ));
+        }
+        Ok(Self { shared, prices: prices(config)?, redactor: redactor(config)?, schema })
+    }
+
+    /// The files that prices come from.
+    pub fn price_stamps(&self) -> Vec<String> {
+        let words =
+            |stamp: &eval::wire::prices::Stamp| format!("{} of {}, SHA-256 {}", stamp.file, stamp.date, stamp.sha256);
+        self.prices.stamps().iter().map(words).collect()
+    }
+
+    /// Asks an arm every held-out row.
+    pub fn ask(
+        &self,
+        config: &Config,
+        arm: &RawArm,
+        held_out: &HeldOut,
+        stop: &AtomicBool,
+        progress: &mut dyn FnMut(Progress<'_>),
+    ) -> Result<Asked> {
+        match arm.provider.source() {
+            Source::Hosted(dialect) => {
+                self.ask_hosted(config, arm, eval::wire::by_name(dialect)?, held_out, stop, progress)
+            }
+            Source::Recorded => replay(arm, held_out),
+            Source::Baseline | Source::Local => bail!("arm {} is answered in this process", arm.name),
+        }
+    }
+
+    fn ask_hosted(
+        &self,
+        config: &Config,
+        arm: &RawArm,
+        dialect: &'static dyn Dialect,
+        held_out: &HeldOut,
+        stop: &AtomicBool,
+        progress: &mut dyn FnMut(Progress<'_>),
+    ) -> Result<Asked> {
+        let variable = arm.key_variable.as_deref().unwrap_or(dialect.key_variable());
+        let key = Key::from_environment(variable, |name| std::env::var(name).ok())?;
+        // A server of one's own may want no key; the services always do.
+        if key.is_none() && (arm.key_variable.is_some() || arm.url.is_none()) {
+            let (provider, model) = (dialect.name().to_owned(), arm.model.clone());
+            let identity = Identity { provider, model, egress: "none".to_owned(), ..Identity::default() };
+            return Ok(Asked::Skipped(identity, format!("set {variable}")));
+        }
+        let (identity, url, egress) = identify(config, arm, dialect)?;
+        let model = arm.model.clone().unwrap_or_default();
+        let tier = arm.extra.get("service_tier").and_then(toml::Value::as_str);
+        let today = eval::today();
+        let rate =
+            Service::from_tier(tier).and_then(|service| self.prices.rate(dialect.name(), &model, today, service));
+        let tariff = rate.map(|rate| Arc::new(Priced::new(&self.prices, rate)) as Arc<dyn Tariff>);
+        let mut notes = Vec::new();
+        if tariff.is_none() {
+            notes.push(format!(
+                "the price of {model} is not known, so neither is its cost; a table of your own: cost.prices"
+            ));
+        }
+        let repeats = arm.repeats.unwrap_or(REPEATS);
+        let (asks, originals) = self.asks(config, arm, &model, held_out, repeats)?;
+        let mut hidden: std::collections::BTreeMap<String, usize> = Default::default();
+        for (kind, count) in originals.iter().flatten().flat_map(|originals| originals.hidden().clone()) {
+            *hidden.entry(kind).or_default() += count;
+        }
+        if self.redactor.is_some() {
+            let counts: Vec<String> = hidden.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+            let counts = if counts.is_empty() { "nothing".to_owned() } else { counts.join(", ") };
+            notes.push(format!("hidden from the provider: {counts}"));
+        }
+        let settings = settings(config, arm, url, egress);
+        let hosted = HostedModel::new(dialect, key, tariff, settings, self.shared.clone())?;
+        let answered = watched(&arm.name, held_out.rows().len(), repeats, &asks, progress, |told| {
+            hosted.answer_all(&asks, stop, told)
+        })?;
+        let restored = answered.into_iter().enumerate().map(|(at, mut answered)| {
+            if let Some(Some(originals)) = originals.get(at / repeats) {
+                answered.completion.text = originals.restore(&answered.completion.text).text;
+            }
+            answered
+        });
+        let answers = eval::provider::hosted::answers(held_out.rows().len(), repeats, restored.collect(), notes)?;
+        Ok(Asked::Answered(identity, answers))
+    }
+
+    /// The questions, all repeats of a row side by side, and of each row what was hidden.
+    fn asks(
+        &self,
+        config: &Config,
+        arm: &RawArm,
+        model: &str,
+        held_out: &HeldOut,
+        repeats: usize,
+    ) -> Result<(Vec<Ask>, Vec<Option<Originals>>)> {
+        let repeats = u32::try_from(repeats).context("repeats is too large")?;
+        let extra = serde_json::to_value(&arm.extra)?.as_object().cloned().unwrap_or_default();
+        let mut rows = Vec::new();
+        let mut all_originals = Vec::new();
+        for row in held_out.rows() {
+            let mut messages = row.prompt.clone();
+            if let Some(system) = &arm.system {
+                messages.retain(|message| message.role != Role::System);
+                messages.insert(0, Message::new(Role::System, system.clone()));
+            }
+            let originals = self.redactor.as_ref().map(|redactor| {
+                let redacted = redactor.redact(&messages);
+                messages = redacted.messages;
+                redacted.originals
+            });
+            let schema = self.schema.clone().filter(|_| arm.enforce_schema == Some(true));
+            let request = Request {
+                model: model.to_owned(),
+                messages,
+                max_tokens: arm.max_tokens.unwrap_or(config.eval.max_new_tokens),
+                temperature: arm.temperature,
+                seed: None,
+                schema,
+                stream: arm.stream.unwrap_or(true),
+                extra: extra.clone(),
+            };
+            rows.push((row.id.clone(), request));
+            all_originals.push(originals);
+        }
+        Ok((Ask::repeated(rows, repeats), all_originals))
+    }
+}
+
+fn settings(config: &Config, arm: &RawArm, url: String, egress: Egress) -> HostedSettings {
+    let mut settings = HostedSettings::new(&arm.name);
+    settings.url = Some(url);
+    settings.seed = config.train.seed;
+    settings.max_concurrency = arm.concurrency.unwrap_or(settings.max_concurrency);
+    settings.policy.max_retries = arm.max_retries.unwrap_or(settings.policy.max_retries);
+    settings.policy.total_secs = arm.timeout_secs.unwrap_or(settings.policy.total_secs);
+    settings.key_variable.clone_from(&arm.key_variable);
+    // Inside the own network there is often no certificate, and a proxy would take the prompt out of it.
+    let inside = egress != Egress::Public;
+    settings.transport = TransportSettings { allow_plain_http: inside, use_proxy: !inside, ..settings.transport };
+    settings
+}
+
+/// What answers, and the address that it may be asked at.
+fn identify(config: &Config, arm: &RawArm, dialect: &'static dyn Dialect) -> Result<(Identity, String, Egress)> {
+    let url = arm.url.as_deref().or(dialect.default_url());
+    let url =
+        url.with_context(|| format!("arm {} has no url\nhint: write url = \"http://127.0.0.1:8000\"", arm.name))?;
+    let resolve = |name: &str| {
+        let found = (name, 443).to_socket_addrs();
+        found.map(|found| found.map(|address| address.ip()).collect()).unwrap_or_default()
+    };
+    let destination = egress::check(&arm.name, config.egress(), url, &config.eval.private_hosts, resolve)?;
+    let mut facts = std::collections::BTreeMap::from([("host".to_owned(), destination.host)]);
+    if let Some(system) = &arm.system {
+        facts.insert("system_sha256".to_owned(), datasets::digest::sha256_hex(system.as_bytes()));
+    }
+    let identity = Identity {
+        provider: dialect.name().to_owned(),
+        model: arm.model.clone(),
+        egress: destination.egress.to_string(),
+        facts,
+    };
+    Ok((identity, url.to_owned(), destination.egress))
+}
+
+/// Runs calls on threads of their own and tells of their progress on this one.
+fn watched(
+    name: &str,
+    rows: usize,
+    repeats: usize,
+    asks: &[Ask],
+    progress: &mut dyn FnMut(Progress<'_>),
+    run: impl FnOnce(&(dyn Fn(CallProgress) + Sync)) -> Result<Vec<Answered>, eval::Error> + Send,
+) -> Result<Vec<Answered>> {
+    progress(Progress::Started { arm: name, rows });
+    let (sender, receiver) = mpsc::channel();
+    let answered = std::thread::scope(|scope| {
+        let worker = scope.spawn(move || {
+            let sender = Mutex::new(sender);
+            run(&|told| {
+                // The listener only goes away with the process.
+                let _ = sender.lock().unwrap_or_else(PoisonError::into_inner).send(told);
+            })
+        });
+        for told in receiver {
+            let done = told.num_done.div_ceil(repeats);
+            progress(Progress::Called {
+                arm: name,
+                done,
+                rows,
+                spent_usd: told.spent.total().picodollars() as f64 / 1e12,
+            });
+        }
+        worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })?;
+    debug_assert_eq!(answered.len(), asks.len());
+    Ok(answered)
+}
+
+fn replay(arm: &RawArm, held_out: &HeldOut) -> Result<Asked> {
+    let path = arm.file.as_deref().context("no file of recorded answers")?;
+    let recording = Replay::open(&arm.name, path)?;
+    let asks: Vec<ReplayAsk<'_>> =
+        held_out.rows().iter().map(|row| ReplayAsk { id: &row.id, repeat: 0, messages: &row.prompt }).collect();
+    let replayed = recording.answer_all(&asks);
+    let mut notes = vec!["recorded answers: nothing was asked and nothing was paid".to_owned()];
+    if replayed.num_missing > 0 {
+        notes.push(format!("{} rows are not in the recording and are missing", replayed.num_missing));
+    }
+    if !replayed.extra.is_empty() {
+        notes.push(format!("{} recorded answers belong to no row", replayed.extra.len()));
+    }
+    let identity = Identity {
+        provider: "replay".to_owned(),
+        model: None,
+        egress: Egress::None.to_string(),
+        facts: [("recording_sha256".to_owned(), datasets::digest::sha256_of_file(path)?)].into(),
+    };
+    let answers = eval::provider::hosted::answers(held_out.rows().len(), 1, replayed.answered, notes)?;
+    Ok(Asked::Answered(identity, answers))
+}
+
+fn prices(config: &Config) -> Result<PriceTable> {
+    let table = PriceTable::bundled()?;
+    let Some(path) = &config.cost.prices else { return Ok(table) };
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(table.overridden_by(PriceTable::parse(&path.display().to_string(), &text)?))
+}
+
+fn redactor(config: &Config) -> Result<Option<Redactor>> {
+    if config.redact.is_off() {
+        return Ok(None);
+    }
+    let options = config.redact.options();
+    match options.redactor(Path::new("")) {
+        Ok(redactor) => Ok(Some(redactor)),
+        Err(errors) => bail!("{}", errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")),
+    }
+}
+
+/// Dollars of a config as exact money.
+fn usd(dollars: f64) -> Result<Usd> {
+    let picodollars = dollars * 1e12;
+    if !(0.0..1.8e19).contains(&picodollars) {
+        bail!("cost.max_usd is {dollars}\nhint: write a number of dollars from 0");
+    }
+    Ok(Usd::from_picodollars(picodollars.round() as u64))
+}
