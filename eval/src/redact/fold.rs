@@ -101,12 +101,15 @@ impl View {
             cluster.chars().for_each(|c| self.push(c, origin));
             return;
         }
+        let mut folded = String::with_capacity(cluster.len());
         for c in cluster.nfc() {
             match plain(c) {
-                Some(plain) => self.push(plain, origin),
-                None => std::iter::once(c).nfkc().for_each(|c| self.push(plain(c).unwrap_or(c), origin)),
+                Some(plain) => folded.push(plain),
+                None => folded.extend(std::iter::once(c).nfkc().map(|c| plain(c).unwrap_or(c))),
             }
         }
+        // What a sign was taken apart into is put in order among the marks behind it, or a second fold would do so.
+        folded.nfc().for_each(|c| self.push(c, origin));
     }
 }
 
@@ -193,6 +196,13 @@ mod tests {
         ] {
             assert_eq!(fold(written), plain, "{written:?}");
         }
+    }
+
+    // A Greek sign that is taken apart into a space and two marks, before a mark that sorts in front of them.
+    #[test]
+    fn marks_of_a_sign_that_is_taken_apart_are_in_order() {
+        let once = fold("\u{1FED}\u{DCA}");
+        assert_eq!(fold(&once), once);
     }
 
     #[test]
