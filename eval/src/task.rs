@@ -124,23 +124,10 @@ impl Task {
 
     /// Whether every row scores 0 or 1 under a metric.
     pub fn is_right_or_wrong(&self, metric: &str) -> bool {
-        const GRADED: [&str; 14] = [
-            "json_fields",
-            "spans",
-            "spans_exact",
-            "spans_type",
-            "spans_partial",
-            "bleu",
-            "chrf",
-            "chrf_plus_plus",
-            "ter",
-            "rouge_1",
-            "rouge_2",
-            "rouge_l",
-            "rouge_lsum",
-            "prefix_accept",
-        ];
-        self.is_mean(metric) && !GRADED.contains(&metric) && !metric.starts_with("spans")
+        let readable = |scorer: &dyn Scorer| metric == format!("{}_valid", scorer.name());
+        self.scorers
+            .iter()
+            .any(|scorer| (scorer.name() == metric && scorer.is_right_or_wrong()) || readable(scorer.as_ref()))
     }
 
     /// The scorer behind the metric that decides, for the score of a single row.
@@ -225,6 +212,19 @@ mod tests {
         assert!(metrics.iter().all(|metric| !metric.policy().is_empty()));
         let wrong = Task::standard(Some(&labels()), Some("f1".to_owned())).err().unwrap();
         assert!(wrong.to_string().contains("macro_f1"));
+    }
+
+    #[test]
+    fn only_scorers_that_say_so_are_right_or_wrong() {
+        let spec = |text: &str| ScorerSpec { options: serde_json::from_str(text).unwrap(), schema: None };
+        let names = ["exact_match", "json_fields", "bleu", "spans", "json_valid"];
+        let specs = names.map(|name| spec(&format!("{{\"kind\": \"{name}\"}}"))).to_vec();
+        let task = Task::new(specs, None, None).unwrap();
+        let told: Vec<bool> = task.scorers().iter().map(|scorer| task.is_right_or_wrong(scorer.name())).collect();
+        assert_eq!(told, [true, false, false, false, true]);
+        assert!(task.is_right_or_wrong("spans_valid") && !task.is_right_or_wrong("corpus_bleu"));
+        let record = spec("{\"kind\": \"json_fields\", \"row_score\": \"exact_record\"}");
+        assert!(Task::new(vec![record], None, None).unwrap().is_right_or_wrong("json_record"));
     }
 
     #[test]

@@ -16,6 +16,10 @@ impl Scorer for ExactMatch {
         "white space at both ends is removed, Unicode normal form C, case and punctuation count, a truncated or empty answer scores 0".to_owned()
     }
 
+    fn is_right_or_wrong(&self) -> bool {
+        true
+    }
+
     fn score(&self, answer: Answer<'_>, target: Target<'_>) -> Scored {
         match readable(answer) {
             Ok(text) => Scored::right_or_wrong(text == normal_form(target.text)),

@@ -20,6 +20,10 @@ impl Scorer for FirstLineAccept {
             .to_owned()
     }
 
+    fn is_right_or_wrong(&self) -> bool {
+        true
+    }
+
     fn score(&self, answer: Answer<'_>, target: Target<'_>) -> Scored {
         let references = untrimmed_references(target);
         if references.iter().any(|reference| first_line(reference).is_empty()) {

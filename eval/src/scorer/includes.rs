@@ -50,6 +50,10 @@ impl Scorer for Includes {
         format!("the target occurs in the answer, Unicode normal form C, {case}, white space inside counts")
     }
 
+    fn is_right_or_wrong(&self) -> bool {
+        true
+    }
+
     fn score(&self, answer: Answer<'_>, target: Target<'_>) -> Scored {
         let text = match readable(answer) {
             Ok(text) => self.form(&text),

@@ -178,6 +178,10 @@ impl Scorer for JsonFields {
         vec![Figures::Valid, Figures::Fields]
     }
 
+    fn is_right_or_wrong(&self) -> bool {
+        matches!(self.row_score, RowScore::ExactRecord)
+    }
+
     fn score(&self, answer: Answer<'_>, target: Target<'_>) -> Scored {
         match written(answer) {
             // No answer at all is missing, and what is missing counts nowhere.

@@ -98,6 +98,10 @@ impl Scorer for JsonValid {
         )
     }
 
+    fn is_right_or_wrong(&self) -> bool {
+        true
+    }
+
     fn score(&self, answer: Answer<'_>, _: Target<'_>) -> Scored {
         match written(answer) {
             Ok(text) => self.judge(text),

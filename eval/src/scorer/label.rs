@@ -84,6 +84,10 @@ impl Scorer for Label {
         vec![Figures::Valid, Figures::Labels]
     }
 
+    fn is_right_or_wrong(&self) -> bool {
+        true
+    }
+
     fn score(&self, answer: Answer<'_>, target: Target<'_>) -> Scored {
         let form = match readable(answer) {
             Ok(text) => normalise(&text),

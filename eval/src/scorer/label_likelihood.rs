@@ -32,6 +32,10 @@ impl Scorer for LabelLikelihood {
         true
     }
 
+    fn is_right_or_wrong(&self) -> bool {
+        true
+    }
+
     fn score(&self, answer: Answer<'_>, target: Target<'_>) -> Scored {
         let Answer::Ranked(likelihoods) = answer else {
             return Scored::unscored("likelihoods are needed, a written answer was given");

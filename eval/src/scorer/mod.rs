@@ -141,6 +141,10 @@ pub trait Scorer: Send + Sync {
     fn name(&self) -> &'static str;
     /// What it compares and which differences it forgives, in one sentence.
     fn policy(&self) -> String;
+    /// Whether every row scores 0 or 1, which allows sharper tests; a scorer that does not say so is taken as graded.
+    fn is_right_or_wrong(&self) -> bool {
+        false
+    }
     /// Whether it judges likelihoods of labels and not a written answer.
     fn ranks(&self) -> bool {
         false

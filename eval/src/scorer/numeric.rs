@@ -102,6 +102,10 @@ impl Scorer for Numeric {
         vec![Figures::Valid]
     }
 
+    fn is_right_or_wrong(&self) -> bool {
+        true
+    }
+
     fn score(&self, answer: Answer<'_>, target: Target<'_>) -> Scored {
         let text = match readable(answer) {
             Ok(text) => text,
