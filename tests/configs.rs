@@ -48,7 +48,7 @@ const KEYS: &[(&str, &str, &str)] = &[
     ("train", "weight_decay", "0"),
     ("train", "max_grad_norm", "1"),
     ("train", "seed", "0"),
-    ("train", "recompute", "false"),
+    ("train", "recompute", "\"auto\""),
     ("train", "save_every_steps", "1"),
     ("train", "keep_checkpoints", "1"),
     ("train", "valid_every_steps", "1"),

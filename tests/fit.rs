@@ -183,7 +183,7 @@ fn the_same_seed_gives_the_same_run_on_any_number_of_threads() {
 fn keeping_less_in_memory_changes_no_number() {
     let scene = Scene::new();
     scene.fit("keep", &[]).good();
-    scene.fit("recompute", &["--set", "train.recompute=true"]).good();
+    scene.fit("recompute", &["--set", "train.recompute=always"]).good();
     assert_eq!(steps(&scene.path("keep")), steps(&scene.path("recompute")));
     assert!(scene.adapter("keep") == scene.adapter("recompute"), "the adapters differ");
 }
@@ -208,8 +208,16 @@ fn plan_gives_memory_and_time_without_training() {
     let scene = Scene::new();
     let config = scene.text("config.toml");
     let json = scene.run(&["plan", "--json", "--no-probe", &config]).good().json();
-    assert!(json.is_object());
+    let parts = json["memory"]["parts"].as_array().unwrap();
+    let sum: u64 = parts.iter().map(|part| part["bytes"].as_u64().unwrap()).sum();
+    assert!(parts.iter().all(|part| part["name"].is_string()) && json["memory"]["peak_bytes"] == sum, "{json}");
+    assert!(json["measured_device_peak_bytes"].is_null() && json["steps"] == 8, "{json}");
     let words = scene.run(&["plan", &config]).good().stdout;
-    assert!(words.contains("memory") || words.contains("peak"), "{words}");
+    assert!(words.contains("peak") && words.contains("computed twice: nothing"), "{words}");
+    assert!(words.contains("tokens/s, timed on one micro-batch"), "{words}");
+    let recompute = ["plan", "--json", "--no-probe", &config, "--set", "train.recompute=always"];
+    let less = scene.run(&recompute).good().json();
+    assert_eq!(less["memory"]["recompute"], "every layer");
+    assert!(less["memory"]["peak_bytes"].as_u64() < Some(sum), "{less}");
     scene.nothing_written("run");
 }

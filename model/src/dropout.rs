@@ -25,17 +25,24 @@ impl DropoutKey {
     }
 }
 
+/// 64 bits that are a function of a key and an index.
+#[inline(always)]
+#[must_use]
+pub(crate) fn random_bits(key: u64, index: u64) -> u64 {
+    mix(key ^ mix(index))
+}
+
 /// A uniform number in `[0, 1)` with 24 bits.
 #[inline(always)]
 #[must_use]
 pub fn uniform(key: u64, index: u64) -> f32 {
-    (mix(key ^ mix(index)) >> 40) as f32 / (1_u64 << 24) as f32
+    (random_bits(key, index) >> 40) as f32 / (1_u64 << 24) as f32
 }
 
 /// A standard normal number, by the Box-Muller transform.
 #[must_use]
 pub fn normal(key: u64, index: u64) -> f32 {
-    let bits = |index: u64| (mix(key ^ mix(index)) >> 11) as f64 / (1_u64 << 53) as f64;
+    let bits = |index: u64| (random_bits(key, index) >> 11) as f64 / (1_u64 << 53) as f64;
     let radius = (-2.0 * (1.0 - bits(2 * index)).ln()).sqrt();
     (radius * (std::f64::consts::TAU * bits(2 * index + 1)).cos()) as f32
 }

@@ -116,6 +116,24 @@ pub enum Error {
         /// Tokens of the batch.
         tokens: usize,
     },
+    /// A GPU, its driver or its libraries.
+    #[error(transparent)]
+    Cuda(#[from] cuda::Error),
+    /// Training does not fit the memory of the device.
+    #[error("{:.1} GB are needed, {:.1} GB of the device can be had", *needed_bytes as f64 / 1e9, *free_bytes as f64 / 1e9)]
+    DoesNotFit {
+        /// Bytes of the whole run.
+        needed_bytes: u64,
+        /// Bytes that could be had for it.
+        free_bytes: u64,
+        /// Tokens of the largest micro-batch that fits with the settings as they are; `None` if none does.
+        tokens_that_fit: Option<usize>,
+        /// The same with every layer computed twice.
+        tokens_that_fit_recomputed: Option<usize>,
+    },
+    /// A defect of the caller: steps come after training has begun.
+    #[error("no adapter is in training")]
+    NothingInTraining,
     /// A number became infinite or not a number.
     #[error("{what} is not finite")]
     NonFinite {
@@ -128,6 +146,12 @@ pub enum Error {
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
+    /// Whether the memory of the device did not suffice, as foretold by a plan or as met on the way.
+    #[must_use]
+    pub fn is_out_of_memory(&self) -> bool {
+        matches!(self, Error::DoesNotFit { .. } | Error::Cuda(cuda::Error::OutOfMemory { .. }))
+    }
+
     /// A broken file.
     pub(crate) fn malformed(path: &Path, what: impl Into<String>) -> Self {
         Self::Malformed { path: path.to_path_buf(), what: what.into() }

@@ -40,12 +40,12 @@ pub struct Generated {
 }
 
 /// Continues every prompt. Rows are one batch: the cache holds all of them, and a row that ended takes no more work.
-pub fn generate(
+pub(crate) fn generate(
     decoder: &Decoder,
     adapters: &Adapters,
     prompts: &[Vec<u32>],
     limits: &Limits,
-    sampler: &mut Sampler,
+    sampler: Sampler,
 ) -> Result<Vec<Generated>> {
     let longest = prompts.iter().map(Vec::len).max().unwrap_or(0);
     let positions = decoder.table.length();
@@ -92,7 +92,7 @@ pub fn generate(
 
 /// Log-probability of every token of each continuation after its prompt: `[prompt][continuation][token]`.
 /// A prompt is run once and all its continuations read its cache.
-pub fn score(
+pub(crate) fn score(
     decoder: &Decoder,
     adapters: &Adapters,
     prompts: &[Vec<u32>],

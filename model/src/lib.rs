@@ -9,6 +9,7 @@ pub mod checkpoint;
 pub mod config;
 pub mod device;
 pub mod dropout;
+pub mod engine;
 pub mod error;
 pub mod generate;
 pub mod kernels;
@@ -22,5 +23,6 @@ pub mod weights;
 
 pub use checkpoint::Checkpoint;
 pub use config::ModelConfig;
-pub use device::{DeviceChoice, OpenDevice};
+pub use device::{DeviceChoice, LoadOptions, OpenDevice};
+pub use engine::Model;
 pub use error::{Error, Result};

@@ -81,19 +81,38 @@ pub struct LoraLayout {
     scale: f32,
 }
 
+/// The matrices beside one packed linear.
 #[derive(Clone, Debug, PartialEq)]
-struct Slot {
-    a: Range<usize>,
+pub(crate) struct Slot {
+    /// The stacked A, `[ranks, inner]`.
+    pub(crate) a: Range<usize>,
     rank: usize,
-    inner: usize,
-    parts: Vec<PartSlot>,
+    /// Width of the linear's input.
+    pub(crate) inner: usize,
+    /// The parts with an adapter.
+    pub(crate) parts: Vec<PartSlot>,
 }
 
+/// The B of one part of a packed linear.
 #[derive(Clone, Debug, PartialEq)]
-struct PartSlot {
+pub(crate) struct PartSlot {
     module: String,
-    b: Range<usize>,
-    columns: Range<usize>,
+    /// `[columns, rank]`.
+    pub(crate) b: Range<usize>,
+    /// The columns of the linear's output that it writes.
+    pub(crate) columns: Range<usize>,
+}
+
+impl Slot {
+    /// Rows of the stacked A.
+    pub(crate) fn ranks(&self) -> usize {
+        self.parts.len() * self.rank
+    }
+
+    /// The rows of the stacked A of each part, in order.
+    pub(crate) fn part_ranks(&self) -> impl Iterator<Item = Range<usize>> + '_ {
+        (0..self.parts.len()).map(|part| part * self.rank..(part + 1) * self.rank)
+    }
 }
 
 impl LoraLayout {
@@ -137,10 +156,25 @@ impl LoraLayout {
         self.length
     }
 
+    /// The matrices beside a packed linear, if it has any.
+    pub(crate) fn slot(&self, layer: usize, group: usize) -> Option<&Slot> {
+        self.slots[layer][group].as_ref()
+    }
+
+    /// Rows of the stacked A beside a packed linear, in the layer that has most.
+    pub(crate) fn ranks(&self, group: usize) -> usize {
+        self.slots.iter().filter_map(|slots| slots[group].as_ref()).map(Slot::ranks).max().unwrap_or(0)
+    }
+
+    /// What the adapter's product is multiplied by.
+    pub(crate) fn scale(&self) -> f32 {
+        self.scale
+    }
+
     /// Columns of all `u` of the layer that has most.
     #[must_use]
     pub fn ranks_per_layer(&self) -> usize {
-        let ranks = |slots: &[Option<Slot>; 4]| slots.iter().flatten().map(|slot| slot.parts.len() * slot.rank).sum();
+        let ranks = |slots: &[Option<Slot>; 4]| slots.iter().flatten().map(Slot::ranks).sum();
         self.slots.iter().map(ranks).max().unwrap_or(0)
     }
 

@@ -1,7 +1,7 @@
 //! Owns the choice of the next token from logits: greedy, or by temperature with counter-based randomness.
 //! Knows no model; a sample is a function of (seed, row, position), so batching does not change it.
 
-use crate::dropout::{key_of, uniform};
+use crate::dropout::{key_of, random_bits};
 
 /// How the next token is chosen.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -19,28 +19,27 @@ impl Sampler {
         Sampler { temperature: 0.0, seed: 0 }
     }
 
-    /// The id chosen for `row` at `position` of its output. Ties go to the smallest id.
-    pub fn sample(&mut self, logits: &[f32], row: usize, position: usize) -> u32 {
-        let mut best = 0;
-        for (id, logit) in logits.iter().enumerate() {
-            if *logit > logits[best] {
-                best = id;
+    /// The id chosen for `row` at `position` of its output: the one with the largest score. Ties go to the smallest id.
+    ///
+    /// At temperature zero the score is the logit, and else `logit / T - ln(-ln(u))` with a uniform number of its own for each
+    /// id (the Gumbel-max trick), which follows the softmax and needs no sum over the vocabulary.
+    #[must_use]
+    pub fn sample(&self, logits: &[f32], row: usize, position: usize) -> u32 {
+        let key = random_bits(random_bits(self.key(), row as u64), position as u64);
+        let score = |id: usize| {
+            if self.temperature <= 0.0 {
+                return f64::from(logits[id]);
             }
-        }
-        if self.temperature <= 0.0 {
-            return best as u32;
-        }
-        let weights: Vec<f64> =
-            logits.iter().map(|logit| f64::from((logit - logits[best]) / self.temperature).exp()).collect();
-        let key = key_of(self.seed, "sample") ^ (row as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let mut left = f64::from(uniform(key, position as u64)) * weights.iter().sum::<f64>();
-        for (id, weight) in weights.iter().enumerate() {
-            left -= weight;
-            if left < 0.0 {
-                return id as u32;
-            }
-        }
-        best as u32
+            let uniform = (((random_bits(key, id as u64) >> 32) as f64) + 0.5) / (1_u64 << 32) as f64;
+            f64::from(logits[id]) / f64::from(self.temperature) - (-uniform.ln()).ln()
+        };
+        let scores = (0..logits.len()).map(|id| (id, score(id)));
+        scores.fold((0, f64::NEG_INFINITY), |best, next| if next.1 > best.1 { next } else { best }).0 as u32
+    }
+
+    /// What the randomness of every choice is a function of, beside row and position.
+    pub(crate) fn key(&self) -> u64 {
+        key_of(self.seed, "sample")
     }
 }
 
@@ -55,7 +54,7 @@ mod tests {
 
     #[test]
     fn samples_follow_the_distribution() {
-        let mut sampler = Sampler { temperature: 1.0, seed: 5 };
+        let sampler = Sampler { temperature: 1.0, seed: 5 };
         let logits = [0.0, 3.0_f32.ln()];
         let ones = (0..4_000).filter(|&position| sampler.sample(&logits, 3, position) == 1).count();
         assert!((2_880..3_120).contains(&ones), "{ones} of 4000");

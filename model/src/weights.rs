@@ -5,15 +5,15 @@ use burn::tensor::{DType, Distribution, Tensor, TensorData};
 
 use crate::checkpoint::Checkpoint;
 use crate::config::ModelConfig;
-use crate::device::OpenDevice;
+use crate::device::TensorDevice;
 use crate::error::{Error, Result};
 use crate::kernels::{Heads, RopeTable};
 use crate::nn::{Decoder, Group, Layer, Linear};
 
 /// Loads a frozen decoder that can work on sequences of `positions` tokens. `progress` gets layers done and in all.
-pub fn load(
+pub(crate) fn load(
     checkpoint: &Checkpoint,
-    open: &OpenDevice,
+    open: &TensorDevice,
     positions: usize,
     mut progress: impl FnMut(usize, usize),
 ) -> Result<Decoder> {
@@ -51,7 +51,7 @@ pub fn load(
 
 /// A decoder of the true shape with random weights, for timing: speed does not depend on the values.
 #[must_use]
-pub fn random(config: &ModelConfig, open: &OpenDevice, positions: usize) -> Decoder {
+pub(crate) fn random(config: &ModelConfig, open: &TensorDevice, positions: usize) -> Decoder {
     let options = (&open.device, open.dtype);
     let normal = |shape: [usize; 2]| Tensor::<2>::random(shape, Distribution::Normal(0.0, 0.02), options);
     let ones = |width: usize| Tensor::<1>::ones([width], options);
@@ -84,7 +84,7 @@ pub fn random(config: &ModelConfig, open: &OpenDevice, positions: usize) -> Deco
 
 struct Source<'a> {
     checkpoint: &'a Checkpoint,
-    open: &'a OpenDevice,
+    open: &'a TensorDevice,
 }
 
 impl Source<'_> {

@@ -57,10 +57,9 @@ pub fn at_the_end(
         return Ok(None);
     }
     let start = Instant::now();
-    let adapters = session.adapters();
     let local = Local {
-        decoder: session.decoder(),
-        tuned: &adapters,
+        model: session.model(),
+        tuned: session.adapter(),
         others: BTreeMap::new(),
         speech: &prepared.speech,
         base: base_facts(prepared),

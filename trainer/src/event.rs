@@ -62,11 +62,14 @@ pub enum Event {
         tokens: u64,
         /// Of these, tokens that were learnt.
         supervised_tokens: u64,
-        /// Tokens per second of the step.
+        /// Tokens of the step over the seconds since the step before it was done.
         tokens_per_second: f64,
         /// Memory the process holds, where the system tells.
         host_memory_bytes: Option<u64>,
-        /// Seconds since this process began to train.
+        /// Memory of the device that is held, where it has its own. Older lines do not have it.
+        #[serde(default)]
+        device_memory_bytes: Option<u64>,
+        /// Seconds this process has trained, validations and checkpoints left out.
         elapsed_secs: f64,
     },
     /// A validation.
@@ -162,6 +165,7 @@ mod tests {
             supervised_tokens: 40,
             tokens_per_second: 812.5,
             host_memory_bytes: Some(1 << 30),
+            device_memory_bytes: None,
             elapsed_secs: 1.25,
         }
     }
@@ -187,6 +191,14 @@ mod tests {
             let written = serde_json::to_string(&number).unwrap();
             assert_eq!(written.parse::<f64>().unwrap().to_bits(), number.to_bits());
         }
+    }
+
+    #[test]
+    fn a_line_of_before_there_was_device_memory_is_read() {
+        let text = serde_json::to_string(&step(0.25, 1e-3)).unwrap();
+        let old = text.replace(r#""device_memory_bytes":null,"#, "");
+        assert_ne!(old, text);
+        assert_eq!(serde_json::from_str::<Event>(&old).unwrap(), step(0.25, 1e-3));
     }
 
     #[test]

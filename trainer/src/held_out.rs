@@ -8,20 +8,20 @@ use std::sync::atomic::AtomicBool;
 use anyhow::{Context, Result};
 use eval::baseline::Example;
 use eval::{Arm, ArmResult, EvaluateOptions, GenerateOptions, HeldOut, Identity, Progress};
-use model::nn::Decoder;
-use model::nn::decoder::Adapters;
+use model::Model;
+use model::engine::AdapterId;
 
 use crate::config::arm::{Provider, RawArm, Source};
 use crate::local_lm::{LocalModel, Speech};
 
 /// The model that local arms are made of.
 pub struct Local<'a> {
-    /// The base.
-    pub decoder: &'a Decoder,
+    /// The base with its adapters.
+    pub model: &'a Model,
     /// The adapter of the run.
-    pub tuned: &'a Adapters,
+    pub tuned: AdapterId,
     /// Other adapters, by the name of their arm.
-    pub others: BTreeMap<String, Adapters>,
+    pub others: BTreeMap<String, AdapterId>,
     /// Text to ids and back.
     pub speech: &'a Speech,
     /// What identifies the base.
@@ -76,12 +76,12 @@ pub fn evaluate(
             eval::evaluate_arm(asking.held_out, asking.task, arm, &options, progress)
         })
     } else {
-        let adapters = match arm.provider {
-            Provider::Base => local.decoder.without_adapters(),
-            Provider::Tuned => local.tuned.clone(),
-            _ => local.others.get(&arm.name).context("the adapter was not loaded")?.clone(),
+        let adapter = match arm.provider {
+            Provider::Base => None,
+            Provider::Tuned => Some(local.tuned),
+            _ => Some(*local.others.get(&arm.name).context("the adapter was not loaded")?),
         };
-        let mut model = LocalModel::new(&arm.name, local.decoder.clone(), adapters, local.speech.clone())
+        let mut model = LocalModel::new(&arm.name, local.model.clone(), adapter, local.speech.clone())
             .stopped_by(asking.stop.clone());
         let mut facts = local.base.clone();
         facts.extend(local.adapters.get(&arm.name).map(|sha256| ("adapter_sha256".to_owned(), sha256.clone())));

@@ -9,10 +9,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Context, Result, bail};
 use datasets::Message;
 use eval::{Completion, Error, Finish, GenerateOptions, LanguageModel};
+use model::Model;
 use model::chat_template::{ChatMessage, ChatTemplate};
-use model::generate::{Limits, generate, score};
-use model::nn::Decoder;
-use model::nn::decoder::Adapters;
+use model::engine::AdapterId;
+use model::generate::Limits;
 use model::sampler::Sampler;
 use model::tokenizer::Tokenizer;
 
@@ -86,8 +86,8 @@ impl Speech {
 /// A local checkpoint, with or without an adapter, as a provider of answers.
 pub struct LocalModel {
     name: String,
-    decoder: Decoder,
-    adapters: Adapters,
+    model: Model,
+    adapter: Option<AdapterId>,
     speech: Speech,
     labels: HashMap<String, Vec<u32>>,
     stop: Option<Arc<AtomicBool>>,
@@ -96,8 +96,8 @@ pub struct LocalModel {
 impl LocalModel {
     /// A model under a name.
     #[must_use]
-    pub fn new(name: &str, decoder: Decoder, adapters: Adapters, speech: Speech) -> Self {
-        LocalModel { name: name.to_owned(), decoder, adapters, speech, labels: HashMap::new(), stop: None }
+    pub fn new(name: &str, model: Model, adapter: Option<AdapterId>, speech: Speech) -> Self {
+        LocalModel { name: name.to_owned(), model, adapter, speech, labels: HashMap::new(), stop: None }
     }
 
     /// Refuses further work once the flag is set.
@@ -145,9 +145,9 @@ impl LanguageModel for LocalModel {
         let ids: Result<Vec<Vec<u32>>> = prompts.iter().map(|prompt| self.speech.prompt_ids(prompt)).collect();
         let ids = ids.map_err(|error| self.failed(error))?;
         let limits = Limits { max_tokens: options.max_tokens, stop: self.speech.stop.clone() };
-        let mut sampler = Sampler { temperature: options.temperature as f32, seed: options.seed };
-        let generated =
-            generate(&self.decoder, &self.adapters, &ids, &limits, &mut sampler).map_err(|error| self.failed(error))?;
+        let sampler = Sampler { temperature: options.temperature as f32, seed: options.seed };
+        let generated = self.model.generate(self.adapter, &ids, &limits, sampler);
+        let generated = generated.map_err(|error| self.failed(error))?;
         let completions = ids.iter().zip(generated).map(|(prompt, generated)| {
             let text = self.speech.tokenizer.decode(&generated.ids, true).map_err(|error| self.failed(error))?;
             let stopped = generated.finish == model::generate::Finish::Stop;
@@ -174,7 +174,7 @@ impl LanguageModel for LocalModel {
         if ids.is_empty() {
             return Ok(Vec::new());
         }
-        let scores = score(&self.decoder, &self.adapters, &ids, &continuations).map_err(|error| self.failed(error))?;
+        let scores = self.model.score(self.adapter, &ids, &continuations).map_err(|error| self.failed(error))?;
         let sum = |tokens: &Vec<f32>| tokens.iter().map(|&token| f64::from(token)).sum();
         Ok(scores.iter().map(|row| row.iter().map(sum).collect()).collect())
     }

@@ -14,6 +14,7 @@ mod held_out;
 mod hub;
 mod local_lm;
 mod memory;
+mod memory_advice;
 mod model_source;
 mod observer;
 mod outside;

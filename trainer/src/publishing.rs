@@ -2,14 +2,14 @@
 //! Knows the run and the base; knows no training.
 
 use anyhow::{Context, Result, bail};
-use model::train::{Batch, Session, log_probabilities};
+use model::train::{Batch, Session};
 
 use crate::prepared::Prepared;
 use crate::run_dir::RunDir;
 
 /// Writes `adapter/`, opens it again, and proves that it equals the adapter in memory and differs from none.
 pub fn save_adapter(run_dir: &RunDir, session: &Session, prepared: &Prepared) -> Result<()> {
-    let values = session.state().parameters;
+    let values = session.state()?.parameters;
     let folder = run_dir.publish_folder("adapter", |folder| {
         model::adapter::save(folder, session.lora(), session.layout(), &values, &prepared.base_name)?;
         prepared.speech.tokenizer.save(folder)?;
@@ -19,10 +19,10 @@ pub fn save_adapter(run_dir: &RunDir, session: &Session, prepared: &Prepared) ->
         .with_context(|| format!("{} does not open again", folder.display()))?;
     let Some(sample) = prepared.data.train.samples.first() else { bail!("no row to prove the adapter on") };
     let batch = Batch::pack([(sample.ids.as_slice(), sample.supervised.as_slice())]);
-    let decoder = session.decoder();
-    let on = log_probabilities(decoder, &read.layout.adapters(&read.values, decoder), &batch);
-    let off = log_probabilities(decoder, &decoder.without_adapters(), &batch);
-    if on != session.log_probabilities(&batch) {
+    let model = session.model();
+    let on = model.log_probabilities(Some(model.add_adapter(&read.layout, &read.values)?), &batch)?;
+    let off = model.log_probabilities(None, &batch)?;
+    if on != session.log_probabilities(&batch)? {
         bail!("{} read from disk is not the adapter in memory", folder.display());
     }
     if on == off {

@@ -56,9 +56,11 @@ pub struct RunDir {
 }
 
 impl RunDir {
-    /// A new folder; one that holds a run is refused.
+    /// A new folder; one that holds a run is refused. What a run leaves that came to nothing before its first step, a
+    /// lock and an empty folder, is no run.
     pub fn create(path: &Path, identity: Identity) -> Result<Self> {
-        let used = |entry: fs::DirEntry| entry.file_name() != LOCK_FILE;
+        let empty = |path: &Path| fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none());
+        let used = |entry: fs::DirEntry| entry.file_name() != LOCK_FILE && !empty(&entry.path());
         if fs::read_dir(path).is_ok_and(|entries| entries.flatten().any(used)) {
             bail!(
                 "{} holds a run already\nhint: go on with --resume, or choose another folder with --out",
@@ -316,6 +318,16 @@ mod tests {
         let error = RunDir::open(&path, identity("other")).unwrap_err().to_string();
         assert!(error.contains("the rows") && error.contains("hint:"), "{error}");
         assert!(RunDir::create(&path, identity("d")).is_err());
+    }
+
+    #[test]
+    fn a_folder_in_which_nothing_began_is_taken_again() {
+        let root = tempfile::tempdir().unwrap();
+        drop(RunDir::create(root.path(), identity("d")).unwrap());
+        let run = RunDir::create(root.path(), identity("other")).unwrap();
+        run.write("config.toml", b"").unwrap();
+        drop(run);
+        assert!(RunDir::create(root.path(), identity("d")).is_err());
     }
 
     #[test]

@@ -1,19 +1,26 @@
 //! Owns the order of a run: steps, validation, checkpoints, and how it ends early without losing anything.
 //! Knows plain numbers; gradients and tensors are the session's business, and events go to an observer.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)]
+mod tests;
+mod under_way;
 
-use anyhow::{Context, Result, bail};
-use model::train::Session;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Receiver;
+
+use anyhow::{Context, Result};
+use model::train::{Batch, Session};
 
 use crate::config::Config;
-use crate::data::loader::{self, Loader};
+use crate::data::ahead;
+use crate::data::loader::{Loader, StepBatches};
 use crate::data::template_mask::Sample;
-use crate::event::Event;
 use crate::observer::Observer;
 use crate::run_dir::RunDir;
 use crate::schedule;
+
+use under_way::UnderWay;
 
 /// What a run works on.
 pub struct Run<'a> {
@@ -59,109 +66,46 @@ pub struct Outcome {
     pub step_secs: f64,
 }
 
+/// Runs the largest micro-batch once and forgets it, where the device has memory of its own: if that does not suffice,
+/// it is told in the first seconds and not in the middle of a run.
+pub fn rehearse(session: &mut Session, largest: &Batch) -> Result<()> {
+    if session.model().memory().is_some() {
+        session.rehearse(largest).context("the largest micro-batch, tried before the first step")?;
+    }
+    Ok(())
+}
+
 impl Run<'_> {
     /// Runs from the session's step to the end, or until it is told to stop.
     pub fn train(&self, session: &mut Session, observer: &mut dyn Observer) -> Result<Outcome> {
+        std::thread::scope(|scope| {
+            let prepared = ahead::steps(scope, self.loader, session.state_step());
+            self.steps(UnderWay::new(self, session, observer), &prepared)
+        })
+    }
+
+    fn steps(&self, mut run: UnderWay<'_>, prepared: &Receiver<StepBatches>) -> Result<Outcome> {
         let settings = &self.config.train;
-        let mut outcome =
-            Outcome { steps: session.state_step(), valid_loss: self.past.valid_loss, ..Outcome::default() };
         let total = self.loader.total_steps();
         let rates = schedule::Settings::of(settings);
-        let mut losses = self.past.losses.clone();
-        let mut saved = outcome.steps;
-        while outcome.steps < total {
+        while run.begun() < total {
             if self.stop.load(Ordering::SeqCst) {
-                if saved != outcome.steps {
-                    self.save(session, observer)?;
-                }
-                return Ok(outcome);
+                run.save()?;
+                return Ok(run.stopped());
             }
-            let start = Instant::now();
-            let step = outcome.steps;
-            let batches = self.loader.step(step);
-            let mut sum = 0.0;
-            for (batch, rows) in batches.micro_batches.iter().zip(&batches.rows) {
-                let loss = session.accumulate(batch, batches.supervised_tokens);
-                sum += loss.with_context(|| self.names(step, rows))?;
+            let batches = prepared.recv().context("the rows of the next step were not prepared")?;
+            let learning_rate = schedule::learning_rate(run.begun(), total, &rates);
+            run.step(batches, learning_rate)?;
+            let step = run.begun();
+            let last = step == total;
+            if last || due(step, settings.valid_every_steps) {
+                run.validate()?;
             }
-            let learning_rate = schedule::learning_rate(step, total, &rates);
-            let stats = session.apply(learning_rate as f32);
-            let stats = stats.with_context(|| self.names(step, &batches.rows.concat()))?;
-            outcome.steps = step + 1;
-            let seconds = start.elapsed().as_secs_f64();
-            let (tokens, supervised) = (batches.tokens, batches.supervised_tokens);
-            outcome.tokens += tokens as u64;
-            outcome.supervised_tokens += supervised as u64;
-            outcome.step_secs += seconds;
-            let loss = sum / supervised as f64;
-            losses.push((loss, supervised as u64));
-            observer.on(&Event::Step {
-                step: outcome.steps,
-                epoch: batches.epochs,
-                loss,
-                learning_rate,
-                gradient_norm: f64::from(stats.gradient_norm),
-                clipped: stats.clipped,
-                tokens: tokens as u64,
-                supervised_tokens: supervised as u64,
-                tokens_per_second: tokens as f64 / seconds,
-                host_memory_bytes: crate::memory::resident(),
-                elapsed_secs: outcome.step_secs,
-            })?;
-            let last = outcome.steps == total;
-            if last || due(outcome.steps, settings.valid_every_steps) {
-                outcome.valid_loss = self.validate(session, observer)?;
-            }
-            if last || due(outcome.steps, settings.save_every_steps) {
-                self.save(session, observer)?;
-                saved = outcome.steps;
+            if last || due(step, settings.save_every_steps) {
+                run.save()?;
             }
         }
-        outcome.finished = true;
-        let per_epoch = self.loader.order().steps_per_epoch() as usize;
-        let recent = &losses[losses.len().saturating_sub(per_epoch)..];
-        let tokens: u64 = recent.iter().map(|(_, tokens)| tokens).sum();
-        let sum: f64 = recent.iter().map(|(loss, tokens)| loss * *tokens as f64).sum();
-        outcome.train_loss = (tokens > 0).then(|| sum / tokens as f64);
-        Ok(outcome)
-    }
-
-    /// Mean loss over the supervised tokens of the validation rows, with the same kernels as training.
-    fn validate(&self, session: &Session, observer: &mut dyn Observer) -> Result<Option<f64>> {
-        if self.valid.is_empty() {
-            return Ok(None);
-        }
-        let (mut sum, mut tokens) = (0.0, 0_usize);
-        for batch in loader::all(self.valid, self.config.train.micro_batch_tokens) {
-            let scores = session.log_probabilities(&batch);
-            sum -= scores.iter().map(|&score| f64::from(score)).sum::<f64>();
-            tokens += scores.len();
-        }
-        let loss = sum / tokens as f64;
-        if !loss.is_finite() {
-            bail!("the validation loss is not finite");
-        }
-        observer.on(&Event::Valid { step: session.state_step(), loss, tokens: tokens as u64 })?;
-        Ok(Some(loss))
-    }
-
-    fn save(&self, session: &Session, observer: &mut dyn Observer) -> Result<()> {
-        let state = session.state();
-        let path = self.run_dir.save_checkpoint(&state, self.config.train.keep_checkpoints)?;
-        observer.on(&Event::Checkpoint { step: state.step, path })
-    }
-
-    /// Which rows a failure concerns, for the person who has to look at them.
-    fn names(&self, step: u64, rows: &[usize]) -> String {
-        const SHOWN: usize = 8;
-        let ids: Vec<&str> = self.loader.ids(&rows[..rows.len().min(SHOWN)]);
-        let more = if rows.len() > SHOWN { format!(" and {} more", rows.len() - SHOWN) } else { String::new() };
-        format!(
-            "step {} on rows {}{more}\nhint: the last checkpoint is intact; look at these rows, or lower train.learning_rate, \
-             then run with --resume",
-            step + 1,
-            ids.join(", ")
-        )
+        Ok(run.finished())
     }
 }
 

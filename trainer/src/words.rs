@@ -51,6 +51,7 @@ fn general_hint(cause: &(dyn Error + 'static)) -> Option<&'static str> {
 fn of_model(error: &model::Error) -> Option<&'static str> {
     use model::Error as E;
     Some(match error {
+        error if error.is_out_of_memory() => "ask fewer rows at once (eval.batch_rows), or take a smaller base model",
         E::Io { source, .. } => return of_system(source.kind()),
         E::Malformed { .. } => {
             "the file is broken, cut off or of another kind: fetch it again, and compare its hash with that of its source"

@@ -3,6 +3,7 @@
 //! Owns the command line of `cargo xtask`. Knows nothing about the workspace's code: it calls cargo and reads text.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "what a check finds is its output")]
 
+mod bench;
 mod ci;
 mod golden;
 mod tidy;
@@ -19,6 +20,8 @@ usage: cargo xtask ci                             everything below that can fail
        cargo xtask tidy                           what the compiler cannot see: crate borders, lists, file heads
        cargo xtask golden [--check] [--python P]  make the golden values again, or compare them; what follows `--`
                                                   goes to tests/golden/generate.py
+       cargo xtask bench [--only WORDS] [--best] [--programs FOLDER] [--python P]
+                                                  on a GPU: training beside its peers, and kernels beside their floors
 
 exit codes: 0 done, 1 something was found, 2 error";
 
@@ -54,6 +57,8 @@ fn run(arguments: &[String]) -> Result<Outcome> {
         ("ci", []) => ci::run(&root()?),
         ("tidy", []) => tidy::run(&root()?),
         ("golden", rest) => golden::run(&root()?, rest),
+        // Needs no workspace where the programs that measure were built elsewhere.
+        ("bench", rest) => bench::run(root, rest),
         ("ci" | "tidy", [extra, ..]) => bail!("`{command}` takes no argument, found `{extra}`\n\n{USAGE}"),
         (other, _) => bail!("unknown command `{other}`\n\n{USAGE}"),
     }

@@ -17,7 +17,7 @@ use crate::Outcome;
 /// Folders that are not ours or not text.
 const SKIPPED: [&str; 5] = [".git", "target", "runs", "oracle-venv", "__pycache__"];
 /// Endings of the files that people read.
-const TEXT: [&str; 9] = ["rs", "toml", "md", "py", "sh", "yml", "yaml", "jinja", "txt"];
+const TEXT: [&str; 13] = ["rs", "toml", "md", "py", "sh", "yml", "yaml", "jinja", "txt", "cu", "cuh", "cpp", "h"];
 
 /// A text file of the repository.
 #[derive(Debug, Clone)]
@@ -59,6 +59,11 @@ pub(crate) fn run(root: &Path) -> Result<Outcome> {
 impl TextFile {
     fn is_rust(&self) -> bool {
         self.path.ends_with(".rs")
+    }
+
+    /// The sources of GPU kernels, their headers, and what plays a GPU in tests.
+    fn is_kernel(&self) -> bool {
+        [".cu", ".cuh", ".cpp", ".h"].iter().any(|ending| self.path.ends_with(ending))
     }
 
     fn name(&self) -> &str {

@@ -28,15 +28,7 @@ impl RopeTable {
     #[must_use]
     pub fn new(inverse_frequencies: &[f32], factor: f32, length: usize, device: &Device) -> Self {
         let half = inverse_frequencies.len();
-        let (mut cos, mut sin) = (Vec::with_capacity(length * half), Vec::with_capacity(length * half));
-        for position in 0..length {
-            for frequency in inverse_frequencies {
-                // The angle is formed in f32, as the reference implementations form it.
-                let angle = position as f32 * frequency;
-                cos.push(angle.cos() * factor);
-                sin.push(angle.sin() * factor);
-            }
-        }
+        let (cos, sin) = angles(inverse_frequencies, factor, length);
         let tensor =
             |values: Vec<f32>| Tensor::from_data(TensorData::new(values, [length, half]), (device, DType::F32));
         RopeTable { cos: tensor(cos), sin: tensor(sin) }
@@ -47,6 +39,22 @@ impl RopeTable {
     pub fn length(&self) -> usize {
         self.cos.dims()[0]
     }
+}
+
+/// Cosines and sines of positions `0..length`, `[length, head_dim / 2]` each, times the attention factor.
+#[must_use]
+pub fn angles(inverse_frequencies: &[f32], factor: f32, length: usize) -> (Vec<f32>, Vec<f32>) {
+    let values = length * inverse_frequencies.len();
+    let (mut cos, mut sin) = (Vec::with_capacity(values), Vec::with_capacity(values));
+    for position in 0..length {
+        for frequency in inverse_frequencies {
+            // The angle is formed in f32, as the reference implementations form it.
+            let angle = position as f32 * frequency;
+            cos.push(angle.cos() * factor);
+            sin.push(angle.sin() * factor);
+        }
+    }
+    (cos, sin)
 }
 
 /// Plain twin of `Kernels::rope`.

@@ -6,10 +6,12 @@ use std::path::{Path, PathBuf};
 
 use safetensors::SafeTensors;
 
-use super::{AdamWConfig, Batch, Session};
-use crate::device::{DeviceChoice, OpenDevice};
+use super::{AdamWConfig, Batch, Recompute, Session};
+use crate::device::TensorDevice;
+use crate::engine::tensor::TensorEngine;
+use crate::engine::{Model, TrainingShape};
 use crate::lora::flat;
-use crate::nn::Keep;
+use crate::nn::Decoder;
 use crate::sampler::Sampler;
 use crate::{Checkpoint, adapter, generate, weights};
 
@@ -52,17 +54,19 @@ fn largest_difference(found: &[f32], expected: &[f32]) -> f32 {
     found.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
 }
 
-fn session(case: &Path) -> Session {
-    let open = OpenDevice::open(DeviceChoice::Cpu).unwrap();
+/// A session with the adapter of a case, and the decoder it trains on.
+fn session(case: &Path) -> (Session, Decoder) {
     let checkpoint = Checkpoint::open(case).unwrap();
-    let decoder = weights::load(&checkpoint, &open, 64, |_, _| {}).unwrap();
+    let decoder = weights::load(&checkpoint, &TensorDevice::cpu(), 64, |_, _| {}).unwrap();
+    let model = Model::new(Box::new(TensorEngine::new(decoder.clone())));
     let adapter = adapter::load(&case.join("adapter"), &checkpoint.config).unwrap();
     let optimiser = AdamWConfig { beta_1: 0.9, beta_2: 0.999, epsilon: 1e-8, weight_decay: 0.0, max_grad_norm: 1.0 };
-    let mut session = Session::new(decoder, adapter.lora, optimiser, Keep::Products, 0).unwrap();
-    let mut state = session.state();
+    let shape = TrainingShape { max_tokens: 64, max_supervised: 64, dropout: false, recompute: Recompute::Never };
+    let mut session = Session::new(model, adapter.lora, optimiser, shape, 0).unwrap();
+    let mut state = session.state().unwrap();
     state.parameters = adapter.values;
     session.restore(&state).unwrap();
-    session
+    (session, decoder)
 }
 
 fn batch(golden: &Golden) -> Batch {
@@ -85,9 +89,9 @@ fn logits_loss_and_gradients_equal_transformers_and_peft() {
         let golden = golden(&case);
         let bytes = std::fs::read(case.join("golden.safetensors")).unwrap();
         let file = SafeTensors::deserialize(&bytes).unwrap();
-        let mut session = session(&case);
-        let decoder = session.decoder();
-        let adapters = session.layout().operands(&flat(&session.state().parameters, &decoder.device), |_, _| None);
+        let (mut session, decoder) = session(&case);
+        let values_of_adapter = flat(&session.state().unwrap().parameters, &decoder.device);
+        let adapters = session.layout().operands(&values_of_adapter, |_, _| None);
         for (index, document) in golden.documents.iter().enumerate() {
             for (which, adapters) in [("logits", &decoder.without_adapters()), ("adapter_logits", &adapters)] {
                 let single = Batch::pack([(document.ids.as_slice(), vec![false; document.ids.len()].as_slice())]);
@@ -100,12 +104,13 @@ fn logits_loss_and_gradients_equal_transformers_and_peft() {
         }
         let batch = batch(&golden);
         assert_eq!(batch.supervised_tokens(), golden.num_supervised, "{name}");
-        let base = super::log_probabilities(decoder, &decoder.without_adapters(), &batch);
+        let base = session.model().log_probabilities(None, &batch).unwrap();
         let base_loss = -base.iter().map(|&p| f64::from(p)).sum::<f64>() / golden.num_supervised as f64;
         assert!((base_loss - golden.base_loss).abs() < 1e-4, "{name}: {base_loss} and {}", golden.base_loss);
-        let loss = session.accumulate(&batch, golden.num_supervised).unwrap() / golden.num_supervised as f64;
+        session.accumulate(&batch, golden.num_supervised).unwrap();
+        let loss = session.accumulated_loss().unwrap() / golden.num_supervised as f64;
         assert!((loss - golden.loss).abs() < 1e-4, "{name}: {loss} and {}", golden.loss);
-        for (matrix, gradient) in session.gradients() {
+        for (matrix, gradient) in session.gradients().unwrap() {
             let expected = values(&file, &format!("grad.base_model.model.{matrix}.weight"));
             let difference = largest_difference(&gradient, &expected);
             assert!(difference < 1e-4, "{name}: gradient of {matrix} differs by {difference}");
@@ -117,12 +122,12 @@ fn logits_loss_and_gradients_equal_transformers_and_peft() {
 fn cached_generation_and_scores_equal_the_packed_forward_pass() {
     for case in cases() {
         let golden = golden(&case);
-        let session = session(&case);
-        let decoder = session.decoder();
-        let adapters = session.layout().operands(&flat(&session.state().parameters, &decoder.device), |_, _| None);
+        let (session, decoder) = session(&case);
+        let values_of_adapter = flat(&session.state().unwrap().parameters, &decoder.device);
+        let adapters = session.layout().operands(&values_of_adapter, |_, _| None);
         let prompts: Vec<Vec<u32>> = golden.documents.iter().map(|document| document.ids[..7].to_vec()).collect();
         let limits = generate::Limits { max_tokens: 9, stop: Vec::new() };
-        let generated = generate::generate(decoder, &adapters, &prompts, &limits, &mut Sampler::greedy()).unwrap();
+        let generated = generate::generate(&decoder, &adapters, &prompts, &limits, Sampler::greedy()).unwrap();
         for (prompt, generated) in prompts.iter().zip(&generated) {
             let mut ids = prompt.clone();
             for expected in &generated.ids {
@@ -135,13 +140,13 @@ fn cached_generation_and_scores_equal_the_packed_forward_pass() {
             }
         }
         let continuations = vec![vec![3, 1, 4], vec![1], vec![5, 9]];
-        let scores = generate::score(decoder, &adapters, &prompts, &continuations).unwrap();
+        let scores = generate::score(&decoder, &adapters, &prompts, &continuations).unwrap();
         for (prompt, scores) in prompts.iter().zip(&scores) {
             for (continuation, scores) in continuations.iter().zip(scores) {
                 let ids = [prompt.as_slice(), continuation].concat();
                 let mask: Vec<bool> = (0..ids.len()).map(|token| token >= prompt.len()).collect();
                 let batch = Batch::pack([(ids.as_slice(), mask.as_slice())]);
-                let expected = super::log_probabilities(decoder, &adapters, &batch);
+                let expected = session.log_probabilities(&batch).unwrap();
                 let difference = largest_difference(scores, &expected);
                 assert!(difference < 2e-5, "{}: {difference}", case.display());
             }

@@ -1,5 +1,5 @@
-//! Owns one training session: accumulate gradients of packed micro-batches, clip, step, and hand out its whole state.
-//! Knows tensors and numbers; knows no schedule, no record, no file and no clock.
+//! Owns one training session: which adapter is trained how, which step it is at, and its whole state as plain numbers.
+//! Knows numbers; gradients are the engine's business. Knows no schedule, no record, no file and no clock.
 
 mod batch;
 #[cfg(test)]
@@ -7,16 +7,14 @@ mod golden;
 #[cfg(test)]
 mod oracle;
 
-use burn::tensor::{DType, Tensor};
+use std::str::FromStr;
 
 pub use batch::Batch;
 
-use crate::dropout::DropoutKey;
+use crate::engine::{AdapterId, Model, Pass, PassDropout, TrainingShape};
 use crate::error::{Error, Result};
 use crate::kernels::AdamWStep;
-use crate::kernels::adamw::Moments;
-use crate::lora::{LoraConfig, LoraLayout, flat};
-use crate::nn::{Decoder, Keep};
+use crate::lora::{LoraConfig, LoraLayout};
 
 /// The optimiser's settings; defaults are PyTorch's, but for the decay, which PEFT recipes set to zero.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -33,11 +31,38 @@ pub struct AdamWConfig {
     pub max_grad_norm: f32,
 }
 
+/// Whether layers are computed twice to save memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Recompute {
+    /// As few as the memory of the device asks for; none where its memory is not known.
+    #[default]
+    Auto,
+    /// None: fastest, and an error where memory does not suffice.
+    Never,
+    /// All: smallest.
+    Always,
+}
+
+impl FromStr for Recompute {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        match text {
+            "auto" => Ok(Recompute::Auto),
+            "never" => Ok(Recompute::Never),
+            "always" => Ok(Recompute::Always),
+            other => Err(format!("\"{other}\" is none of auto, never, always")),
+        }
+    }
+}
+
 /// What one optimiser step did.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct StepStats {
+    /// Sum of the losses of its supervised tokens.
+    pub loss: f64,
     /// Global norm of the gradient before clipping.
-    pub gradient_norm: f32,
+    pub gradient_norm: f64,
     /// Whether it was clipped.
     pub clipped: bool,
 }
@@ -55,131 +80,120 @@ pub struct SessionState {
     pub second: Vec<f32>,
 }
 
-/// A frozen decoder, its adapter and the optimiser's state.
+/// A model with one adapter in training.
 pub struct Session {
-    decoder: Decoder,
+    model: Model,
+    adapter: AdapterId,
     layout: LoraLayout,
     lora: LoraConfig,
     optimiser: AdamWConfig,
-    keep: Keep,
     seed: u64,
-    parameters: Tensor<1>,
-    moments: Moments,
-    gradient: Option<Tensor<1>>,
     step: u64,
+    reported: u64,
     micro_batch: u64,
 }
 
 impl Session {
     /// A session whose adapter starts as `lora.init_lora_weights` says.
-    pub fn new(decoder: Decoder, lora: LoraConfig, optimiser: AdamWConfig, keep: Keep, seed: u64) -> Result<Self> {
-        let layout = LoraLayout::new(&decoder.config, &lora)?;
-        let parameters = flat(&layout.initial(lora.init_lora_weights, seed), &decoder.device);
-        let zeros = || flat(&vec![0.0; layout.length()], &decoder.device);
-        let moments = Moments { first: zeros(), second: zeros() };
-        Ok(Session {
-            decoder,
-            layout,
-            lora,
-            optimiser,
-            keep,
-            seed,
-            parameters,
-            moments,
-            gradient: None,
-            step: 0,
-            micro_batch: 0,
-        })
+    pub fn new(
+        model: Model,
+        lora: LoraConfig,
+        optimiser: AdamWConfig,
+        shape: TrainingShape,
+        seed: u64,
+    ) -> Result<Self> {
+        let layout = LoraLayout::new(model.config(), &lora)?;
+        let shape = TrainingShape { dropout: lora.lora_dropout > 0.0, ..shape };
+        let adapter = model.engine().train(&layout, &layout.initial(lora.init_lora_weights, seed), shape)?;
+        Ok(Session { model, adapter, layout, lora, optimiser, seed, step: 0, reported: 0, micro_batch: 0 })
     }
 
     /// Adds the gradient of a micro-batch. `supervised` counts the supervised tokens of the whole optimiser step, so
-    /// that every token weighs the same however the step is cut. Returns the sum of the losses of the micro-batch.
-    pub fn accumulate(&mut self, batch: &Batch, supervised: usize) -> Result<f64> {
-        let (rows, targets) = batch.targets();
-        if rows.is_empty() {
+    /// that every token weighs the same however the step is cut.
+    pub fn accumulate(&mut self, batch: &Batch, supervised: usize) -> Result<()> {
+        if batch.supervised_tokens() == 0 {
             return Err(Error::NothingSupervised { tokens: batch.ids.len() });
         }
-        let documents = batch.documents();
-        let adapters = self.layout.operands(&self.parameters, |layer, group| self.dropout(layer, group));
-        let (hidden, trace) = self.decoder.forward(&batch.ids, &documents, &rows, &adapters, Some(self.keep));
-        let scale = 1.0 / supervised as f32;
-        let (losses, d_hidden) =
-            self.decoder.kernels.cross_entropy(&hidden, &self.decoder.lm_head, &targets, Some(scale));
-        let loss: f64 = losses.iter().map(|&loss| f64::from(loss)).sum();
-        if !loss.is_finite() {
-            return Err(Error::NonFinite { what: "the loss".to_owned() });
-        }
-        let mut pieces: Vec<Option<Tensor<1>>> = vec![None; self.decoder.layers.len()];
-        if let Some(d_hidden) = d_hidden {
-            self.decoder.backward(d_hidden, trace, &documents, &adapters, |layer, gradients| {
-                pieces[layer] = LoraLayout::flatten(gradients);
-            });
-        }
-        drop(adapters);
-        let piece = LoraLayout::join(pieces);
-        self.gradient = match (self.gradient.take(), piece) {
-            (Some(sum), Some(piece)) => Some(sum + piece),
-            (sum, piece) => sum.or(piece),
-        };
+        let dropout = (self.lora.lora_dropout > 0.0).then_some(PassDropout {
+            time: [self.seed, self.step, self.micro_batch],
+            probability: self.lora.lora_dropout,
+        });
+        self.model.engine().accumulate(batch, Pass { scale: 1.0 / supervised as f32, dropout })?;
         self.micro_batch += 1;
-        Ok(loss)
+        Ok(())
     }
 
-    /// Clips the accumulated gradient by its global norm and steps. A gradient that is not finite changes nothing
-    /// and is an error.
-    pub fn apply(&mut self, learning_rate: f32) -> Result<StepStats> {
-        let gradient = self.gradient.take().ok_or(Error::NothingSupervised { tokens: 0 })?;
+    /// Learns a micro-batch and forgets it: what takes most memory can be tried before the first step.
+    pub fn rehearse(&mut self, batch: &Batch) -> Result<()> {
+        self.accumulate(batch, batch.supervised_tokens())?;
         self.micro_batch = 0;
-        let norm = global_norm(&gradient);
-        if !norm.is_finite() {
-            return Err(Error::NonFinite { what: "the gradient".to_owned() });
-        }
-        let limit = self.optimiser.max_grad_norm;
-        // The same small number as PyTorch adds, so that clipped runs agree.
-        let gradient_scale = (limit / (norm + 1e-6)).min(1.0);
-        self.step += 1;
+        self.model.engine().discard()
+    }
+
+    /// Clips the accumulated gradient by its global norm and steps. What came of it is told by [`Session::report`]; the
+    /// step may be under way when this returns.
+    pub fn apply(&mut self, learning_rate: f32) -> Result<()> {
         let step = AdamWStep {
             learning_rate,
             beta_1: self.optimiser.beta_1,
             beta_2: self.optimiser.beta_2,
             epsilon: self.optimiser.epsilon,
             weight_decay: self.optimiser.weight_decay,
-            gradient_scale,
-            step: self.step as u32,
+            gradient_scale: 1.0,
+            step: self.step as u32 + 1,
         };
-        let (moments, parameters) =
-            self.decoder.kernels.adamw(self.moments.clone(), self.parameters.clone(), gradient, step);
-        (self.moments, self.parameters) = (moments, parameters);
-        Ok(StepStats { gradient_norm: norm, clipped: norm > limit })
+        self.model.engine().apply(step, self.optimiser.max_grad_norm)?;
+        self.micro_batch = 0;
+        self.step += 1;
+        Ok(())
+    }
+
+    /// What the oldest step came to that was not yet reported: `None` if there is none, or if it is still under way and
+    /// `wait` is false. A step whose loss or gradient was not finite changed nothing and is an error.
+    pub fn report(&mut self, wait: bool) -> Result<Option<StepStats>> {
+        let Some(report) = self.model.engine().report(wait)? else { return Ok(None) };
+        if !report.finite {
+            let what = if report.loss.is_finite() { "the gradient" } else { "the loss" };
+            return Err(Error::NonFinite { what: what.to_owned() });
+        }
+        self.reported += 1;
+        let clipped = report.gradient_norm > f64::from(self.optimiser.max_grad_norm);
+        Ok(Some(StepStats { loss: report.loss, gradient_norm: report.gradient_norm, clipped }))
+    }
+
+    /// Steps that were not yet reported.
+    #[must_use]
+    pub fn in_flight(&self) -> u64 {
+        self.step - self.reported
     }
 
     /// Log-probability of every supervised token of a batch, in order, without dropout and without a gradient.
-    #[must_use]
-    pub fn log_probabilities(&self, batch: &Batch) -> Vec<f32> {
-        log_probabilities(&self.decoder, &self.adapters(), batch)
+    pub fn log_probabilities(&self, batch: &Batch) -> Result<Vec<f32>> {
+        self.model.log_probabilities(Some(self.adapter), batch)
+    }
+
+    /// The sum of the losses accumulated since the last step, for proofs.
+    pub fn accumulated_loss(&self) -> Result<f64> {
+        Ok(self.model.engine().accumulated()?.0)
     }
 
     /// The accumulated gradient of each matrix, by `module.matrix`, for proofs.
-    #[must_use]
-    pub fn gradients(&self) -> Vec<(String, Vec<f32>)> {
-        let Some(gradient) = &self.gradient else { return Vec::new() };
-        let values = host(gradient);
-        let matrices = self.layout.matrices().into_iter();
-        matrices.map(|m| (format!("{}.{}", m.module, m.matrix), values[m.range].to_vec())).collect()
-    }
-
-    /// Everything that changes while training.
-    #[must_use]
-    pub fn state(&self) -> SessionState {
-        SessionState {
-            step: self.step,
-            parameters: host(&self.parameters),
-            first: host(&self.moments.first),
-            second: host(&self.moments.second),
+    pub fn gradients(&self) -> Result<Vec<(String, Vec<f32>)>> {
+        let (_, values) = self.model.engine().accumulated()?;
+        if values.is_empty() {
+            return Ok(Vec::new());
         }
+        let matrices = self.layout.matrices().into_iter();
+        Ok(matrices.map(|m| (format!("{}.{}", m.module, m.matrix), values[m.range].to_vec())).collect())
     }
 
-    /// Optimiser steps done.
+    /// Everything that changes while training. Waits for the steps that are under way.
+    pub fn state(&self) -> Result<SessionState> {
+        let [parameters, first, second] = self.model.engine().training_state()?;
+        Ok(SessionState { step: self.step, parameters, first, second })
+    }
+
+    /// Optimiser steps done or under way.
     #[must_use]
     pub fn state_step(&self) -> u64 {
         self.step
@@ -198,19 +212,26 @@ impl Session {
                 });
             }
         }
-        let device = &self.decoder.device;
-        self.parameters = flat(&state.parameters, device);
-        self.moments = Moments { first: flat(&state.first, device), second: flat(&state.second, device) };
-        self.step = state.step;
-        self.gradient = None;
-        self.micro_batch = 0;
+        self.model.engine().set_training_state([&state.parameters, &state.first, &state.second])?;
+        (self.step, self.reported, self.micro_batch) = (state.step, state.step, 0);
         Ok(())
     }
 
-    /// The adapter as it stands, for evaluation: without dropout.
+    /// Gives back the memory that only training needs. The adapter stays, and the model can be asked with it.
+    pub fn end(&mut self) -> Result<()> {
+        self.model.engine().end_training()
+    }
+
+    /// The adapter in training, for whoever asks the model.
     #[must_use]
-    pub fn adapters(&self) -> crate::nn::decoder::Adapters {
-        self.layout.operands(&self.parameters, |_, _| None)
+    pub fn adapter(&self) -> AdapterId {
+        self.adapter
+    }
+
+    /// The model.
+    #[must_use]
+    pub fn model(&self) -> &Model {
+        &self.model
     }
 
     /// Where each matrix lies in [`SessionState::parameters`].
@@ -224,36 +245,4 @@ impl Session {
     pub fn lora(&self) -> &LoraConfig {
         &self.lora
     }
-
-    /// The frozen decoder.
-    #[must_use]
-    pub fn decoder(&self) -> &Decoder {
-        &self.decoder
-    }
-
-    fn dropout(&self, layer: usize, group: usize) -> Option<DropoutKey> {
-        let parts = [self.seed, self.step, self.micro_batch, layer as u64, group as u64];
-        (self.lora.lora_dropout > 0.0).then(|| DropoutKey::new(&parts, self.lora.lora_dropout))
-    }
-}
-
-/// Log-probability of every supervised token of a batch, in order.
-#[must_use]
-pub fn log_probabilities(decoder: &Decoder, adapters: &crate::nn::decoder::Adapters, batch: &Batch) -> Vec<f32> {
-    let (rows, targets) = batch.targets();
-    if rows.is_empty() {
-        return Vec::new();
-    }
-    let (hidden, _) = decoder.forward(&batch.ids, &batch.documents(), &rows, adapters, None);
-    let (losses, _) = decoder.kernels.cross_entropy(&hidden, &decoder.lm_head, &targets, None);
-    losses.into_iter().map(|loss| -loss).collect()
-}
-
-/// Root of the sum of squares, summed in f64 in a fixed order.
-fn global_norm(gradient: &Tensor<1>) -> f32 {
-    host(gradient).iter().map(|&value| f64::from(value) * f64::from(value)).sum::<f64>().sqrt() as f32
-}
-
-fn host(tensor: &Tensor<1>) -> Vec<f32> {
-    tensor.to_data_dtype(DType::F32).iter::<f32>().collect()
 }

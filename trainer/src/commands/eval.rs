@@ -1,7 +1,7 @@
 //! `trainer eval`: every arm on the held-out rows of a finished run, the verdict, and the reports. Trains nothing.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -9,12 +9,13 @@ use std::sync::atomic::AtomicBool;
 use anyhow::{Context, Result, bail};
 use eval::Results;
 use eval::report::{Json, Report};
-use model::OpenDevice;
+use model::LoadOptions;
+use model::adapter::Adapter;
 
-use super::{EXIT_NOT_MET, fit, note, print};
+use super::{EXIT_NOT_MET, fit, note, opened, print};
 use crate::cli::Eval;
 use crate::config::Config;
-use crate::config::arm::Provider;
+use crate::config::arm::{Provider, RawArm};
 use crate::evaluation::{self, Scope};
 use crate::held_out::Local;
 use crate::observer::{Observer, Plain};
@@ -39,22 +40,26 @@ pub fn run(arguments: Eval) -> Result<ExitCode> {
     };
     let metrics: Vec<String> = bars.iter().map(|bar| bar.metric.clone()).collect();
     evaluation::preflight(&config, &prepared, &scope, &metrics)?;
-    let adapter = model::adapter::load(&folder, &prepared.checkpoint.config).with_context(|| {
+    let tuned = model::adapter::load(&folder, &prepared.checkpoint.config).with_context(|| {
         format!("{} has no adapter that fits\nhint: trainer fit CONFIG, or --run DIR", run.display())
     })?;
-    let device = OpenDevice::open(config.device)?;
-    let positions = prepared.positions(&config);
-    let decoder = model::weights::load(&prepared.checkpoint, &device, positions, |_, _| {})?;
-    let tuned = adapter.layout.adapters(&adapter.values, &decoder);
+    let others = other_adapters(&config, &prepared)?;
+    let device = opened::device_noted(config.device)?;
+    let layouts: Vec<_> = others.iter().map(|other| &other.adapter.layout).chain([&tuned.layout]).collect();
+    let options = LoadOptions { positions: prepared.positions(&config), adapters: &layouts };
+    let model = device.load(&prepared.checkpoint, options, |_, _| {})?;
     let mut local = Local {
-        decoder: &decoder,
-        tuned: &tuned,
+        model: &model,
+        tuned: model.add_adapter(&tuned.layout, &tuned.values)?,
         others: BTreeMap::new(),
         speech: &prepared.speech,
         base: evaluation::base_facts(&prepared),
         adapters: evaluation::adapter_facts("tuned", &folder)?,
     };
-    other_adapters(&config, &prepared, &mut local)?;
+    for Other { arm, folder, adapter } in others {
+        local.adapters.extend(evaluation::adapter_facts(&arm, &folder)?);
+        local.others.insert(arm, model.add_adapter(&adapter.layout, &adapter.values)?);
+    }
     let results = evaluate(&config, &prepared, &local, &run, &scope, &stop, arguments.config.out.as_deref())?;
     if arguments.json {
         print(Json.render(&results)?.trim_end())?
@@ -89,16 +94,22 @@ fn evaluate(
     Ok(results)
 }
 
-/// Loads the adapters that arms name by their folder.
-fn other_adapters(config: &Config, prepared: &Prepared, local: &mut Local<'_>) -> Result<()> {
-    for arm in config.eval.arm.iter().filter(|arm| arm.provider == Provider::Adapter) {
-        let folder = arm.adapter.as_deref().context("no adapter folder")?;
-        let adapter = model::adapter::load(folder, &prepared.checkpoint.config)
+/// The adapter of an arm that names its folder.
+struct Other {
+    arm: String,
+    folder: PathBuf,
+    adapter: Adapter,
+}
+
+fn other_adapters(config: &Config, prepared: &Prepared) -> Result<Vec<Other>> {
+    let arms = config.eval.arm.iter().filter(|arm| arm.provider == Provider::Adapter);
+    let read = |arm: &RawArm| {
+        let folder = arm.adapter.clone().context("no adapter folder")?;
+        let adapter = model::adapter::load(&folder, &prepared.checkpoint.config)
             .with_context(|| format!("arm {}: {} has no adapter that fits", arm.name, folder.display()))?;
-        local.others.insert(arm.name.clone(), adapter.layout.adapters(&adapter.values, local.decoder));
-        local.adapters.extend(evaluation::adapter_facts(&arm.name, folder)?);
-    }
-    Ok(())
+        Ok(Other { arm: arm.name.clone(), folder, adapter })
+    };
+    arms.map(read).collect()
 }
 
 /// A bar that an arm must reach.

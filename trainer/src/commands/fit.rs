@@ -1,6 +1,8 @@
 //! `trainer fit`: a run from config to verdict. Owns the order of its parts and what is left on disk; each part lives
 //! elsewhere.
 
+mod account;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -8,22 +10,23 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
-use model::OpenDevice;
 use model::lora::LoraLayout;
-use model::nn::Keep;
 use model::train::Session;
-use serde_json::json;
+use model::{LoadOptions, OpenDevice};
 
-use super::{EXIT_NOT_MET, note, print};
+use super::{EXIT_NOT_MET, note, opened, print};
 use crate::cli::{ConfigArgs, Fit};
 use crate::config::{self, Config};
-use crate::data::loader::Loader;
+use crate::data::loader::Extent;
 use crate::event::{self, Event};
+use crate::memory_advice::Attempt;
 use crate::observer::{Jsonl, Observer, Observers, Plain, jsonl};
 use crate::prepared::Prepared;
 use crate::run_dir::RunDir;
-use crate::train_loop::{Outcome, Past, Run};
+use crate::train_loop::{self, Outcome, Past, Run};
 use crate::{evaluation, publishing, schedule};
+
+use account::Finished;
 
 /// Runs the command.
 pub fn run(arguments: Fit) -> Result<ExitCode> {
@@ -39,7 +42,7 @@ pub fn run(arguments: Fit) -> Result<ExitCode> {
     schedule::check(total_steps, &schedule::Settings::of(&config.train))?;
     // A target that matches no module is told before there is a folder.
     LoraLayout::new(&prepared.checkpoint.config, &config.lora)?;
-    let device = OpenDevice::open(config.device)?;
+    let device = opened::device(config.device)?;
     let identity = prepared.identity(&config, total_steps);
     if arguments.resume {
         same_settings(&config)?;
@@ -54,6 +57,13 @@ pub fn run(arguments: Fit) -> Result<ExitCode> {
     if state.as_ref().is_some_and(|state| state.step == total_steps) && summary.is_file() {
         return nothing_left(&summary, arguments.json);
     }
+    // Nothing is written before the base is loaded and the largest micro-batch fits: what has to be tried again with
+    // another setting leaves no run behind.
+    let extent = loader.extent(&prepared.data.valid.samples);
+    let attempt = Attempt::new(&config, &extent);
+    let opened = open_session(&config, &prepared, &device, &extent);
+    let tried = opened.and_then(|mut session| train_loop::rehearse(&mut session, &extent.largest).map(|()| session));
+    let mut session = tried.map_err(|error| attempt.explain(error))?;
     let done = state.as_ref().map_or(0, |state| state.step);
     let writer = if arguments.resume { Jsonl::resume(&events, done)? } else { Jsonl::create(&events)? };
     let past = if arguments.resume { jsonl::past(&events)? } else { Past::default() };
@@ -65,9 +75,8 @@ pub fn run(arguments: Fit) -> Result<ExitCode> {
     let mut observer = Observers(vec![Box::new(writer), Box::new(progress)]);
     let result = (|| {
         run_dir.write("config.toml", config.to_toml()?.as_bytes())?;
-        run_dir.write("env.json", &serde_json::to_vec_pretty(&environment(&prepared, &device))?)?;
+        run_dir.write("env.json", &serde_json::to_vec_pretty(&account::environment(&prepared, &device))?)?;
         run_dir.write("ledger.json", &serde_json::to_vec_pretty(&prepared.data.ledger)?)?;
-        let mut session = open_session(&config, &prepared, &device)?;
         observer.on(&Event::RunStarted {
             version: event::VERSION,
             name: config.name.clone(),
@@ -79,7 +88,8 @@ pub fn run(arguments: Fit) -> Result<ExitCode> {
             trainable: session.layout().length() as u64,
         })?;
         observer.on(&Event::Ledger { lines: prepared.data.ledger.lines() })?;
-        for message in warnings.into_iter().chain(prepared.data.ledger.warnings.iter().cloned()) {
+        let told = device.warning.iter().chain(&warnings).chain(&prepared.data.ledger.warnings);
+        for message in told.cloned() {
             observer.on(&Event::Warning { message })?;
         }
         if let Some(state) = &state {
@@ -100,6 +110,7 @@ pub fn run(arguments: Fit) -> Result<ExitCode> {
             return Ok(None);
         }
         publishing::save_adapter(&run_dir, &session, &prepared)?;
+        session.end()?;
         let results = evaluation::at_the_end(&config, &prepared, &session, &run_dir, &stop, &mut observer)?;
         let wall_secs = started.elapsed().as_secs_f64();
         observer.on(&finished(&outcome, wall_secs, Some(run_dir.join("adapter"))))?;
@@ -117,11 +128,20 @@ pub fn run(arguments: Fit) -> Result<ExitCode> {
         }
         Err(error) => {
             // The account of a run that failed must say so; the error itself matters more than this line.
+            let error = attempt.explain(error);
             let _ = observer.on(&Event::Failed { message: format!("{error:#}") });
             return Err(error);
         }
     };
-    let mut summary = summarise(&config, &prepared, &device, &loader, &outcome, wall_secs);
+    let mut summary = account::summary(&Finished {
+        config: &config,
+        prepared: &prepared,
+        device: &device,
+        loader: &loader,
+        outcome: &outcome,
+        device_memory: session.model().memory(),
+        wall_secs,
+    });
     if let Some(results) = &results {
         summary["eval"] = eval::report::json::summary(results)?;
     }
@@ -183,11 +203,15 @@ fn same_settings(config: &Config) -> Result<()> {
 }
 
 /// A session on the base of a config, with a fresh adapter.
-pub fn open_session(config: &Config, prepared: &Prepared, device: &OpenDevice) -> Result<Session> {
+pub fn open_session(config: &Config, prepared: &Prepared, device: &OpenDevice, extent: &Extent) -> Result<Session> {
+    let base = &prepared.checkpoint.config;
+    let layout = LoraLayout::new(base, &config.lora)?;
     let positions = prepared.positions(config);
-    let decoder = model::weights::load(&prepared.checkpoint, device, positions, |_, _| {})?;
-    let keep = if config.train.recompute { Keep::Input } else { Keep::Products };
-    Ok(Session::new(decoder, config.lora.clone(), config.adamw(), keep, config.train.seed)?)
+    let shape = config.training_shape(extent.max_tokens, extent.max_supervised);
+    device.check(base, &layout, positions, shape)?;
+    let options = LoadOptions { positions, adapters: &[&layout] };
+    let model = device.load(&prepared.checkpoint, options, |_, _| {})?;
+    Ok(Session::new(model, config.lora.clone(), config.adamw(), shape, config.train.seed)?)
 }
 
 /// The flag that the first Ctrl-C sets; the second ends the process at once.
@@ -218,56 +242,4 @@ fn again(arguments: &Fit) -> String {
 fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_alphanumeric() || "._-/=:,+@%".contains(c);
     if word.chars().all(plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
-}
-
-fn environment(prepared: &Prepared, device: &OpenDevice) -> serde_json::Value {
-    json!({
-        "version": 1,
-        "program": env!("CARGO_PKG_VERSION"),
-        "device": device.description,
-        "os": std::env::consts::OS,
-        "arch": std::env::consts::ARCH,
-        "memory_bytes": crate::memory::total(),
-        "base": { "name": prepared.base_name, "source": prepared.base_source, "sha256": prepared.base_sha256 },
-        "data": { "name": prepared.data.name, "source": prepared.set_source, "sha256": prepared.data.sha256 },
-        "tokenizer_sha256": prepared.speech.tokenizer.sha256(),
-        "chat_template_sha256": prepared.speech.template.sha256(),
-    })
-}
-
-fn summarise(
-    config: &Config,
-    prepared: &Prepared,
-    device: &OpenDevice,
-    loader: &Loader<'_>,
-    outcome: &Outcome,
-    wall_secs: f64,
-) -> serde_json::Value {
-    // Counted over all processes of the run, since a resumed one saw only its own steps.
-    let (tokens, supervised) =
-        (0..outcome.steps).map(|step| loader.counts(step)).fold((0, 0), |sum, step| (sum.0 + step.0, sum.1 + step.1));
-    json!({
-        "version": 1,
-        "status": "finished",
-        "name": config.name,
-        "steps": outcome.steps,
-        "tokens": tokens,
-        "supervised_tokens": supervised,
-        "train_loss": outcome.train_loss,
-        "valid_loss": outcome.valid_loss,
-        "tokens_per_second": outcome.tokens as f64 / outcome.step_secs,
-        "train_seconds": outcome.step_secs,
-        "peak_host_bytes": crate::memory::peak(),
-        "peak_device_bytes": null,
-        "device": device.description,
-        "wall_seconds": wall_secs,
-        "base": { "name": prepared.base_name, "sha256": prepared.base_sha256 },
-        "data": {
-            "name": prepared.data.name,
-            "sha256": prepared.data.sha256,
-            "rows": prepared.data.train.samples.len(),
-        },
-        "seed": config.train.seed,
-        "program": env!("CARGO_PKG_VERSION"),
-    })
 }

@@ -31,7 +31,7 @@ pub fn run(arguments: Generate) -> Result<ExitCode> {
         temperature: f64::from(arguments.temperature),
         seed: arguments.seed,
     };
-    let mut model = LocalModel::new(&arguments.model.model, opened.decoder, opened.adapters, opened.speech);
+    let mut model = LocalModel::new(&arguments.model.model, opened.model, opened.adapter, opened.speech);
     let start = std::time::Instant::now();
     let completions = model.generate(&[messages], &options)?;
     let Some(completion) = completions.into_iter().next() else { bail!("the model gave no answer") };

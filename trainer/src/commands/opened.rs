@@ -1,12 +1,12 @@
-//! Owns opening a base model for a command: pulled, checked, loaded, with an adapter where one is asked for.
+//! Owns opening devices and base models for a command: pulled, checked, loaded, with an adapter where one is asked for.
 //! Knows names and folders; knows no command.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use model::nn::Decoder;
-use model::nn::decoder::Adapters;
-use model::{Checkpoint, DeviceChoice, OpenDevice};
+use model::adapter::Adapter;
+use model::engine::AdapterId;
+use model::{Checkpoint, DeviceChoice, LoadOptions, Model, OpenDevice};
 
 use super::{PullLine, note};
 use crate::cli::ModelArgs;
@@ -15,10 +15,10 @@ use crate::pull::{self, Cache, Pulled};
 
 /// A base model on a device.
 pub struct Opened {
-    /// The weights.
-    pub decoder: Decoder,
-    /// The adapter, or none anywhere.
-    pub adapters: Adapters,
+    /// The model.
+    pub model: Model,
+    /// The adapter, if one was asked for.
+    pub adapter: Option<AdapterId>,
     /// Text to ids and back.
     pub speech: Speech,
 }
@@ -29,24 +29,37 @@ pub fn pull_model(name: &str, configs_root: &Path) -> Result<Pulled> {
     pull::model(name, configs_root, &Cache::open()?, &mut |text| note(text), &mut |progress| line.show(progress))
 }
 
+/// Opens a device. What is compiled for it stays in the cache.
+pub fn device(choice: DeviceChoice) -> Result<OpenDevice> {
+    Ok(OpenDevice::open(choice, Some(&Cache::open()?.kernels()))?)
+}
+
+/// The same, and says if the device is slower than it could be.
+pub fn device_noted(choice: DeviceChoice) -> Result<OpenDevice> {
+    let device = device(choice)?;
+    device.warning.iter().for_each(|warning| note(&format!("warning: {warning}")));
+    Ok(device)
+}
+
 /// Opens what `--model` and `--adapter` name. `positions` caps the context, to save memory.
 pub fn open(arguments: &ModelArgs, positions: usize) -> Result<Opened> {
     let pulled = pull_model(&arguments.model, &super::configs_root(None))?;
-    let device = OpenDevice::open(arguments.device.parse::<DeviceChoice>()?)?;
+    let device = device_noted(arguments.device.parse::<DeviceChoice>()?)?;
     let checkpoint = Checkpoint::open(&pulled.path)?;
     let speech = Speech::of(&checkpoint)?;
-    let positions = positions.min(checkpoint.config.max_position_embeddings);
-    let decoder = model::weights::load(&checkpoint, &device, positions, |_, _| {})?;
-    let adapters = match &arguments.adapter {
-        None => decoder.without_adapters(),
+    let adapter: Option<Adapter> = match &arguments.adapter {
+        None => None,
         Some(folder) => {
             let folder = adapter_folder(folder);
-            let adapter = model::adapter::load(&folder, &checkpoint.config)
-                .with_context(|| format!("cannot use the adapter {}", folder.display()))?;
-            adapter.layout.adapters(&adapter.values, &decoder)
+            let adapter = model::adapter::load(&folder, &checkpoint.config);
+            Some(adapter.with_context(|| format!("cannot use the adapter {}", folder.display()))?)
         }
     };
-    Ok(Opened { decoder, adapters, speech })
+    let layouts: Vec<_> = adapter.iter().map(|adapter| &adapter.layout).collect();
+    let positions = positions.min(checkpoint.config.max_position_embeddings);
+    let model = device.load(&checkpoint, LoadOptions { positions, adapters: &layouts }, |_, _| {})?;
+    let adapter = adapter.map(|adapter| model.add_adapter(&adapter.layout, &adapter.values)).transpose()?;
+    Ok(Opened { model, adapter, speech })
 }
 
 /// The adapter inside a run folder, or the folder itself.

@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use model::lora::LoraLayout;
-use model::nn::Keep;
 use model::plan::{MemoryPlan, training_flops_per_token};
+use model::train::{Batch, Session};
 use model::{ModelConfig, OpenDevice};
 use serde_json::json;
 
@@ -14,6 +14,7 @@ use super::{fit, note, opened, print};
 use crate::cli::Plan;
 use crate::config::Config;
 use crate::config::plan::Base;
+use crate::memory_advice::{self, Attempt};
 use crate::model_source::ModelSource;
 use crate::prepared::Prepared;
 use crate::pull::progress::bytes_words;
@@ -21,59 +22,96 @@ use crate::pull::progress::bytes_words;
 /// Runs the command.
 pub fn run(arguments: Plan) -> Result<ExitCode> {
     let config = fit::load(&arguments.config, None)?;
-    let device = OpenDevice::open(config.device)?;
+    let device = opened::device_noted(config.device)?;
+    // Asked before the probe takes some of it.
+    let available_host = crate::memory::available();
     // Only a base that cannot be had is planned from its shape; broken rows are an error here as in a run.
-    match opened::pull_model(&config.base.to_string(), &config.roots.configs) {
-        Ok(_) => planned(&arguments, &config, &Prepared::new(&config)?, &device),
+    let planned = match opened::pull_model(&config.base.to_string(), &config.roots.configs) {
+        Ok(_) => planned(&arguments, &config, &Prepared::new(&config)?, &device)?,
         Err(error) => match shape(&config)? {
             Some(shape) => {
                 note(&format!("not pulled: {error:#}\nplanning from the shape alone"));
-                let layout = LoraLayout::new(&shape, &config.lora)?;
-                let tokens = config.train.micro_batch_tokens;
-                let keep = keep(&config);
-                let bytes = device.weight_bytes();
-                let plan = MemoryPlan::new(&shape, &layout, bytes, keep, config.data.max_tokens, tokens, tokens);
-                show(&arguments, &shape, &plan, None)?;
-                Ok(ExitCode::SUCCESS)
+                from_shape(&config, shape, &device)?
             }
-            None => Err(error),
+            None => return Err(error),
         },
-    }
-}
-
-/// Steps, tokens and seconds of a run.
-struct Timing {
-    steps: u64,
-    tokens: u64,
-    tokens_per_second: Option<f64>,
-}
-
-fn planned(arguments: &Plan, config: &Config, prepared: &Prepared, device: &OpenDevice) -> Result<ExitCode> {
-    let loader = prepared.loader(config)?;
-    let steps = loader.total_steps();
-    let largest = (0..steps).flat_map(|step| loader.step(step).micro_batches).max_by_key(|batch| batch.ids.len());
-    let batch = largest.context("no row to learn from")?;
-    let base = &prepared.checkpoint.config;
-    let layout = LoraLayout::new(base, &config.lora)?;
-    let positions = prepared.positions(config);
-    let supervised = batch.supervised_tokens();
-    let plan =
-        MemoryPlan::new(base, &layout, device.weight_bytes(), keep(config), positions, batch.ids.len(), supervised);
-    let tokens: usize = (0..steps).map(|step| loader.counts(step).0).sum();
-    let mut timing = Timing { steps, tokens: tokens as u64, tokens_per_second: None };
-    if !arguments.no_probe {
-        let mut session = fit::open_session(config, prepared, device)?;
-        session.accumulate(&batch, supervised).context("the probe failed")?;
-        let start = Instant::now();
-        session.accumulate(&batch, supervised).context("the probe failed")?;
-        timing.tokens_per_second = Some(batch.ids.len() as f64 / start.elapsed().as_secs_f64());
-    }
-    show(arguments, base, &plan, Some(&timing))?;
+    };
+    show(&planned, available_host, arguments.json)?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn keep(config: &Config) -> Keep {
-    if config.train.recompute { Keep::Input } else { Keep::Products }
+/// All that is known of a run before it runs.
+struct Planned {
+    base: ModelConfig,
+    memory: MemoryPlan,
+    attempt: Attempt,
+    run: Option<Length>,
+    measured: Option<Measured>,
+}
+
+/// How long a run is.
+struct Length {
+    steps: u64,
+    tokens: u64,
+}
+
+/// What one step on the largest micro-batch took.
+struct Measured {
+    tokens_per_second: f64,
+    device_peak_bytes: Option<u64>,
+}
+
+fn planned(arguments: &Plan, config: &Config, prepared: &Prepared, device: &OpenDevice) -> Result<Planned> {
+    let loader = prepared.loader(config)?;
+    let extent = loader.extent(&prepared.data.valid.samples);
+    let attempt = Attempt::new(config, &extent);
+    let base = prepared.checkpoint.config.clone();
+    let layout = LoraLayout::new(&base, &config.lora)?;
+    let shape = config.training_shape(extent.max_tokens, extent.max_supervised);
+    let memory = device.plan(&base, &layout, prepared.positions(config), shape);
+    let memory = memory.map_err(|error| attempt.explain(error.into()))?;
+    let steps = loader.total_steps();
+    let tokens = (0..steps).map(|step| loader.counts(step).0 as u64).sum();
+    let fits = memory.device_free_bytes.is_none_or(|free| memory.peak_bytes <= free);
+    let measured = if arguments.no_probe || !fits {
+        None
+    } else {
+        let opened = fit::open_session(config, prepared, device, &extent);
+        let probed = opened.and_then(|mut session| probe(&mut session, &extent.largest));
+        Some(probed.map_err(|error| attempt.explain(error.context("the probe failed")))?)
+    };
+    Ok(Planned { base, memory, attempt, run: Some(Length { steps, tokens }), measured })
+}
+
+/// Two steps that change nothing, on the largest micro-batch: the first makes everything ready, the second is timed.
+fn probe(session: &mut Session, batch: &Batch) -> Result<Measured> {
+    let mut step = || -> Result<f64> {
+        let start = Instant::now();
+        session.accumulate(batch, batch.supervised_tokens())?;
+        session.apply(0.0)?;
+        session.report(true)?.context("the device does not report the step")?;
+        Ok(start.elapsed().as_secs_f64())
+    };
+    step()?;
+    let seconds = step()?;
+    let device_peak_bytes = session.model().memory().map(|memory| memory.peak_bytes);
+    Ok(Measured { tokens_per_second: batch.ids.len() as f64 / seconds, device_peak_bytes })
+}
+
+/// The plan of a base of which only the shape is known, on rows as long as the config allows.
+fn from_shape(config: &Config, base: ModelConfig, device: &OpenDevice) -> Result<Planned> {
+    let layout = LoraLayout::new(&base, &config.lora)?;
+    let tokens = config.train.micro_batch_tokens;
+    let attempt = Attempt {
+        tokens,
+        longest_row: config.data.max_tokens,
+        max_tokens: config.data.max_tokens,
+        recompute: config.train.recompute,
+        rank: config.lora.r,
+    };
+    let memory = device.plan(&base, &layout, config.data.max_tokens, config.training_shape(tokens, tokens));
+    let memory = memory.map_err(|error| attempt.explain(error.into()))?;
+    Ok(Planned { base, memory, attempt, run: None, measured: None })
 }
 
 fn shape(config: &Config) -> Result<Option<ModelConfig>> {
@@ -85,48 +123,48 @@ fn shape(config: &Config) -> Result<Option<ModelConfig>> {
     }
 }
 
-fn show(arguments: &Plan, base: &ModelConfig, plan: &MemoryPlan, timing: Option<&Timing>) -> Result<()> {
-    let available = crate::memory::available();
-    if arguments.json {
+fn show(planned: &Planned, available_host: Option<u64>, json: bool) -> Result<()> {
+    let Planned { base, memory, attempt, run, measured } = planned;
+    let rate = measured.as_ref().map(|measured| measured.tokens_per_second);
+    let seconds = rate.zip(run.as_ref()).map(|(rate, run)| run.tokens as f64 / rate);
+    let measured_peak = measured.as_ref().and_then(|measured| measured.device_peak_bytes);
+    if json {
         let value = json!({
-            "memory": plan,
-            "available_host_bytes": available,
-            "steps": timing.map(|timing| timing.steps),
-            "tokens": timing.map(|timing| timing.tokens),
-            "tokens_per_second": timing.and_then(|timing| timing.tokens_per_second),
-            "seconds": timing.and_then(seconds),
+            "memory": memory,
+            "measured_device_peak_bytes": measured_peak,
+            "available_host_bytes": available_host,
+            "steps": run.as_ref().map(|run| run.steps),
+            "tokens": run.as_ref().map(|run| run.tokens),
+            "tokens_per_second": rate,
+            "seconds": seconds,
             "training_flops_per_token": training_flops_per_token(base),
         });
         return print(&serde_json::to_string(&value)?);
     }
     let line = |what: &str, bytes: u64| print(&format!("{what:<34} {:>12}", bytes_words(bytes)));
-    print(&format!("largest micro-batch: {} tokens", plan.tokens))?;
-    line("fixed: weights", plan.weights_bytes)?;
-    line("fixed: adapter and optimiser", plan.adapter_bytes)?;
-    line("per token: kept for backward", plan.kept_bytes_per_token)?;
-    line("per token: workspace of a layer", plan.workspace_bytes_per_token)?;
-    line("logits of supervised rows", plan.logits_bytes)?;
-    line("peak", plan.peak_bytes)?;
-    if let Some(available) = available {
-        line("memory that could be had now", available)?;
-        if plan.peak_bytes > available {
-            note(
-                "warning: the peak is above what this machine has free\nhint: --set train.recompute=true, or a smaller --set train.micro_batch_tokens=N",
-            );
+    print(&format!("largest micro-batch: {} tokens; computed twice: {}", memory.tokens, memory.recompute))?;
+    for part in &memory.parts {
+        line(part.name, part.bytes)?;
+    }
+    line("peak", memory.peak_bytes)?;
+    if let Some(measured) = measured_peak {
+        line("peak as measured by the probe", measured)?;
+    }
+    if let Some(free) = memory.device_free_bytes.or(available_host) {
+        line("memory that could be had now", free)?;
+        if memory.peak_bytes > free {
+            let hints = memory_advice::hints(&attempt.that_need_less());
+            note(&format!("warning: the peak is above what could be had\n{hints}"));
         }
     }
-    if let Some(timing) = timing {
-        print(&format!("steps {}, tokens {}", timing.steps, timing.tokens))?;
-        if let (Some(rate), Some(seconds)) = (timing.tokens_per_second, seconds(timing)) {
-            print(&format!(
-                "about {:.1} minutes of training at {rate:.0} tokens/s, timed on one micro-batch",
-                seconds / 60.0
-            ))?;
-        }
+    if let Some(run) = run {
+        print(&format!("steps {}, tokens {}", run.steps, run.tokens))?;
+    }
+    if let Some((rate, seconds)) = rate.zip(seconds) {
+        print(&format!(
+            "about {:.1} minutes of training at {rate:.0} tokens/s, timed on one micro-batch",
+            seconds / 60.0
+        ))?;
     }
     Ok(())
-}
-
-fn seconds(timing: &Timing) -> Option<f64> {
-    timing.tokens_per_second.map(|rate| timing.tokens as f64 / rate)
 }

@@ -37,7 +37,7 @@ pub fn run(arguments: Score) -> Result<ExitCode> {
     }
     let longest = rows.iter().map(|row| row.ids.len()).max().unwrap_or(0);
     let opened = opened::open(&arguments.model, longest.max(1))?;
-    let limit = opened.decoder.config.max_position_embeddings;
+    let limit = opened.model.config().max_position_embeddings;
     if let Some(row) = rows.iter().find(|row| row.ids.len() > limit) {
         let (id, tokens) = (&row.id, row.ids.len());
         bail!(
@@ -59,7 +59,7 @@ pub fn run(arguments: Score) -> Result<ExitCode> {
             pack.iter().map(|row| (0..row.ids.len()).map(|token| token >= row.first_target).collect()).collect();
         let documents = pack.iter().zip(&masks).map(|(row, mask)| (row.ids.as_slice(), mask.as_slice()));
         let batch = model::train::Batch::pack(documents);
-        let scores = model::train::log_probabilities(&opened.decoder, &opened.adapters, &batch);
+        let scores = opened.model.log_probabilities(opened.adapter, &batch)?;
         let mut scores = scores.into_iter();
         for row in pack {
             let of_row: Vec<f32> = scores.by_ref().take(row.ids.len() - row.first_target).collect();

@@ -116,7 +116,7 @@ pub const KEYS: &[Key] = &[
     key("train", "weight_decay", Kind::Number),
     key("train", "max_grad_norm", Kind::Number),
     key("train", "seed", Kind::Count),
-    key("train", "recompute", Kind::Flag),
+    key("train", "recompute", Kind::Choice(&["auto", "never", "always"])),
     key("train", "save_every_steps", Kind::Count),
     key("train", "keep_checkpoints", Kind::Count),
     key("train", "valid_every_steps", Kind::Count),

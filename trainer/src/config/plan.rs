@@ -7,12 +7,13 @@ use std::str::FromStr;
 
 use eval::scorer::ScorerOptions;
 use model::DeviceChoice;
+use model::engine::TrainingShape;
 use model::lora::{InitLoraWeights, LoraConfig};
 use model::train::AdamWConfig;
 use toml::{Table, Value};
 
 use super::decision::{RawCost, RawDecision, RawRedact};
-use super::raw::{InitWeights, RawConfig, RawData, RawEval, RawTrain};
+use super::raw::{InitWeights, RawConfig, RawData, RawEval, RawTrain, Recompute};
 use super::validate::{self, Contradiction};
 
 /// A config that was checked.
@@ -125,6 +126,7 @@ const NO_PART_OF_TRAINING: &[&str] = &[
     "data.test",
     "data.limit_valid",
     "data.limit_test",
+    "train.recompute",
     "train.save_every_steps",
     "train.keep_checkpoints",
     "train.valid_every_steps",
@@ -142,6 +144,17 @@ impl Config {
             weight_decay: self.train.weight_decay as f32,
             max_grad_norm: self.train.max_grad_norm as f32,
         }
+    }
+
+    /// What training on micro-batches of these sizes asks of a device.
+    #[must_use]
+    pub fn training_shape(&self, max_tokens: usize, max_supervised: usize) -> TrainingShape {
+        let recompute = match self.train.recompute {
+            Recompute::Auto => model::train::Recompute::Auto,
+            Recompute::Never => model::train::Recompute::Never,
+            Recompute::Always => model::train::Recompute::Always,
+        };
+        TrainingShape { max_tokens, max_supervised, dropout: self.lora.lora_dropout > 0.0, recompute }
     }
 
     /// The whole config as it was resolved, defaults written out and paths absolute. Reads back as the same config.

@@ -144,8 +144,8 @@ pub struct RawTrain {
     pub max_grad_norm: f64,
     /// Seed of everything random.
     pub seed: u64,
-    /// Keep less between forward and backward and compute it again.
-    pub recompute: bool,
+    /// Whether layers are computed twice to save memory: `auto` as few as must be, `never` or `always`.
+    pub recompute: Recompute,
     /// Steps between checkpoints.
     pub save_every_steps: u64,
     /// Checkpoints that are kept.
@@ -232,6 +232,18 @@ pub enum Decay {
     Constant,
 }
 
+/// Whether layers are computed twice to save memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Recompute {
+    /// As few as the memory of the device asks for; none where that is not known.
+    Auto,
+    /// None.
+    Never,
+    /// All.
+    Always,
+}
+
 /// PEFT's `init_lora_weights`: a flag or a word.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
@@ -292,7 +304,7 @@ impl Default for RawConfig {
                 weight_decay: 0.0,
                 max_grad_norm: 1.0,
                 seed: 0,
-                recompute: false,
+                recompute: Recompute::Auto,
                 save_every_steps: 50,
                 keep_checkpoints: 2,
                 valid_every_steps: 0,

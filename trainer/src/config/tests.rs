@@ -71,6 +71,7 @@ fn sample(key: &Key) -> &'static str {
         "output.dir" => "\"elsewhere\"",
         "train.micro_batch_tokens" => "8192",
         "train.max_steps" => "77",
+        "train.recompute" => "\"never\"",
         _ => match key.kind {
             Kind::Flag if matches!(key.name, "enabled") => "false",
             Kind::Flag => "true",
@@ -276,8 +277,8 @@ fn sections_and_values_of_a_wrong_kind_are_told() {
         expect![[r#"
         configs/test.toml:8: train.seed is -1
         hint: write a whole number from 0
-        configs/test.toml:9: train.recompute is "no"
-        hint: write true or false
+        configs/test.toml:9: train.recompute has the unknown value "no"
+        hint: write one of: auto, never, always
         configs/test.toml:11: eval.labels is "a"
         hint: write a list of texts, such as ["a", "b"]"#]],
     );
@@ -354,9 +355,15 @@ fn what_was_resolved_reads_back_as_the_same_config() {
 fn the_hash_follows_what_is_learnt_and_nothing_else() {
     let hash = |overrides: &[&str]| read(GOOD, overrides).unwrap().hash();
     let plain = hash(&[]);
-    for same in
-        ["name=b", "output.dir=x", "eval.limit=3", "train.save_every_steps=1", "device.name=cpu", "data.limit_test=9"]
-    {
+    for same in [
+        "name=b",
+        "output.dir=x",
+        "eval.limit=3",
+        "train.save_every_steps=1",
+        "train.recompute=always",
+        "device.name=cpu",
+        "data.limit_test=9",
+    ] {
         assert_eq!(hash(&[same]), plain, "{same}");
     }
     for other in

@@ -5,6 +5,7 @@ use anyhow::{Result, bail};
 use model::train::Batch;
 
 use super::pack::{self, Order};
+use super::parallel;
 use super::template_mask::Sample;
 use crate::config::raw::RawTrain;
 
@@ -31,6 +32,19 @@ pub struct StepBatches {
     pub supervised_tokens: usize,
     /// Passes over the rows, this step included.
     pub epochs: f64,
+}
+
+/// How large the micro-batches of a run get.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Extent {
+    /// Tokens of the largest.
+    pub max_tokens: usize,
+    /// Supervised tokens of the one that has most.
+    pub max_supervised: usize,
+    /// Tokens of the longest row: no micro-batch can be smaller.
+    pub longest_row: usize,
+    /// The largest that is learnt from; of equally large ones that with most supervised tokens.
+    pub largest: Batch,
 }
 
 impl<'a> Loader<'a> {
@@ -78,6 +92,38 @@ impl<'a> Loader<'a> {
             epochs: self.order.epoch(step) as f64 + place,
             rows,
             micro_batches,
+        }
+    }
+
+    /// The extremes over all micro-batches of the run and of its validations.
+    #[must_use]
+    pub fn extent(&self, valid: &[Sample]) -> Extent {
+        let limit = self.micro_batch_tokens;
+        let steps: Vec<u64> = (0..self.total_steps).collect();
+        let supervised: Vec<usize> = self.samples.iter().map(Sample::supervised_tokens).collect();
+        let size = |rows: &[usize]| {
+            let sum = |of: &[usize]| rows.iter().map(|row| of[*row]).sum::<usize>();
+            (sum(&self.lengths), sum(&supervised))
+        };
+        // Every row of every epoch is looked up once, which is seconds for a run of millions of rows.
+        let largest_of = |step: &u64| {
+            let plan = pack::step_plan(&self.order, &self.lengths, limit, *step);
+            let max_supervised = plan.iter().map(|rows| size(rows).1).max().unwrap_or(0);
+            (plan.into_iter().max_by_key(|rows| size(rows)).unwrap_or_default(), max_supervised)
+        };
+        let of_steps = parallel::map(&steps, largest_of);
+        let largest = of_steps.iter().map(|(rows, _)| rows.as_slice()).max_by_key(|rows| size(rows)).unwrap_or(&[]);
+        let validations = all(valid, limit);
+        let longest = |samples: &[Sample]| samples.iter().map(|sample| sample.ids.len()).max().unwrap_or(0);
+        let max = |train: usize, valid: Option<usize>| train.max(valid.unwrap_or(0));
+        Extent {
+            max_tokens: max(size(largest).0, validations.iter().map(|batch| batch.ids.len()).max()),
+            max_supervised: max(
+                of_steps.iter().map(|(_, supervised)| *supervised).max().unwrap_or(0),
+                validations.iter().map(Batch::supervised_tokens).max(),
+            ),
+            longest_row: longest(self.samples).max(longest(valid)),
+            largest: batch(self.samples, largest),
         }
     }
 
@@ -158,6 +204,24 @@ mod tests {
     fn a_row_that_fits_no_micro_batch_is_named_before_training() {
         let error = Loader::new(&samples(), &RawTrain { micro_batch_tokens: 5, ..settings() }).unwrap_err().to_string();
         assert!(error.starts_with("row `row 3` has 6 tokens, and train.micro_batch_tokens is 5"), "{error}");
+    }
+
+    #[test]
+    fn the_extent_is_that_of_the_largest_batch_of_any_step_or_validation() {
+        let samples = samples();
+        let loader = Loader::new(&samples, &settings()).unwrap();
+        let batches: Vec<Batch> = (0..loader.total_steps()).flat_map(|step| loader.step(step).micro_batches).collect();
+        let extent = loader.extent(&[]);
+        let most = |of: &dyn Fn(&Batch) -> usize| batches.iter().map(of).max().unwrap();
+        assert_eq!(extent.max_tokens, most(&|batch| batch.ids.len()));
+        assert_eq!(extent.max_supervised, most(&Batch::supervised_tokens));
+        assert_eq!(extent.longest_row, 6);
+        assert_eq!(extent.largest.ids.len(), extent.max_tokens);
+        assert!(batches.contains(&extent.largest));
+        let long = Sample { ids: vec![1; 40], supervised: vec![true; 40], ..samples[0].clone() };
+        let with_valid = loader.extent(&[long]);
+        assert_eq!((with_valid.max_tokens, with_valid.max_supervised, with_valid.longest_row), (40, 39, 40));
+        assert_eq!(with_valid.largest, extent.largest, "a validation has no backward pass");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Owns the way from rows to samples: reading and splitting, the words around them, limits, the mask, the account.
 //! Knows no optimiser, no device and no run; it hands out token ids with a mask and held-out rows as messages.
 
+pub mod ahead;
 pub mod ledger;
 pub mod loader;
 pub mod messages;

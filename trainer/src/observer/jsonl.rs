@@ -112,6 +112,7 @@ mod tests {
             supervised_tokens: 2,
             tokens_per_second: 5.0,
             host_memory_bytes: Some(1),
+            device_memory_bytes: None,
             elapsed_secs: step as f64,
         }
     }

@@ -108,7 +108,16 @@ impl Plain {
     }
 
     fn step(&mut self, event: &Event) -> Result<()> {
-        let Event::Step { step, loss, learning_rate, tokens_per_second, host_memory_bytes, elapsed_secs, .. } = event
+        let Event::Step {
+            step,
+            loss,
+            learning_rate,
+            tokens_per_second,
+            host_memory_bytes,
+            device_memory_bytes,
+            elapsed_secs,
+            ..
+        } = event
         else {
             return Ok(());
         };
@@ -125,7 +134,9 @@ impl Plain {
             count(*tokens_per_second),
             duration(self.progress.seconds_left(left)),
         );
-        let memory = host_memory_bytes.map(|held| format!("  {}", bytes(held))).unwrap_or_default();
+        // Where the device has its own memory, that is the one which runs out.
+        let memory =
+            device_memory_bytes.or(*host_memory_bytes).map(|held| format!("  {}", bytes(held))).unwrap_or_default();
         if head.len() + tail.len() + memory.len() + 2 <= self.columns {
             tail.push_str(&memory);
         }
@@ -154,7 +165,8 @@ impl Plain {
     fn warning(&mut self, message: &str) -> Result<()> {
         let word = if self.colour { "\x1b[33mwarning\x1b[0m" } else { "warning" };
         self.close_line()?;
-        for (at, line) in wrap(&format!("warning: {message}"), MAX_COLUMNS).into_iter().enumerate() {
+        let text = format!("warning: {message}");
+        for (at, line) in text.lines().flat_map(|line| wrap(line, MAX_COLUMNS)).enumerate() {
             let line = if at == 0 { line.replacen("warning", word, 1) } else { line };
             writeln!(self.out, "{line}").context("cannot write progress")?;
         }

@@ -4,7 +4,7 @@
 //! Knows nothing about where content comes from.
 //!
 //! `entries/<key>/` is a finished pull with its `pulled.json`; `partial/<key>/` is work in progress;
-//! `locks/<key>` keeps two processes from doing the same work. An entry appears by one rename, so a kill at any
+//! `locks/<key>` keeps two processes from doing the same work; `kernels/` is whatever the device compiles. An entry appears by one rename, so a kill at any
 //! instant leaves either no entry or a whole one.
 
 use std::collections::BTreeMap;
@@ -116,6 +116,12 @@ impl Cache {
     #[must_use]
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// Where compiled kernels of a device are kept, so that a second start compiles nothing.
+    #[must_use]
+    pub fn kernels(&self) -> PathBuf {
+        self.root.join("kernels")
     }
 
     /// The finished pull under this key. An entry that does not match its record counts as absent and is reported.

@@ -19,7 +19,13 @@ struct Rule {
     why: &'static str,
 }
 
-const RULES: [Rule; 4] = [
+const RULES: [Rule; 5] = [
+    Rule {
+        member: "cuda",
+        never: &["burn*", "cubecl*", "tokio", "axum", "datasets", "eval", "model", "trainer"],
+        not_itself: &["anyhow"],
+        why: "the kernels know nothing about models, records or the network",
+    },
     Rule {
         member: "datasets",
         never: &["burn*", "cubecl*", "tokio", "axum", "model", "eval", "trainer"],
@@ -35,14 +41,14 @@ const RULES: [Rule; 4] = [
     Rule {
         member: "model",
         never: &["clap", "ratatui", "tokio", "axum", "datasets", "eval", "trainer"],
-        not_itself: &["anyhow"],
+        not_itself: &["anyhow", "cudarc"],
         why: "the model knows nothing about command lines, records or the network",
     },
     Rule {
         member: "trainer",
         never: &[],
-        not_itself: &["burn*", "cubecl*", "tokio", "axum"],
-        why: "the trainer names no tensor and no asynchronous runtime",
+        not_itself: &["burn*", "cubecl*", "cuda*", "tokio", "axum"],
+        why: "the trainer names no tensor, no driver and no asynchronous runtime",
     },
 ];
 

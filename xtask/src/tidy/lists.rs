@@ -4,8 +4,24 @@
 
 use super::{Finding, TextFile};
 
-/// Checks that every file below a `src` folder is declared by the file above it.
+/// Checks that every file below a `src` folder is declared by the file above it, and every kernel is compiled by one.
 pub(super) fn check(files: &[TextFile]) -> Vec<Finding> {
+    let mut findings = modules(files);
+    findings.extend(kernels(files));
+    findings
+}
+
+/// A kernel that no Rust file takes in is never compiled.
+fn kernels(files: &[TextFile]) -> Vec<Finding> {
+    let of_the_gpu = files.iter().filter(|file| file.is_kernel() && file.path.contains("/kernels/"));
+    let unnamed = of_the_gpu.filter(|file| {
+        let name = format!("kernels/{}\")", file.name());
+        !files.iter().any(|other| other.is_rust() && other.text.contains(&name))
+    });
+    unnamed.map(|file| file.finding(0, "no Rust file includes it: it is never compiled")).collect()
+}
+
+fn modules(files: &[TextFile]) -> Vec<Finding> {
     let sources = files.iter().filter(|file| file.is_rust() && is_module(&file.path));
     sources
         .filter_map(|file| {
@@ -90,6 +106,14 @@ mod tests {
     fn a_file_in_its_list_is_fine() {
         assert!(check(&tree("//! Owns.\nmod llama;\n")).is_empty());
         assert!(check(&tree("//! Owns.\npub(crate) mod llama;\n")).is_empty());
+    }
+
+    #[test]
+    fn a_kernel_that_no_file_includes_is_found() {
+        let kernel = file("cuda/kernels/rope.cu", "// Positions.\n");
+        let user = file("cuda/src/lib.rs", "//! Owns.\nlet text = include_str!(\"../kernels/rope.cu\");\n");
+        assert!(check(&[kernel.clone(), user]).is_empty());
+        assert_eq!(check(&[kernel]).len(), 1);
     }
 
     #[test]

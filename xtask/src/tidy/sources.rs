@@ -17,14 +17,21 @@ const SOCKET_NAMES: [&str; 7] = ["TcpStream", "TcpListener", "UdpSocket", "UnixS
 const SOCKET_FILES: [&str; 3] = ["trainer/src/hub.rs", "eval/src/provider.rs", "eval/src/provider/"];
 const BACKENDS: [&str; 4] = ["Device::flex", "Device::cuda", "Device::vulkan", "Device::metal"];
 const BACKEND_FILE: &str = "model/src/device.rs";
+/// The bindings of the GPU's driver and libraries, and the one folder that calls them.
+const DRIVER_CRATE: &str = "cudarc";
+const DRIVER_FOLDER: &str = "cuda/src/driver/";
 
 /// Checks every file.
 pub(super) fn check(files: &[TextFile]) -> Vec<Finding> {
     let mut findings = Vec::new();
     for file in files {
         findings.extend(forbidden_text(file));
+        if file.is_kernel() {
+            findings.extend(head(file, "//"));
+            findings.extend(length(file));
+        }
         if file.is_rust() {
-            findings.extend(head(file));
+            findings.extend(head(file, "//!"));
             findings.extend(length(file));
             findings.extend(name(file));
             if !file.path.starts_with("xtask/") && !lists::is_test_file(file, files) {
@@ -35,9 +42,9 @@ pub(super) fn check(files: &[TextFile]) -> Vec<Finding> {
     findings
 }
 
-fn head(file: &TextFile) -> Option<Finding> {
-    let opens = file.text.starts_with("//!");
-    (!opens).then(|| file.finding(1, "the file does not open with `//!`: say what it owns and what it does not know"))
+fn head(file: &TextFile, start: &str) -> Option<Finding> {
+    let what = format!("the file does not open with `{start}`: say what it owns and what it does not know");
+    (!file.text.starts_with(start)).then(|| file.finding(1, what))
 }
 
 fn length(file: &TextFile) -> Option<Finding> {
@@ -76,7 +83,7 @@ fn forbidden_text(file: &TextFile) -> Vec<Finding> {
     findings
 }
 
-/// Who may name sockets, device backends and the tensor crates. Tests and comments are free to.
+/// Who may name sockets, device backends, the driver and the tensor crates. Tests and comments are free to.
 fn borders(file: &TextFile) -> Vec<Finding> {
     let mut findings = Vec::new();
     let may_open_sockets = SOCKET_FILES.iter().any(|place| file.path.starts_with(place));
@@ -92,6 +99,9 @@ fn borders(file: &TextFile) -> Vec<Finding> {
             for word in BACKENDS.into_iter().filter(|word| has_word(line, word)) {
                 findings.push(file.finding(at, format!("`{word}`: only {BACKEND_FILE} names a device backend")));
             }
+        }
+        if !file.path.starts_with(DRIVER_FOLDER) && has_word(line, DRIVER_CRATE) {
+            findings.push(file.finding(at, format!("`{DRIVER_CRATE}`: only {DRIVER_FOLDER} calls the driver")));
         }
         if is_trainer {
             for word in identifiers(line).filter(|word| is_tensor_crate(word)) {
@@ -228,6 +238,15 @@ mod tests {
         assert!(check_one("model/src/lora.rs", text)[0].contains("only model/src/device.rs names a device backend"));
         assert!(check_one("model/src/device.rs", text).is_empty());
         assert!(check_one("model/src/lora.rs", "//! Owns.\nlet x = Device::cuda_like();\n").is_empty());
+    }
+
+    #[test]
+    fn the_driver_is_called_from_one_folder_and_kernels_have_heads() {
+        let text = "//! Owns.\nuse cudarc::driver::sys;\n";
+        assert!(check_one("cuda/src/device.rs", text)[0].contains("only cuda/src/driver/ calls the driver"));
+        assert!(check_one("cuda/src/driver/nvidia/mod.rs", text).is_empty());
+        assert!(check_one("cuda/kernels/rope.cu", "#include \"prelude.cuh\"\n")[0].contains("does not open with `//`"));
+        assert!(check_one("cuda/kernels/rope.cu", "// Positions.\n").is_empty());
     }
 
     #[test]

@@ -40,6 +40,7 @@ fn step(step: u64, elapsed_secs: f64) -> Event {
         supervised_tokens: 50,
         tokens_per_second: 812.4,
         host_memory_bytes: Some(1_288_490_188),
+        device_memory_bytes: None,
         elapsed_secs,
     }
 }
@@ -145,6 +146,8 @@ fn colour_is_only_where_it_was_asked_for() {
     let warning = [Event::Warning { message: "look".into() }];
     assert_eq!(seen(true, true, 79, &warning), "\x1b[33mwarning\x1b[0m: look\n");
     assert_eq!(seen(true, false, 79, &warning), "warning: look\n");
+    let hinted = [Event::Warning { message: "slow\nhint: install it".into() }];
+    assert_eq!(seen(false, false, 0, &hinted), "warning: slow\nhint: install it\n");
 }
 
 #[test]

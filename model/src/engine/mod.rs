@@ -1,0 +1,220 @@
+//! Owns the seam between what is asked of a model and what computes it: one trait, and the list of its implementations
+//! (`device.rs` chooses by the device). Knows ids, adapters and numbers; knows no tensor and no device.
+//!
+//! The tensor engine is the plain one: it runs on every device the framework knows. The CUDA engine is the fast one, and is
+//! held against the plain one in tests.
+
+pub mod cuda;
+pub mod tensor;
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use crate::config::ModelConfig;
+use crate::dropout::DropoutKey;
+use crate::error::Result;
+use crate::generate::{Generated, Limits};
+use crate::kernels::AdamWStep;
+use crate::lora::LoraLayout;
+use crate::sampler::Sampler;
+use crate::train::{Batch, Recompute};
+
+/// Which adapter of an engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AdapterId(pub usize);
+
+/// What training asks of an engine before its first step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TrainingShape {
+    /// Tokens of the largest micro-batch.
+    pub max_tokens: usize,
+    /// Supervised tokens of the micro-batch that has most.
+    pub max_supervised: usize,
+    /// Whether adapters drop some of their input.
+    pub dropout: bool,
+    /// Whether layers may or must be computed twice to save memory.
+    pub recompute: Recompute,
+}
+
+/// How one micro-batch is learnt.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Pass {
+    /// What each loss is multiplied by: one over the supervised tokens of the whole step.
+    pub scale: f32,
+    /// Dropout on the adapters' inputs; the key of a packed linear is `dropout.of(layer, group)`.
+    pub dropout: Option<PassDropout>,
+}
+
+/// Dropout of one micro-batch.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PassDropout {
+    /// Seed of the run, step and micro-batch.
+    pub time: [u64; 3],
+    /// Probability that a value is dropped.
+    pub probability: f32,
+}
+
+impl PassDropout {
+    /// The key of one packed linear.
+    #[must_use]
+    pub fn of(&self, layer: usize, group: usize) -> DropoutKey {
+        let [seed, step, micro_batch] = self.time;
+        DropoutKey::new(&[seed, step, micro_batch, layer as u64, group as u64], self.probability)
+    }
+}
+
+/// What a step came to.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StepReport {
+    /// Sum of the losses of its supervised tokens.
+    pub loss: f64,
+    /// Global norm of the gradient before clipping.
+    pub gradient_norm: f64,
+    /// Whether loss and gradient were finite. If not, the step changed nothing, and no later one does.
+    pub finite: bool,
+}
+
+/// Memory of the device that an engine holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct DeviceMemory {
+    /// The most it has held so far.
+    pub peak_bytes: u64,
+    /// What it holds now.
+    pub held_bytes: u64,
+    /// Memory of the device.
+    pub total_bytes: u64,
+}
+
+/// A frozen base on a device, its adapters, and at most one of them in training.
+///
+/// Work may be under way when a call returns; what hands out numbers waits for them.
+pub trait Engine {
+    /// The architecture's numbers.
+    fn config(&self) -> &ModelConfig;
+
+    /// Positions that can be rotated to.
+    fn positions(&self) -> usize;
+
+    /// Takes an adapter. Its layout is one of those the base was loaded for.
+    fn add_adapter(&mut self, layout: &LoraLayout, values: &[f32]) -> Result<AdapterId>;
+
+    /// Log-probability of every supervised token of a batch, in order, without dropout.
+    fn log_probabilities(&mut self, adapter: Option<AdapterId>, batch: &Batch) -> Result<Vec<f32>>;
+
+    /// Continues every prompt.
+    fn generate(
+        &mut self,
+        adapter: Option<AdapterId>,
+        prompts: &[Vec<u32>],
+        limits: &Limits,
+        sampler: Sampler,
+    ) -> Result<Vec<Generated>>;
+
+    /// Log-probability of every token of each continuation after each prompt: `[prompt][continuation][token]`.
+    fn score(
+        &mut self,
+        adapter: Option<AdapterId>,
+        prompts: &[Vec<u32>],
+        continuations: &[Vec<u32>],
+    ) -> Result<Vec<Vec<Vec<f32>>>>;
+
+    /// Makes an adapter with fresh moments the one in training.
+    fn train(&mut self, layout: &LoraLayout, values: &[f32], shape: TrainingShape) -> Result<AdapterId>;
+
+    /// Adds loss and gradient of a micro-batch.
+    fn accumulate(&mut self, batch: &Batch, pass: Pass) -> Result<()>;
+
+    /// Drops what was accumulated.
+    fn discard(&mut self) -> Result<()>;
+
+    /// Steps with the accumulated gradient, whose global norm is first brought down to `max_grad_norm`.
+    fn apply(&mut self, step: AdamWStep, max_grad_norm: f32) -> Result<()>;
+
+    /// The oldest step that was not reported. `None` if there is none, or if it is still under way and `wait` is false.
+    fn report(&mut self, wait: bool) -> Result<Option<StepReport>>;
+
+    /// Adapter, first and second moments of the adapter in training.
+    fn training_state(&self) -> Result<[Vec<f32>; 3]>;
+
+    /// Goes back to adapter, first and second moments; drops what was accumulated.
+    fn set_training_state(&mut self, state: [&[f32]; 3]) -> Result<()>;
+
+    /// Gives back the memory that only training needs. The adapter stays, and can be asked.
+    fn end_training(&mut self) -> Result<()>;
+
+    /// Loss and gradient as accumulated so far, for proofs.
+    fn accumulated(&self) -> Result<(f64, Vec<f32>)>;
+
+    /// Memory of the device, where it has its own.
+    fn memory(&self) -> Option<DeviceMemory>;
+}
+
+/// A loaded model: a handle that is shared by whoever asks it. One question is answered at a time.
+#[derive(Clone)]
+pub struct Model {
+    engine: Rc<RefCell<Box<dyn Engine>>>,
+    config: Rc<ModelConfig>,
+}
+
+impl Model {
+    /// Around an engine.
+    #[must_use]
+    pub fn new(engine: Box<dyn Engine>) -> Self {
+        let config = Rc::new(engine.config().clone());
+        Model { engine: Rc::new(RefCell::new(engine)), config }
+    }
+
+    /// The architecture's numbers.
+    #[must_use]
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// Positions that can be rotated to.
+    #[must_use]
+    pub fn positions(&self) -> usize {
+        self.engine.borrow().positions()
+    }
+
+    /// Takes an adapter.
+    pub fn add_adapter(&self, layout: &LoraLayout, values: &[f32]) -> Result<AdapterId> {
+        self.engine.borrow_mut().add_adapter(layout, values)
+    }
+
+    /// Log-probability of every supervised token of a batch, in order.
+    pub fn log_probabilities(&self, adapter: Option<AdapterId>, batch: &Batch) -> Result<Vec<f32>> {
+        self.engine.borrow_mut().log_probabilities(adapter, batch)
+    }
+
+    /// Continues every prompt.
+    pub fn generate(
+        &self,
+        adapter: Option<AdapterId>,
+        prompts: &[Vec<u32>],
+        limits: &Limits,
+        sampler: Sampler,
+    ) -> Result<Vec<Generated>> {
+        self.engine.borrow_mut().generate(adapter, prompts, limits, sampler)
+    }
+
+    /// Log-probability of every token of each continuation after each prompt: `[prompt][continuation][token]`.
+    pub fn score(
+        &self,
+        adapter: Option<AdapterId>,
+        prompts: &[Vec<u32>],
+        continuations: &[Vec<u32>],
+    ) -> Result<Vec<Vec<Vec<f32>>>> {
+        self.engine.borrow_mut().score(adapter, prompts, continuations)
+    }
+
+    /// Memory of the device, where it has its own.
+    #[must_use]
+    pub fn memory(&self) -> Option<DeviceMemory> {
+        self.engine.borrow().memory()
+    }
+
+    /// The engine, for whoever trains.
+    pub(crate) fn engine(&self) -> std::cell::RefMut<'_, Box<dyn Engine>> {
+        self.engine.borrow_mut()
+    }
+}
