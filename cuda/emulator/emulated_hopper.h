@@ -35,11 +35,6 @@ DEVICE void barrier_expect(u64* word, int bytes) {
     ((EmulatedBarrier*)word)->bytes_and_phase += 2 * bytes;
     barrier_arrive(word);
 }
-DEVICE void barrier_arrive_after_copies(u64* word) {
-    copy_commit();
-    copy_wait<0>();
-    barrier_arrive(word);
-}
 DEVICE void barrier_wait(u64* word, int parity) {
     EmulatedBarrier* barrier = (EmulatedBarrier*)word;
     while ((barrier->bytes_and_phase & 1) == parity) emulated::yield();

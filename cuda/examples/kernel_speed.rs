@@ -8,13 +8,10 @@
 use cuda::kernels::adamw::{AdamW, Buffers, StepNumbers, StepReport};
 use cuda::kernels::attention::{Attention, AttentionBackward, HeadShape, Tiles};
 use cuda::kernels::cross_entropy::CrossEntropy;
-use cuda::kernels::narrow::{self, Factor, Narrow};
-use cuda::kernels::narrow_tall::{NarrowTall, Part};
 use cuda::kernels::rms_norm::{Backward, RmsNorm};
 use cuda::kernels::rope::{Angles, Heads, Rope};
 use cuda::kernels::swiglu::Swiglu;
 use cuda::kernels::swiglu_adapters::{self, BackwardPass, SwigluAdapters};
-use cuda::kernels::tall::{Gradient, Layout, Tall};
 use cuda::{Block, Device, Element, Matrix, Operand, Product, Span, Target};
 use half::bf16;
 
@@ -118,57 +115,22 @@ fn linear(bench: &Bench, tokens: usize, name: &str, outer: usize, inner: usize, 
     let (x_bytes, y_bytes) = (2.0 * (tokens * inner) as f64, 2.0 * (tokens * outer) as f64);
     let tail = x.column_range(inner, ranks);
     let library = product(Operand::plain(x), Operand::transposed(a), tail);
-    bench.time(&of("u, library,"), x_bytes, 0.0, || device.product(&library).unwrap());
-    let multiprocessors = device.info().multiprocessors;
-    let scratch = bench.span::<f32>(64 << 20);
-    let narrow = Narrow::new(device).unwrap();
-    assert!(narrow::scratch_values(tokens, inner, ranks, multiprocessors) <= scratch.len());
-    bench.time(&of("u, ours,"), x_bytes, 0.0, || {
-        narrow.product(x, Factor::Rows(a), tail, Some(u), scratch).unwrap();
-    });
+    bench.time(&of("u"), x_bytes, 0.0, || device.product(&library).unwrap());
     let p = y.column_range(outer, ranks);
     let library = product(Operand::plain(y), Operand::plain(b), p);
-    bench.time(&of("p, library,"), y_bytes, 0.0, || device.product(&library).unwrap());
-    bench.time(&of("p, ours,"), y_bytes, 0.0, || {
-        narrow.product(y, Factor::Columns(b), p, None, scratch).unwrap();
-    });
+    bench.time(&of("p"), y_bytes, 0.0, || device.product(&library).unwrap());
     let (da, db) = (bench.span::<f32>(ranks * inner), bench.span::<f32>(16 * outer));
     let sum = |a, b, target| Product::new(Operand::transposed(a), Operand::plain(b), Target::F32(target)).accumulated();
     let library = sum(p, x, da.matrix(ranks, inner, inner));
-    bench.time(&of("dA, library,"), x_bytes, 0.0, || device.product(&library).unwrap());
+    bench.time(&of("dA"), x_bytes, 0.0, || device.product(&library).unwrap());
     let each = |(index, &(start, columns)): (usize, &(usize, usize))| {
-        (y.column_range(start, columns), u.column_range(16 * index, 16), db.part(16 * start, 16 * columns), index)
+        (y.column_range(start, columns), u.column_range(16 * index, 16), db.part(16 * start, 16 * columns))
     };
-    bench.time(&of("dB, library,"), y_bytes, 0.0, || {
-        for (y, u, out, _) in parts.iter().enumerate().map(each) {
+    bench.time(&of("dB"), y_bytes, 0.0, || {
+        for (y, u, out) in parts.iter().enumerate().map(each) {
             device.product(&sum(y, u, out.matrix(y.columns(), 16, 16))).unwrap();
         }
     });
-    let tall = Tall::new(device).unwrap();
-    let only = [Gradient { x, p, scale: 1.0, out: da, layout: Layout::RankRows }];
-    let table = tall.table(&only).unwrap();
-    bench.time(&of("dA, ours,"), x_bytes, 0.0, || tall.run(&table, tokens, true, scratch).unwrap());
-    let gradients: Vec<Gradient> = parts
-        .iter()
-        .enumerate()
-        .map(each)
-        .map(|(x, p, out, _)| Gradient { x, p, scale: 1.0, out, layout: Layout::RankColumns })
-        .collect();
-    let table = tall.table(&gradients).unwrap();
-    bench.time(&of("dB, ours,"), y_bytes, 0.0, || tall.run(&table, tokens, true, scratch).unwrap());
-    let fused = NarrowTall::new(device, &tall).unwrap();
-    let parts: Vec<Part> = parts
-        .iter()
-        .enumerate()
-        .map(|(index, &(start, columns))| {
-            let (x, u, out, _) = each((index, &(start, columns)));
-            let s = b.row_range(start, columns).column_range(16 * index, 16);
-            Part { x, s, product: p.column_range(16 * index, 16), u, scale: 1.0, out }
-        })
-        .collect();
-    let parts = fused.parts(&parts).unwrap();
-    assert!(parts.scratch_values(tokens, multiprocessors) <= scratch.len());
-    bench.time(&of("p and dB, ours,"), y_bytes, 0.0, || fused.run(&parts, tokens, true, scratch).unwrap());
 }
 
 /// What is bound by memory in a layer.

@@ -18,15 +18,14 @@ struct Operands {
     char own[OWN][2][TILE_BYTES], passing[STAGES][2][STEP_BYTES];
     u64 own_full[OWN], own_empty[OWN], full[STAGES], empty[STAGES];
 
-    // `arrivals` fill a stage.
-    DEVICE_METHOD void start(int arrivals) {
+    DEVICE_METHOD void start() {
         if (threadIdx.x == 0) {
             for (int i = 0; i < OWN; i++) {
                 barrier_init(&own_full[i], 1);
                 barrier_init(&own_empty[i], CONSUMERS);
             }
             for (int i = 0; i < STAGES; i++) {
-                barrier_init(&full[i], arrivals);
+                barrier_init(&full[i], 1);
                 barrier_init(&empty[i], CONSUMERS);
             }
             barrier_publish();
@@ -55,47 +54,35 @@ DEVICE Queries queries_of(Entry entry, int window) {
     return Queries{entry.first, (end - entry.first + STEP - 1) / STEP};
 }
 
-// The operands, and log-sum-exp and delta of the queries that pass by.
+// The operands, and for each group of warps log-sum-exp and delta of the queries that pass by, of a step and the next.
 struct KeysShared {
     Operands<1> operands;
-    float numbers[STAGES][2][STEP];
+    float numbers[CONSUMERS][2][2 * STEP];
 };
 
 KERNEL BOUNDS(THREADS, 1) attention_hopper_keys(TENSOR_MAP qkv, TENSOR_MAP d_out, const Entry* entries, int heads, int kv_heads, int window, float scale,
                                const float* log_sum_exp, const float* delta, int sum_pitch, bf16* d_qkv, int d_pitch) {
     DYNAMIC_SHARED(memory);
     KeysShared& shared = *(KeysShared*)memory;
-    shared.operands.start(33);
+    shared.operands.start();
     Operands<1>& operands = shared.operands;
     Entry entry = entries[blockIdx.y];
     int kv_head = blockIdx.x, group = heads / kv_heads;
     Queries queries = queries_of(entry, window);
     if (threadIdx.x / 128 == CONSUMERS) {
         registers_give<24>();
-        if (threadIdx.x / 32 != 4 * CONSUMERS) return;
-        int lane = threadIdx.x % 32, steps = 0;
-        if (lane == 0) {
-            barrier_expect(&operands.own_full[0], 2 * TILE_BYTES);
-            copy_tile(operands.own[0][0], &qkv, heads + kv_head, entry.first, CONSUMERS, &operands.own_full[0]);
-            copy_tile(operands.own[0][1], &qkv, heads + kv_heads + kv_head, entry.first, CONSUMERS, &operands.own_full[0]);
-        }
+        if (threadIdx.x != 128 * CONSUMERS) return;
+        int steps = 0;
+        barrier_expect(&operands.own_full[0], 2 * TILE_BYTES);
+        copy_tile(operands.own[0][0], &qkv, heads + kv_head, entry.first, CONSUMERS, &operands.own_full[0]);
+        copy_tile(operands.own[0][1], &qkv, heads + kv_heads + kv_head, entry.first, CONSUMERS, &operands.own_full[0]);
         for (int head = kv_head * group; head < (kv_head + 1) * group; head++) {
             for (int t = 0; t < queries.tiles; t++, steps++) {
                 int stage = steps % STAGES, row = queries.first + t * STEP;
                 barrier_wait(&operands.empty[stage], (steps / STAGES & 1) ^ 1);
-                if (lane == 0) {
-                    barrier_expect(&operands.full[stage], 2 * STEP_BYTES);
-                    copy_tile(operands.passing[stage][0], &qkv, head, row, 1, &operands.full[stage]);
-                    copy_tile(operands.passing[stage][1], &d_out, head, row, 1, &operands.full[stage]);
-                }
-                UNROLL for (int i = 0; i < STEP / 32; i++) {
-                    int at = 32 * i + lane;
-                    // Beyond the document anything may lie; it is masked, and only must not be read past the end.
-                    i64 from = (i64)head * sum_pitch + min(row + at, entry.end - 1);
-                    copy_async4(&shared.numbers[stage][0][at], log_sum_exp + from);
-                    copy_async4(&shared.numbers[stage][1][at], delta + from);
-                }
-                barrier_arrive_after_copies(&operands.full[stage]);
+                barrier_expect(&operands.full[stage], 2 * STEP_BYTES);
+                copy_tile(operands.passing[stage][0], &qkv, head, row, 1, &operands.full[stage]);
+                copy_tile(operands.passing[stage][1], &d_out, head, row, 1, &operands.full[stage]);
             }
         }
         return;
@@ -107,17 +94,27 @@ KERNEL BOUNDS(THREADS, 1) attention_hopper_keys(TENSOR_MAP qkv, TENSOR_MAP d_out
     float scale2 = scale * LOG2_E;
     const char *keys = operands.own[0][0] + warps * HALVES * BOX, *values = operands.own[0][1] + warps * HALVES * BOX;
     float dk[PADDED / 2], dv[PADDED / 2], s[STEP / 2], dp[STEP / 2];
+    // A thread fetches one number of each step, a step ahead. Beyond the document anything may lie; it is masked, and only must
+    // not be read past the end.
+    int mine = threadIdx.x % 128, all = group * queries.tiles, next = queries.first, last = next + queries.tiles * STEP;
+    const float* numbers = (mine < STEP ? log_sum_exp : delta) + (i64)kv_head * group * sum_pitch;
+    float number = numbers[min(next + mine % STEP, entry.end - 1)];
     barrier_wait(&operands.own_full[0], 0);
-    for (int steps = 0; steps < group * queries.tiles; steps++) {
-        int stage = steps % STAGES, first = queries.first + steps % queries.tiles * STEP;
+    for (int steps = 0; steps < all; steps++) {
+        int stage = steps % STAGES, first = next;
         const char *q = operands.passing[stage][0], *d = operands.passing[stage][1];
-        const float *peaks = shared.numbers[stage][0], *means = shared.numbers[stage][1];
+        float *peaks = shared.numbers[warps][steps % 2], *means = peaks + STEP;
         barrier_wait(&operands.full[stage], steps / STAGES & 1);
         wgmma_fence();
         product_over_head(s, keys, BOX, q, BOX);
         wgmma_commit();
         product_over_head(dp, values, BOX, d, BOX);
         wgmma_commit();
+        peaks[mine] = number;
+        next += STEP;
+        if (next >= last) next = queries.first, numbers += sum_pitch;
+        if (steps + 1 < all) number = numbers[min(next + mine % STEP, entry.end - 1)];
+        barrier_sync(1 + warps, 128);
         wgmma_wait<1>();
         pin(s);
         bool edge = first < row + 64 || first + STEP > entry.end;
@@ -180,7 +177,7 @@ KERNEL BOUNDS(THREADS, 1) attention_hopper_queries(TENSOR_MAP qkv, TENSOR_MAP d_
                                   float scale, const float* log_sum_exp, const float* delta, int sum_pitch, bf16* d_qkv, int d_pitch) {
     DYNAMIC_SHARED(memory);
     Operands<2>& shared = *(Operands<2>*)memory;
-    shared.start(1);
+    shared.start();
     int steps = 0, done = 0;
     if (threadIdx.x / 128 == CONSUMERS) {
         registers_give<24>();

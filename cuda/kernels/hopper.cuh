@@ -30,10 +30,6 @@ DEVICE void barrier_expect(u64* barrier, int bytes) {
 DEVICE void barrier_arrive(u64* barrier) {
     asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_address(barrier)) : "memory");
 }
-// One arrival of this thread once its background copies so far are done.
-DEVICE void barrier_arrive_after_copies(u64* barrier) {
-    asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(shared_address(barrier)) : "memory");
-}
 // Waits until the phase with this parity is over; phases count from 0.
 DEVICE void barrier_wait(u64* barrier, int parity) {
     asm volatile(

@@ -231,7 +231,8 @@ impl Device {
         if m == 0 || n == 0 {
             return Ok(());
         }
-        self.driver().product(product)
+        let parts = product.parts(self.info().multiprocessors as usize);
+        parts.iter().flatten().try_for_each(|part| self.driver().product(part))
     }
 
     /// Finds out how products like this one are computed fastest, as [`Driver::tune`].

@@ -6,6 +6,20 @@ use half::bf16;
 
 use crate::memory::{Matrix, Span};
 
+/// Rows and columns of the tiles that the library's kernels for large products work in.
+const TILE: [usize; 2] = [128, 256];
+/// Sums of this length are worth splitting.
+const LONG: usize = 8192;
+
+/// Rows whose tiles keep every multiprocessor busy to the end, where at most half of them would be busy in a last round.
+fn whole_rounds(rows: usize, columns: usize, multiprocessors: usize) -> Option<usize> {
+    let across = columns.div_ceil(TILE[1]);
+    let tiles = rows.div_ceil(TILE[0]) * across;
+    let left = tiles % multiprocessors;
+    let first = (tiles - left).checked_div(across)? * TILE[0];
+    (left > 0 && 2 * left <= multiprocessors && first > 0 && first < rows).then_some(first)
+}
+
 /// A bfloat16 operand and whether it is read transposed.
 #[derive(Clone, Copy)]
 pub struct Operand {
@@ -116,6 +130,28 @@ impl Product {
         self.beta == 0.0 || self.added.is_some_and(|added| address(added) != address(self.target))
     }
 
+    /// The product as one or two with some of the rows each. A multiprocessor computes a tile of the target at a time, so
+    /// where little is left for the last round of tiles, most of the chip is idle in it. Where the sums are long, those rows
+    /// are a product of their own, for which the library splits the sums. Depends on the shape and the device alone.
+    #[must_use]
+    pub fn parts(&self, multiprocessors: usize) -> [Option<Product>; 2] {
+        let [m, n, k] = self.shape();
+        match whole_rounds(m, n, multiprocessors).filter(|_| k >= LONG && !self.a.transposed) {
+            Some(first) => [Some(self.row_range(0, first)), Some(self.row_range(first, m - first))],
+            None => [Some(*self), None],
+        }
+    }
+
+    /// The same for some rows of the target.
+    fn row_range(&self, start: usize, rows: usize) -> Self {
+        let part = |target: Target| match target {
+            Target::Bf16(matrix) => Target::Bf16(matrix.row_range(start, rows)),
+            Target::F32(matrix) => Target::F32(matrix.row_range(start, rows)),
+        };
+        let a = Operand::plain(self.a.matrix.row_range(start, rows));
+        Product { a, target: part(self.target), added: self.added.map(part), ..*self }
+    }
+
     /// Rows, columns and the length of the sums.
     ///
     /// # Panics
@@ -135,5 +171,43 @@ impl Product {
             assert_eq!(bias.len(), n, "the bias of a product");
         }
         [m, n, k]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::testing::{Case, close, device};
+
+    #[test]
+    fn a_short_last_round_is_a_product_of_its_own() {
+        // 448 tiles, three rounds of 132 and 52: 28 of 32 rows of tiles fill them.
+        assert_eq!(whole_rounds(4096, 3584, 132), Some(3584));
+        // 3.9 rounds, exactly two, less than one.
+        assert_eq!(whole_rounds(4096, 4096, 132), None);
+        assert_eq!(whole_rounds(1024, 512, 8), None);
+        assert_eq!(whole_rounds(512, 256, 132), None);
+        assert_eq!(whole_rounds(0, 0, 132), None);
+    }
+
+    #[test]
+    fn the_parts_of_a_product_are_the_product() {
+        let device = device();
+        let mut case = Case::new(&device);
+        let (a, b) = (case.random("a", 300, LONG, LONG), case.random("b", 24, LONG, LONG));
+        let [whole, target, added] = [0; 3].map(|_| case.empty(300, 24, 24));
+        let [a, b] = [Operand::plain(a.matrix()), Operand::transposed(b.matrix())];
+        let product = |target| Product::new(a, b, Target::Bf16(target)).plus(Target::Bf16(added.matrix()));
+        let parts = product(target.matrix()).parts(2);
+        let rows = parts.map(|part| part.map_or(0, |part| part.shape()[0]));
+        assert_eq!(rows, [256, 44]);
+        assert!(product(target.matrix()).parts(3)[1].is_none());
+        device.zero_matrix(added.matrix()).unwrap();
+        device.product(&product(whole.matrix())).unwrap();
+        for part in parts.iter().flatten() {
+            device.product(part).unwrap();
+        }
+        // As close as another order of a long sum lets them be.
+        close("parts", &target.read(), &whole.read(), 0.02);
     }
 }

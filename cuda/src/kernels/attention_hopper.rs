@@ -58,8 +58,8 @@ impl Sizes {
         let forward_shared = 2 * padded * (2 * 64 * consumers + 4 * 128) + 10 * 8;
         // Pairs of tiles that stay, three stages of two that pass by, and a full and an empty barrier for each pair and stage.
         let operands = |own: usize| 2 * padded * 2 * (own * BACKWARD_ROWS + 3 * 64) + 2 * 8 * (own + 3);
-        // Two numbers of each query that passes by.
-        let keys_shared = operands(1) + 3 * 2 * 64 * 4;
+        // For each of two groups of warps, two numbers of each query of two steps.
+        let keys_shared = operands(1) + 2 * 2 * 2 * 64 * 4;
         Sizes { consumers, forward_shared, keys_shared, queries_shared: operands(2) }
     }
 }

@@ -13,21 +13,17 @@ pub mod cross_entropy;
 pub mod dropout;
 pub mod install;
 pub mod kv_cache;
-pub mod narrow;
-pub mod narrow_tall;
 pub mod rms_norm;
 pub mod rope;
 pub mod rows;
 pub mod sample;
-mod split;
 pub mod swiglu;
 pub mod swiglu_adapters;
-pub mod tall;
 pub mod tiles;
 pub mod tune;
 
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 use crate::launch::Grid;
 use crate::memory::{Element, Matrix};

@@ -38,11 +38,17 @@ impl Tune {
     /// Finds out how a product is computed fastest, if it is large and that is not known. Its operands hold real values, its
     /// target gets the product several times. A product that is added to its own target is left as it is.
     pub fn prepare(&self, product: &Product) -> Result<()> {
-        let operations = 2.0 * product.shape().iter().map(|&size| size as f64).product::<f64>();
-        if operations < self.operations || !product.can_repeat() {
+        if !product.can_repeat() {
             return Ok(());
         }
-        self.device.tune(product, &mut || self.digest(product.target))
+        let parts = product.parts(self.device.info().multiprocessors as usize);
+        parts.iter().flatten().try_for_each(|part| {
+            let operations = 2.0 * part.shape().iter().map(|&size| size as f64).product::<f64>();
+            if operations < self.operations {
+                return Ok(());
+            }
+            self.device.tune(part, &mut || self.digest(part.target))
+        })
     }
 
     /// A number that differs where a bit of the target does.
