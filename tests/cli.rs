@@ -14,6 +14,7 @@ fn help_names_every_command() {
 
         Commands:
           fit       Train as a config says, then evaluate on held-out rows
+          watch     Watch runs in the terminal, from any other one
           eval      Prove on held-out rows whether a run may replace another model
           compare   Compare two folders of results, paired on the same rows
           verify    Compute every number of a proof again

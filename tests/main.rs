@@ -16,3 +16,4 @@ mod provider_faults;
 mod resume;
 mod score;
 mod util;
+mod watch;

@@ -11,7 +11,7 @@ use crate::results::ResultRow;
 use crate::scorer::{Answer, Judgements, Target};
 use crate::spending::{Cost, Latency};
 use crate::stats::Estimate;
-use crate::{Completion, Finish, HeldOut, Outcome, Parse, Reason, Task};
+use crate::{Completion, Finish, HeldOut, Outcome, Parse, Reason, Row, Task};
 
 /// What answers under a name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -256,6 +256,13 @@ pub(crate) fn judge_again(result: &mut ArmResult, rows: &[ResultRow], labels: Op
     }
     result.n = rows.len();
     count(result);
+}
+
+/// Judges one written answer to a row, before all rows are there.
+pub(crate) fn judge_written(completion: &Completion, row: &Row, labels: Option<&[String]>, task: &Task) -> Judgements {
+    let target =
+        Target { text: &row.target, others: &row.others, labels: labels.unwrap_or_default(), source: &row.text };
+    judge_sample(completion, None, target, task)
 }
 
 fn judge_sample(completion: &Completion, likelihoods: Option<&[f64]>, target: Target<'_>, task: &Task) -> Judgements {

@@ -26,6 +26,7 @@ pub mod redact;
 pub mod report;
 pub mod results;
 pub mod run;
+pub mod running;
 pub mod scorer;
 pub mod spans;
 pub mod spending;
@@ -44,5 +45,6 @@ pub use language_model::{Completion, Finish, GenerateOptions, LanguageModel, Mes
 pub use outcome::{Call, Class, Outcome, Parse, Reason, Sample};
 pub use results::Results;
 pub use run::{Arm, EvaluateOptions, Progress, evaluate_arm, evaluate_arms};
+pub use running::Running;
 pub use stats::Estimate;
 pub use task::Task;

@@ -96,6 +96,17 @@ pub enum Progress<'a> {
         /// Seconds spent on them.
         seconds: f64,
     },
+    /// A row was answered; comes before the progress of its batch.
+    Answered {
+        /// The arm.
+        arm: &'a str,
+        /// The place of the row.
+        row: usize,
+        /// The answer.
+        completion: &'a Completion,
+        /// What the call took.
+        call: &'a Call,
+    },
     /// A hosted model answered.
     Called {
         /// The arm.
@@ -106,6 +117,10 @@ pub enum Progress<'a> {
         rows: usize,
         /// Dollars the evaluation has spent so far, those that may have been billed included.
         spent_usd: f64,
+        /// Requests that may be in flight.
+        in_flight: usize,
+        /// Why there is no answer, if there is none.
+        failure: Option<&'static str>,
     },
     /// Labels were ranked.
     Ranked {
@@ -260,6 +275,7 @@ fn generate(
             let (prompt_tokens, completion_tokens) =
                 (completion.prompt_tokens as u64, completion.completion_tokens as u64);
             let call = Call { latency_secs, prompt_tokens, completion_tokens, ..Call::default() };
+            progress(Progress::Answered { arm: name, row, completion: &completion, call: &call });
             samples[row] = vec![(completion, Some(call))];
         }
         let seconds = writing.seconds();

@@ -18,6 +18,8 @@ pub struct Cli {
 pub enum Command {
     /// Train as a config says, then evaluate on held-out rows
     Fit(Fit),
+    /// Watch runs in the terminal, from any other one
+    Watch(Watch),
     /// Prove on held-out rows whether a run may replace another model
     Eval(Eval),
     /// Compare two folders of results, paired on the same rows
@@ -65,7 +67,7 @@ pub struct Fit {
     /// Go on from the last checkpoint of the run folder
     #[arg(long)]
     pub resume: bool,
-    /// Lines instead of a rewritten bar
+    /// Lines instead of the dashboard
     #[arg(long)]
     pub plain: bool,
     /// Stop after this many optimiser steps
@@ -74,6 +76,14 @@ pub struct Fit {
     /// Print the summary as JSON on stdout
     #[arg(long)]
     pub json: bool,
+}
+
+/// `trainer watch`.
+#[derive(Debug, Args)]
+pub struct Watch {
+    /// Folders of runs, or their names under runs/; several are compared, without any all are listed
+    #[arg(value_name = "RUN")]
+    pub runs: Vec<PathBuf>,
 }
 
 /// `trainer eval`.
@@ -94,6 +104,9 @@ pub struct Eval {
     /// Recorded answers as an arm of their own, one JSON line a row
     #[arg(long, value_name = "FILE")]
     pub replay: Option<PathBuf>,
+    /// Lines instead of the dashboard
+    #[arg(long)]
+    pub plain: bool,
     /// Exit with 1 when the candidate is below a bar, such as exact_match=0.9; ARM:METRIC=VALUE for another arm
     #[arg(long, value_name = "METRIC=VALUE")]
     pub fail_under: Vec<String>,

@@ -1,6 +1,8 @@
 //! Owns one evaluation of a config: the rows as models are asked them, the arms in order, and where the results go.
 //! Knows the run; what lives in this process is `held_out`'s business and the scores are `eval`'s.
 
+mod live;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -26,6 +28,8 @@ use crate::observer::Observer;
 use crate::outside::{Asked, Outside};
 use crate::prepared::Prepared;
 use crate::run_dir::RunDir;
+
+use live::Live;
 
 /// What an evaluation may do.
 #[derive(Clone, Debug, Default)]
@@ -66,10 +70,8 @@ pub fn at_the_end(
         adapters: adapter_facts("tuned", &run_dir.join("adapter"))?,
     };
     let mut lost = None;
-    let found = run(config, prepared, &local, run_dir.path(), &Scope::default(), stop, &mut |progress| {
-        if let Some(event) = as_event(progress)
-            && let Err(error) = observer.on(&event)
-        {
+    let found = run(config, prepared, &local, run_dir.path(), &Scope::default(), stop, &mut |event| {
+        if let Err(error) = observer.on(event) {
             lost = Some(error);
         }
     })
@@ -92,7 +94,7 @@ pub fn run(
     run_folder: &Path,
     scope: &Scope,
     stop: &Arc<AtomicBool>,
-    progress: &mut dyn FnMut(Progress<'_>),
+    tell: &mut dyn FnMut(&Event),
 ) -> Result<(Results, Premises)> {
     let held_out = rows(config, prepared)?;
     let task = task(config, prepared, &held_out)?;
@@ -118,12 +120,14 @@ pub fn run(
     } else {
         None
     };
+    let mut live = Live::new(&held_out, &task, &config.decision.candidate, config.cost.max_usd, tell);
     let mut results = Vec::with_capacity(arms.len());
     for arm in arms.iter().filter(wanted) {
         if arm.name == config.decision.candidate {
             claims.observe()?;
         }
-        results.push(match (asked_outside(arm), &outside) {
+        let progress = &mut |progress: Progress<'_>| live.hear(progress);
+        let result = match (asked_outside(arm), &outside) {
             (false, _) => held_out::evaluate(&asking, arm, local, progress)?,
             (true, None) => skipped(arm, "trainer eval asks it"),
             (true, Some(outside)) => {
@@ -136,7 +140,9 @@ pub fn run(
                 let options = eval::EvaluateOptions::default();
                 eval::evaluate_arm(&held_out, &task, asked, &options, progress)?
             }
-        });
+        };
+        live.done(&result);
+        results.push(result);
     }
     let candidate = results.iter().find(|arm| arm.name == config.decision.candidate && arm.is_measured());
     let candidate = candidate.map(|arm| arm.name.clone());
@@ -157,11 +163,13 @@ pub fn run(
     if results.rows.len() < total {
         // A look at some of the rows is no test: whoever looks often enough finds a sample that passes.
         results.no_verdict = Some(format!("only {} of {total} held-out rows were judged", results.rows.len()));
+        live.results(&results);
         return Ok((results, Premises::default()));
     }
     let premises = claims.premises(config, &results)?;
     results.decided = eval::proof::decide_all(&results, &premises)?;
     results.no_verdict = results.decided.is_none().then(|| no_verdict(config, &results));
+    live.results(&results);
     Ok((results, premises))
 }
 
@@ -279,19 +287,4 @@ fn rows(config: &Config, prepared: &Prepared) -> Result<HeldOut> {
         Some(name) => held_out.grouped_by(name),
         None => held_out,
     })
-}
-
-/// What an observer is told of the progress.
-#[must_use]
-pub fn as_event(progress: Progress<'_>) -> Option<Event> {
-    let event =
-        |arm: String, done: usize, rows: usize| Event::EvalProgress { arm, done: done as u64, rows: rows as u64 };
-    match progress {
-        Progress::Generated { arm, done, rows, .. } => Some(event(format!("{arm}, answers"), done, rows)),
-        Progress::Called { arm, done, rows, spent_usd } => {
-            Some(event(format!("{arm}, calls, ${spent_usd:.4} spent"), done, rows))
-        }
-        Progress::Ranked { arm, done, rows } => Some(event(format!("{arm}, labels ranked"), done, rows)),
-        Progress::Started { .. } | Progress::Finished { .. } => None,
-    }
 }

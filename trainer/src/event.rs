@@ -1,9 +1,13 @@
 //! Owns everything a run can say, as one closed list. A loop emits events and never prints; what becomes of them is
 //! the observers' business. Knows nothing about terminals or files.
 
+mod rows;
+
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+
+pub use rows::{ArmStanding, Disagreement, Flips, Sample};
 
 /// The version of the lines in `events.jsonl`.
 pub const VERSION: u32 = 1;
@@ -33,6 +37,15 @@ pub enum Event {
         total_steps: u64,
         /// Trainable weights.
         trainable: u64,
+        /// Memory of the machine, where the system tells.
+        #[serde(default)]
+        host_total_bytes: Option<u64>,
+        /// Memory of the device, where it has its own.
+        #[serde(default)]
+        device_total_bytes: Option<u64>,
+        /// What the largest micro-batch takes of it.
+        #[serde(default)]
+        device_planned_bytes: Option<u64>,
     },
     /// Where the rows went, as a person reads it. All of it is in `ledger.json`.
     Ledger {
@@ -71,6 +84,9 @@ pub enum Event {
         device_memory_bytes: Option<u64>,
         /// Seconds this process has trained, validations and checkpoints left out.
         elapsed_secs: f64,
+        /// Of the step's seconds, those in which its rows were not ready yet. Older lines do not have it.
+        #[serde(default)]
+        waited_secs: Option<f64>,
     },
     /// A validation.
     Valid {
@@ -88,6 +104,41 @@ pub enum Event {
         /// Its folder.
         path: PathBuf,
     },
+    /// The run waits, because a person asked it to.
+    Paused {
+        /// Steps done.
+        step: u64,
+    },
+    /// The run goes on after a pause.
+    Unpaused {
+        /// Steps done.
+        step: u64,
+    },
+    /// How the device did in the seconds since the last such event.
+    DeviceSample {
+        /// The device, by its driver's name.
+        name: String,
+        /// Mean share of the time in which it computed, from 0 to 1.
+        #[serde(default)]
+        utilisation: Option<f64>,
+        /// Mean power.
+        #[serde(default)]
+        power_watts: Option<f64>,
+        /// The most power it may take.
+        #[serde(default)]
+        power_limit_watts: Option<f64>,
+        /// The highest temperature.
+        #[serde(default)]
+        temperature_celsius: Option<f64>,
+        /// Memory in use by all processes.
+        #[serde(default)]
+        memory_used_bytes: Option<u64>,
+        /// Memory it has.
+        #[serde(default)]
+        memory_total_bytes: Option<u64>,
+    },
+    /// A held-out row and what a model wrote to it.
+    Sample(Box<Sample>),
     /// Something a user should know.
     Warning {
         /// What.
@@ -101,6 +152,19 @@ pub enum Event {
         done: u64,
         /// Rows in all.
         rows: u64,
+    },
+    /// How one arm of an evaluation stands.
+    EvalArm(Box<ArmStanding>),
+    /// On how many rows two arms disagree.
+    EvalFlips(Flips),
+    /// A row on which two arms disagree.
+    EvalDisagreement(Box<Disagreement>),
+    /// What was decided about the candidate.
+    EvalVerdict {
+        /// One of `REPLACE`, `REPLACE_BETTER`, `KEEP_FRONTIER` and `INSUFFICIENT`, or `none`.
+        answer: String,
+        /// Why, in a sentence.
+        reason: String,
     },
     /// The evaluation is done.
     EvalFinished {
@@ -134,6 +198,22 @@ pub enum Event {
 }
 
 impl Event {
+    /// Whether it tells of an evaluation, or of the end of a run behind one.
+    #[must_use]
+    pub fn is_of_evaluation(&self) -> bool {
+        matches!(
+            self,
+            Event::EvalProgress { .. }
+                | Event::EvalArm(_)
+                | Event::EvalFlips(_)
+                | Event::EvalDisagreement(_)
+                | Event::EvalVerdict { .. }
+                | Event::EvalFinished { .. }
+                | Event::Sample(_)
+                | Event::Finished { .. }
+        )
+    }
+
     /// The steps that were done when it happened, for events that belong to a step.
     #[must_use]
     pub fn step(&self) -> Option<u64> {
@@ -141,7 +221,9 @@ impl Event {
             Event::Resumed { step }
             | Event::Step { step, .. }
             | Event::Valid { step, .. }
-            | Event::Checkpoint { step, .. } => Some(*step),
+            | Event::Checkpoint { step, .. }
+            | Event::Paused { step }
+            | Event::Unpaused { step } => Some(*step),
             Event::Finished { step, .. } => Some(*step),
             _ => None,
         }
@@ -167,6 +249,7 @@ mod tests {
             host_memory_bytes: Some(1 << 30),
             device_memory_bytes: None,
             elapsed_secs: 1.25,
+            waited_secs: None,
         }
     }
 
@@ -196,7 +279,7 @@ mod tests {
     #[test]
     fn a_line_of_before_there_was_device_memory_is_read() {
         let text = serde_json::to_string(&step(0.25, 1e-3)).unwrap();
-        let old = text.replace(r#""device_memory_bytes":null,"#, "");
+        let old = text.replace(r#""device_memory_bytes":null,"#, "").replace(r#","waited_secs":null"#, "");
         assert_ne!(old, text);
         assert_eq!(serde_json::from_str::<Event>(&old).unwrap(), step(0.25, 1e-3));
     }

@@ -6,8 +6,10 @@ mod claims;
 mod cli;
 mod commands;
 mod config;
+mod controls;
 mod data;
 mod dataset_source;
+mod device_sampler;
 mod evaluation;
 mod event;
 mod held_out;
@@ -25,6 +27,7 @@ mod retention;
 mod run_dir;
 mod schedule;
 mod train_loop;
+mod tui;
 mod words;
 
 use std::process::ExitCode;

@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use anyhow::{Context, Result, bail};
 use eval::egress::{self, Egress};
 use eval::provider::hosted::{
-    Answered, Ask, CallProgress, HostedModel, HostedSettings, Journal, Priced, Shared, Tariff, TransportSettings,
+    Answered, Ask, CallOutcome, CallProgress, HostedModel, HostedSettings, Journal, Priced, Shared, Tariff,
+    TransportSettings,
 };
 use eval::provider::replay::{Replay, ReplayAsk};
 use eval::redact::{Originals, Redactor};
@@ -217,6 +218,23 @@ fn identify(config: &Config, arm: &RawArm, dialect: &'static dyn Dialect) -> Res
     Ok((identity, url.to_owned(), destination.egress))
 }
 
+/// Why a call brought no answer, in a word; none if it brought one.
+fn failure(outcome: CallOutcome) -> Option<&'static str> {
+    Some(match outcome {
+        CallOutcome::Ok => return None,
+        CallOutcome::Refusal => "refused",
+        CallOutcome::ContentFilter => "filtered",
+        CallOutcome::Truncated => "cut",
+        CallOutcome::Timeout => "timed out",
+        CallOutcome::ProviderOutage => "outage",
+        CallOutcome::ClientError => "bad request",
+        CallOutcome::Malformed => "malformed",
+        CallOutcome::Budget => "over budget",
+        CallOutcome::Cancelled => "cancelled",
+        CallOutcome::NotRecorded => "not recorded",
+    })
+}
+
 /// Runs calls on threads of their own and tells of their progress on this one.
 fn watched(
     name: &str,
@@ -243,6 +261,8 @@ fn watched(
                 done,
                 rows,
                 spent_usd: told.spent.total().picodollars() as f64 / 1e12,
+                in_flight: told.concurrency.min(told.num_rows.saturating_sub(told.num_done)),
+                failure: failure(told.outcome),
             });
         }
         worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))

@@ -6,13 +6,14 @@
 mod tests;
 mod under_way;
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use model::train::{Batch, Session};
 
 use crate::config::Config;
+use crate::controls::Controls;
 use crate::data::ahead;
 use crate::data::loader::{Loader, StepBatches};
 use crate::data::template_mask::Sample;
@@ -34,8 +35,8 @@ pub struct Run<'a> {
     pub past: Past,
     /// Where checkpoints go.
     pub run_dir: &'a RunDir,
-    /// Set by Ctrl-C: the run saves and ends.
-    pub stop: &'a AtomicBool,
+    /// What a person asks for meanwhile.
+    pub controls: &'a Controls,
 }
 
 /// What earlier processes of a resumed run measured.
@@ -89,25 +90,47 @@ impl Run<'_> {
         let total = self.loader.total_steps();
         let rates = schedule::Settings::of(settings);
         while run.begun() < total {
-            if self.stop.load(Ordering::SeqCst) {
+            self.pause(&mut run)?;
+            if self.controls.stops() {
                 run.save()?;
                 return Ok(run.stopped());
             }
+            let since = Instant::now();
             let batches = prepared.recv().context("the rows of the next step were not prepared")?;
+            // While a step is under way the device does not wait for rows, whoever else does.
+            let waited_secs = if run.is_idle() { since.elapsed().as_secs_f64() } else { 0.0 };
             let learning_rate = schedule::learning_rate(run.begun(), total, &rates);
-            run.step(batches, learning_rate)?;
+            run.step(batches, learning_rate, waited_secs)?;
             let step = run.begun();
             let last = step == total;
             if last || due(step, settings.valid_every_steps) {
                 run.validate()?;
             }
-            if last || due(step, settings.save_every_steps) {
+            if self.controls.take_save() || last || due(step, settings.save_every_steps) {
                 run.save()?;
             }
         }
         Ok(run.finished())
     }
+
+    /// Waits as long as a person asks for it, between two steps and with nothing under way.
+    fn pause(&self, run: &mut UnderWay<'_>) -> Result<()> {
+        if !self.controls.pauses() || self.controls.stops() {
+            return Ok(());
+        }
+        run.paused()?;
+        while self.controls.pauses() && !self.controls.stops() {
+            if self.controls.take_save() {
+                run.save()?;
+            }
+            std::thread::sleep(PAUSE_CHECK);
+        }
+        run.unpaused()
+    }
 }
+
+/// How often a run that waits looks whether to go on.
+const PAUSE_CHECK: Duration = Duration::from_millis(50);
 
 fn due(step: u64, every: u64) -> bool {
     every > 0 && step.is_multiple_of(every)

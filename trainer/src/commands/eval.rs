@@ -3,8 +3,6 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result, bail};
 use eval::Results;
@@ -12,14 +10,17 @@ use eval::report::{Json, Report};
 use model::LoadOptions;
 use model::adapter::Adapter;
 
-use super::{EXIT_NOT_MET, fit, note, opened, print};
+use super::{EXIT_NOT_MET, fit, interrupt, note, opened, print};
 use crate::cli::Eval;
 use crate::config::Config;
 use crate::config::arm::{Provider, RawArm};
+use crate::controls::Controls;
 use crate::evaluation::{self, Scope};
+use crate::event::Event;
 use crate::held_out::Local;
-use crate::observer::{Observer, Plain};
+use crate::observer::{Dashboard, Observer, Plain, jsonl};
 use crate::prepared::Prepared;
+use crate::tui::terminal;
 
 /// Runs the command.
 pub fn run(arguments: Eval) -> Result<ExitCode> {
@@ -30,7 +31,7 @@ pub fn run(arguments: Eval) -> Result<ExitCode> {
     let bars = bars(&arguments.fail_under)?;
     let run = arguments.run.clone().unwrap_or_else(|| config.run_folder.clone());
     let folder = run.join("adapter");
-    let stop = fit::stop_on_interrupt()?;
+    let controls = interrupt::listen()?;
     let prepared = Prepared::new(&config)?;
     let scope = Scope {
         outside: true,
@@ -60,7 +61,7 @@ pub fn run(arguments: Eval) -> Result<ExitCode> {
         local.adapters.extend(evaluation::adapter_facts(&arm, &folder)?);
         local.others.insert(arm, model.add_adapter(&adapter.layout, &adapter.values)?);
     }
-    let results = evaluate(&config, &prepared, &local, &run, &scope, &stop, arguments.config.out.as_deref())?;
+    let results = evaluate(&config, &prepared, &local, &run, &scope, &controls, &arguments)?;
     if arguments.json {
         print(Json.render(&results)?.trim_end())?
     } else {
@@ -77,21 +78,39 @@ fn evaluate(
     local: &Local<'_>,
     run: &Path,
     scope: &Scope,
-    stop: &Arc<AtomicBool>,
-    out: Option<&Path>,
+    controls: &Controls,
+    arguments: &Eval,
 ) -> Result<Results> {
-    let mut observer = Plain::stderr(1);
-    let (results, premises) = evaluation::run(config, prepared, local, run, scope, stop, &mut |progress| {
-        if let Some(event) = evaluation::as_event(progress) {
-            // The lines on the terminal are the only listener here, and they never fail.
-            let _ = observer.on(&event);
-        }
-    })?;
-    let out = out.map_or_else(|| run.join("eval"), Path::to_path_buf);
+    let mut observer = progress(arguments.plain, controls, run)?;
+    let found = evaluation::run(config, prepared, local, run, scope, &controls.stop, &mut |event| {
+        // What is on the terminal is the only listener here, and it never fails.
+        let _ = observer.on(event);
+    });
+    // The view gives the terminal back before anything else is written to it.
+    drop(observer);
+    let (results, premises) = found?;
+    let out = arguments.config.out.as_deref().map_or_else(|| run.join("eval"), Path::to_path_buf);
     std::fs::create_dir_all(&out).with_context(|| format!("cannot create {}", out.display()))?;
     evaluation::write(&results, &premises, &out)?;
     note(&format!("report    {}", out.join("report.html").display()));
     Ok(results)
+}
+
+/// Who tells a person of the evaluation: the dashboard where there is a terminal for it, else lines.
+fn progress(plain: bool, controls: &Controls, run: &Path) -> Result<Box<dyn Observer>> {
+    if plain {
+        return Ok(Box::new(Plain::lines(1)));
+    }
+    if !terminal::suits() {
+        return Ok(Box::new(Plain::stderr(1)));
+    }
+    // The training of the run is shown too; what it was found to score then is not what is found now.
+    let past = jsonl::events(&run.join("events.jsonl")).unwrap_or_default();
+    let past: Vec<Event> = past.into_iter().filter(|event| !event.is_of_evaluation()).collect();
+    Ok(match Dashboard::open(controls.clone(), run.to_path_buf(), &past, 1) {
+        Ok(dashboard) => Box::new(dashboard),
+        Err(_) => Box::new(Plain::stderr(1)),
+    })
 }
 
 /// The adapter of an arm that names its folder.

@@ -5,8 +5,6 @@ mod account;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
@@ -14,16 +12,19 @@ use model::lora::LoraLayout;
 use model::train::Session;
 use model::{LoadOptions, OpenDevice};
 
-use super::{EXIT_NOT_MET, note, opened, print};
+use super::{EXIT_NOT_MET, interrupt, note, opened, print};
 use crate::cli::{ConfigArgs, Fit};
 use crate::config::{self, Config};
+use crate::controls::Controls;
 use crate::data::loader::Extent;
+use crate::device_sampler::DeviceSampler;
 use crate::event::{self, Event};
 use crate::memory_advice::Attempt;
-use crate::observer::{Jsonl, Observer, Observers, Plain, jsonl};
+use crate::observer::{Dashboard, Jsonl, Observer, Observers, Plain, Sampled, jsonl};
 use crate::prepared::Prepared;
 use crate::run_dir::RunDir;
 use crate::train_loop::{self, Outcome, Past, Run};
+use crate::tui::terminal;
 use crate::{evaluation, publishing, schedule};
 
 use account::Finished;
@@ -32,7 +33,7 @@ use account::Finished;
 pub fn run(arguments: Fit) -> Result<ExitCode> {
     let started = Instant::now();
     let config = load(&arguments.config, arguments.max_steps)?;
-    let stop = stop_on_interrupt()?;
+    let controls = interrupt::listen()?;
     let prepared = Prepared::new(&config)?;
     if config.eval.enabled {
         evaluation::preflight(&config, &prepared, &evaluation::Scope::default(), &[])?;
@@ -67,12 +68,9 @@ pub fn run(arguments: Fit) -> Result<ExitCode> {
     let done = state.as_ref().map_or(0, |state| state.step);
     let writer = if arguments.resume { Jsonl::resume(&events, done)? } else { Jsonl::create(&events)? };
     let past = if arguments.resume { jsonl::past(&events)? } else { Past::default() };
-    let progress = if arguments.plain {
-        Plain::lines(config.train.log_every_steps)
-    } else {
-        Plain::stderr(config.train.log_every_steps)
-    };
-    let mut observer = Observers(vec![Box::new(writer), Box::new(progress)]);
+    let progress = progress(arguments.plain, &config, &controls, &events)?;
+    let sampler = session.model().memory().map(|_| DeviceSampler::start(&device.description));
+    let mut observer = Sampled { inner: Observers(vec![Box::new(writer), progress]), sampler };
     let result = (|| {
         run_dir.write("config.toml", config.to_toml()?.as_bytes())?;
         run_dir.write("env.json", &serde_json::to_vec_pretty(&account::environment(&prepared, &device))?)?;
@@ -86,6 +84,10 @@ pub fn run(arguments: Fit) -> Result<ExitCode> {
             data: format!("{} ({})", prepared.data.name, prepared.set_source),
             total_steps,
             trainable: session.layout().length() as u64,
+            host_total_bytes: crate::memory::total(),
+            device_total_bytes: session.model().memory().map(|memory| memory.total_bytes),
+            // The largest micro-batch was tried, so the most that was held is what the run takes.
+            device_planned_bytes: session.model().memory().map(|memory| memory.peak_bytes),
         })?;
         observer.on(&Event::Ledger { lines: prepared.data.ledger.lines() })?;
         let told = device.warning.iter().chain(&warnings).chain(&prepared.data.ledger.warnings);
@@ -102,7 +104,7 @@ pub fn run(arguments: Fit) -> Result<ExitCode> {
             valid: &prepared.data.valid.samples,
             past,
             run_dir: &run_dir,
-            stop: &stop,
+            controls: &controls,
         };
         let outcome = run.train(&mut session, &mut observer)?;
         if !outcome.finished {
@@ -111,11 +113,18 @@ pub fn run(arguments: Fit) -> Result<ExitCode> {
         }
         publishing::save_adapter(&run_dir, &session, &prepared)?;
         session.end()?;
-        let results = evaluation::at_the_end(&config, &prepared, &session, &run_dir, &stop, &mut observer)?;
+        let results = evaluation::at_the_end(&config, &prepared, &session, &run_dir, &controls.stop, &mut observer)?;
         let wall_secs = started.elapsed().as_secs_f64();
         observer.on(&finished(&outcome, wall_secs, Some(run_dir.join("adapter"))))?;
         Ok(Some((outcome, results, wall_secs)))
     })();
+    let result = result.map_err(|error| attempt.explain(error));
+    if let Err(error) = &result {
+        // The account of a run that failed must say so; the error itself matters more than this line.
+        let _ = observer.on(&Event::Failed { message: format!("{error:#}") });
+    }
+    // The view gives the terminal back before anything else is written to it.
+    drop(observer);
     let (outcome, results, wall_secs) = match result {
         Ok(Some(finished)) => finished,
         Ok(None) => {
@@ -126,12 +135,7 @@ pub fn run(arguments: Fit) -> Result<ExitCode> {
             ));
             return Ok(ExitCode::from(EXIT_NOT_MET));
         }
-        Err(error) => {
-            // The account of a run that failed must say so; the error itself matters more than this line.
-            let error = attempt.explain(error);
-            let _ = observer.on(&Event::Failed { message: format!("{error:#}") });
-            return Err(error);
-        }
+        Err(error) => return Err(error),
     };
     let mut summary = account::summary(&Finished {
         config: &config,
@@ -153,6 +157,26 @@ pub fn run(arguments: Fit) -> Result<ExitCode> {
     }
     note(&format!("adapter   {}", run_dir.join("adapter").display()));
     Ok(ExitCode::SUCCESS)
+}
+
+/// Who tells a person of the run: the dashboard where there is a terminal for it, else lines.
+fn progress(plain: bool, config: &Config, controls: &Controls, record: &Path) -> Result<Box<dyn Observer>> {
+    let every = config.train.log_every_steps;
+    if plain {
+        return Ok(Box::new(Plain::lines(every)));
+    }
+    if !terminal::suits() {
+        return Ok(Box::new(Plain::stderr(every)));
+    }
+    let past = jsonl::events(record)?;
+    Ok(match Dashboard::open(controls.clone(), config.run_folder.clone(), &past, every) {
+        Ok(dashboard) => Box::new(dashboard),
+        // A terminal that cannot be set up still takes lines.
+        Err(error) => {
+            note(&format!("warning: no dashboard: {error:#}"));
+            Box::new(Plain::stderr(every))
+        }
+    })
 }
 
 /// A finished run that is resumed: it is left as it is.
@@ -212,20 +236,6 @@ pub fn open_session(config: &Config, prepared: &Prepared, device: &OpenDevice, e
     let options = LoadOptions { positions, adapters: &[&layout] };
     let model = device.load(&prepared.checkpoint, options, |_, _| {})?;
     Ok(Session::new(model, config.lora.clone(), config.adamw(), shape, config.train.seed)?)
-}
-
-/// The flag that the first Ctrl-C sets; the second ends the process at once.
-pub(super) fn stop_on_interrupt() -> Result<Arc<AtomicBool>> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let flag = Arc::clone(&stop);
-    ctrlc::set_handler(move || {
-        if flag.swap(true, Ordering::SeqCst) {
-            std::process::exit(130);
-        }
-        note("\nstopping after this step and saving; once more to stop at once");
-    })
-    .context("cannot listen to Ctrl-C")?;
-    Ok(stop)
 }
 
 fn again(arguments: &Fit) -> String {

@@ -7,12 +7,14 @@ mod doctor;
 mod eval;
 mod fit;
 mod generate;
+mod interrupt;
 mod opened;
 mod plan;
 mod pull;
 mod score;
 mod show;
 mod verify;
+mod watch;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -30,6 +32,7 @@ pub const EXIT_ERROR: u8 = 2;
 pub fn run(cli: Cli) -> Result<ExitCode> {
     match cli.command {
         Command::Fit(arguments) => fit::run(arguments),
+        Command::Watch(arguments) => watch::run(arguments),
         Command::Eval(arguments) => eval::run(arguments),
         Command::Compare(arguments) => compare::run(arguments),
         Command::Verify(arguments) => verify::run(arguments),

@@ -51,6 +51,13 @@ pub fn past(path: &Path) -> Result<Past> {
     Ok(past)
 }
 
+/// Everything in a file that holds whole lines, as [`Jsonl::resume`] leaves it.
+pub fn events(path: &Path) -> Result<Vec<Event>> {
+    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let lines = bytes.split_inclusive(|byte| *byte == b'\n').enumerate();
+    lines.map(|(at, line)| parse(line, at + 1, path)).collect()
+}
+
 impl Observer for Jsonl {
     fn on(&mut self, event: &Event) -> Result<()> {
         let mut line = serde_json::to_vec(event)?;
@@ -114,6 +121,7 @@ mod tests {
             host_memory_bytes: Some(1),
             device_memory_bytes: None,
             elapsed_secs: step as f64,
+            waited_secs: None,
         }
     }
 

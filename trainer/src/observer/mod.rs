@@ -1,14 +1,18 @@
 //! Owns who hears what a run says: one trait, one file for each listener. Knows nothing about how a run works.
 
+pub mod dashboard;
 pub mod jsonl;
 pub mod plain;
+pub mod sampled;
 
 use anyhow::Result;
 
 use crate::event::Event;
 
+pub use dashboard::Dashboard;
 pub use jsonl::Jsonl;
 pub use plain::Plain;
+pub use sampled::Sampled;
 
 /// Hears every event of a run, in order.
 pub trait Observer {

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use super::Observer;
 use crate::event::Event;
 
-mod words;
+pub(crate) mod words;
 
 use words::{bar, bytes, count, duration, wrap};
 
@@ -63,6 +63,12 @@ impl Plain {
     #[must_use]
     pub fn lines(log_every_steps: u64) -> Plain {
         Plain::to(Box::new(std::io::stderr()), false, false, MAX_COLUMNS, log_every_steps)
+    }
+
+    /// The same while nobody else has the terminal; what would be written meanwhile is not.
+    #[must_use]
+    pub fn stderr_while(free: fn() -> bool, log_every_steps: u64) -> Plain {
+        Plain { out: Box::new(While(free)), ..Plain::stderr(log_every_steps) }
     }
 
     /// Progress on any output. `live` rewrites the line, `columns` is its width then.
@@ -218,6 +224,19 @@ impl Observer for Plain {
     }
 }
 
+/// Standard error, where and when it is free.
+struct While(fn() -> bool);
+
+impl Write for While {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if (self.0)() { std::io::stderr().write(bytes) } else { Ok(bytes.len()) }
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
 impl Plain {
     fn tell(&mut self, event: &Event) -> Result<()> {
         match event {
@@ -236,6 +255,8 @@ impl Plain {
                 self.say(&format!("valid     loss {loss:.4} over {tokens} tokens after step {step}"))
             }
             Event::Checkpoint { step, path } => self.say(&format!("saved     step {step} in {}", path.display())),
+            Event::Paused { step } => self.say(&format!("paused    after step {step}")),
+            Event::Unpaused { .. } => self.say("goes on"),
             Event::Warning { message } => self.warning(message),
             Event::EvalProgress { arm, done, rows } => self.eval(&format!("eval {arm}"), *done, *rows),
             Event::EvalFinished { rows, path, seconds } => {
@@ -246,8 +267,14 @@ impl Plain {
                 let place = adapter.as_ref().map(|path| format!(", adapter in {}", path.display())).unwrap_or_default();
                 self.say(&format!("{word} step {step}, {}{place}", duration(*wall_seconds)))
             }
-            // The error itself is told by whoever ends the program.
+            // The error itself is told by whoever ends the program, and the rest is more than lines can hold.
             Event::Failed { .. } => self.close_line(),
+            Event::DeviceSample { .. }
+            | Event::Sample(_)
+            | Event::EvalArm(_)
+            | Event::EvalFlips(_)
+            | Event::EvalDisagreement(_)
+            | Event::EvalVerdict { .. } => return Ok(()),
         }?;
         self.out.flush().context("cannot write progress")
     }

@@ -134,18 +134,34 @@ impl Engine for FakeEngine {
     }
 }
 
-/// Hears and keeps everything; asks for a stop after a step.
+/// What a person asks for after a step.
+#[derive(Clone, Copy)]
+enum Asks {
+    Nothing,
+    Stop(u64),
+    Save(u64),
+    Pause(u64),
+}
+
+/// Hears and keeps everything, and asks for something.
 struct Heard {
     events: Vec<Event>,
-    stop_after: Option<(u64, Rc<AtomicBool>)>,
+    asks: Asks,
+    controls: Controls,
 }
 
 impl Observer for Heard {
     fn on(&mut self, event: &Event) -> Result<()> {
-        if let (Some((after, stop)), Event::Step { step, .. }) = (&self.stop_after, event)
-            && step >= after
-        {
-            stop.store(true, Ordering::SeqCst);
+        match (self.asks, event) {
+            (Asks::Stop(after), Event::Step { step, .. }) if *step >= after => self.controls.ask_stop(),
+            (Asks::Save(after), Event::Step { step, .. }) if *step == after => self.controls.ask_save(),
+            (Asks::Pause(after), Event::Step { step, .. }) if *step == after => self.controls.toggle_pause(),
+            (Asks::Pause(_), Event::Paused { .. }) => {
+                // A person goes on after a while, from another thread.
+                let controls = self.controls.clone();
+                std::thread::spawn(move || controls.toggle_pause());
+            }
+            _ => {}
         }
         self.events.push(event.clone());
         Ok(())
@@ -185,7 +201,7 @@ struct Done {
 }
 
 /// Trains seven steps of two rows each.
-fn train(engine: FakeEngine, stop_after: Option<u64>) -> Done {
+fn train(engine: FakeEngine, asks: Asks) -> Done {
     let (config, samples) = (config(), samples(14));
     let loader = Loader::new(&samples, &config.train).unwrap();
     let folder = tempfile::tempdir().unwrap();
@@ -197,11 +213,12 @@ fn train(engine: FakeEngine, stop_after: Option<u64>) -> Done {
         total_steps: loader.total_steps(),
     };
     let run_dir = RunDir::create(folder.path(), identity).unwrap();
-    let stop = Rc::new(AtomicBool::new(false));
+    let controls = Controls::default();
     let mut session = session(engine, &config);
     let past = Past::default();
-    let run = Run { config: &config, loader: &loader, valid: &samples[..3], past, run_dir: &run_dir, stop: &stop };
-    let mut heard = Heard { events: Vec::new(), stop_after: stop_after.map(|step| (step, Rc::clone(&stop))) };
+    let run =
+        Run { config: &config, loader: &loader, valid: &samples[..3], past, run_dir: &run_dir, controls: &controls };
+    let mut heard = Heard { events: Vec::new(), asks, controls: controls.clone() };
     let outcome = run.train(&mut session, &mut heard);
     let saved = std::fs::read_dir(folder.path().join("checkpoints")).unwrap();
     let mut checkpoints: Vec<String> =
@@ -232,7 +249,7 @@ fn said(events: &[Event]) -> Vec<String> {
 fn a_device_that_tells_late_gives_the_events_of_one_that_tells_at_once() {
     let (at_once, late) = (engine(Speed::AtOnce), engine(Speed::WhenWaitedFor));
     let logs = [Rc::clone(&at_once.log), Rc::clone(&late.log)];
-    let (at_once, late) = (train(at_once, None), train(late, None));
+    let (at_once, late) = (train(at_once, Asks::Nothing), train(late, Asks::Nothing));
     assert_eq!(logs.map(|log| log.borrow().most_under_way), [1, 2]);
     assert_eq!(said(&late.events), said(&at_once.events));
     let order: Vec<String> =
@@ -255,7 +272,7 @@ fn a_failure_names_the_rows_of_the_step_that_failed() {
         loader.ids(&rows).join(", ")
     };
     for speed in [Speed::AtOnce, Speed::WhenWaitedFor] {
-        let done = train(FakeEngine { bad_step: Some(2), ..engine(speed) }, None);
+        let done = train(FakeEngine { bad_step: Some(2), ..engine(speed) }, Asks::Nothing);
         let text = format!("{:#}", done.outcome.unwrap_err());
         assert!(text.starts_with(&format!("step 2 on rows {}\nhint: ", names(2))), "{text}");
         assert!(text.ends_with("the loss is not finite"), "{text}");
@@ -267,7 +284,7 @@ fn a_failure_names_the_rows_of_the_step_that_failed() {
 fn a_step_that_is_refused_is_named_unless_one_before_it_failed() {
     let refused = |bad_step| {
         let engine = engine(Speed::WhenWaitedFor);
-        let done = train(FakeEngine { bad_step, refused_step: Some(3), ..engine }, None);
+        let done = train(FakeEngine { bad_step, refused_step: Some(3), ..engine }, Asks::Nothing);
         (format!("{:#}", done.outcome.unwrap_err()), done.events.len())
     };
     let (text, steps) = refused(None);
@@ -280,7 +297,7 @@ fn a_step_that_is_refused_is_named_unless_one_before_it_failed() {
 #[test]
 fn a_run_that_is_told_to_stop_waits_saves_and_ends() {
     for speed in [Speed::AtOnce, Speed::WhenWaitedFor] {
-        let done = train(engine(speed), Some(2));
+        let done = train(engine(speed), Asks::Stop(2));
         let outcome = done.outcome.unwrap();
         assert!(!outcome.finished && outcome.train_loss.is_none());
         let last = format!("step-{:06}", outcome.steps);
@@ -289,6 +306,24 @@ fn a_run_that_is_told_to_stop_waits_saves_and_ends() {
         assert_eq!(steps as u64, outcome.steps);
         assert!((2..5).contains(&outcome.steps), "{}", outcome.steps);
     }
+}
+
+#[test]
+fn a_checkpoint_is_saved_when_a_person_asks_and_a_pause_changes_nothing() {
+    let plain = train(engine(Speed::AtOnce), Asks::Nothing);
+    let saved = train(engine(Speed::AtOnce), Asks::Save(2));
+    let asked = |events: &[Event]| events.iter().any(|event| matches!(event, Event::Checkpoint { step: 2, .. }));
+    assert!(asked(&saved.events) && !asked(&plain.events));
+    let paused = train(engine(Speed::AtOnce), Asks::Pause(2));
+    let is_pause = |event: &&Event| matches!(event, Event::Paused { .. } | Event::Unpaused { .. });
+    let pauses: Vec<Option<u64>> = paused.events.iter().filter(is_pause).map(Event::step).collect();
+    assert_eq!(pauses, [Some(2), Some(2)]);
+    let losses = |done: &Done| {
+        let loss = |event: &Event| if let Event::Step { loss, .. } = event { Some(*loss) } else { None };
+        done.events.iter().filter_map(loss).collect::<Vec<f64>>()
+    };
+    assert_eq!(losses(&paused), losses(&plain));
+    assert!(paused.outcome.unwrap().finished);
 }
 
 #[test]

@@ -24,6 +24,7 @@ struct Begun {
     learning_rate: f64,
     tokens: u64,
     supervised_tokens: u64,
+    waited_secs: f64,
 }
 
 pub(super) struct UnderWay<'a> {
@@ -58,8 +59,14 @@ impl<'a> UnderWay<'a> {
         self.session.state_step()
     }
 
-    /// Hands a step to the device, and hears of those that are done.
-    pub(super) fn step(&mut self, batches: StepBatches, learning_rate: f64) -> Result<()> {
+    /// Whether the device has nothing to do.
+    pub(super) fn is_idle(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Hands a step to the device, and hears of those that are done. `waited_secs` is how long the device had nothing to
+    /// do because its rows were not ready.
+    pub(super) fn step(&mut self, batches: StepBatches, learning_rate: f64, waited_secs: f64) -> Result<()> {
         while self.waiting.len() >= MOST {
             self.hear(true)?;
         }
@@ -76,6 +83,7 @@ impl<'a> UnderWay<'a> {
             learning_rate,
             tokens: batches.tokens as u64,
             supervised_tokens: batches.supervised_tokens as u64,
+            waited_secs,
         });
         while self.hear(false)? {}
         Ok(())
@@ -125,6 +133,7 @@ impl<'a> UnderWay<'a> {
             host_memory_bytes: crate::memory::resident(),
             device_memory_bytes: self.session.model().memory().map(|memory| memory.held_bytes),
             elapsed_secs: self.outcome.step_secs,
+            waited_secs: Some(begun.waited_secs),
         })?;
         Ok(true)
     }
@@ -170,6 +179,18 @@ impl<'a> UnderWay<'a> {
         self.saved = state.step;
         self.since = Instant::now();
         Ok(())
+    }
+
+    /// Waits for what is under way and tells of the pause.
+    pub(super) fn paused(&mut self) -> Result<()> {
+        self.settle()?;
+        self.observer.on(&Event::Paused { step: self.begun() })
+    }
+
+    /// Goes on after a pause, which is no time of training.
+    pub(super) fn unpaused(&mut self) -> Result<()> {
+        self.since = Instant::now();
+        self.observer.on(&Event::Unpaused { step: self.begun() })
     }
 
     /// The account of a run that was told to stop.

@@ -42,6 +42,7 @@ fn step(step: u64, elapsed_secs: f64) -> Event {
         host_memory_bytes: Some(1_288_490_188),
         device_memory_bytes: None,
         elapsed_secs,
+        waited_secs: None,
     }
 }
 
@@ -55,6 +56,9 @@ fn started(total_steps: u64) -> Event {
         data: "legal-provisions".into(),
         total_steps,
         trainable: 4_884_480,
+        host_total_bytes: None,
+        device_total_bytes: None,
+        device_planned_bytes: None,
     }
 }
 

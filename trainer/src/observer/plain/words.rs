@@ -1,13 +1,13 @@
 //! Owns how numbers are said in progress lines, and breaking lines. Knows nothing about runs.
 
 /// `[####----]` without its brackets.
-pub(super) fn bar(share: f64, columns: usize) -> String {
+pub(crate) fn bar(share: f64, columns: usize) -> String {
     let full = ((share.clamp(0.0, 1.0) * columns as f64).floor() as usize).min(columns);
     format!("{}{}", "#".repeat(full), "-".repeat(columns - full))
 }
 
 /// A time in two units at most.
-pub(super) fn duration(seconds: f64) -> String {
+pub(crate) fn duration(seconds: f64) -> String {
     let whole = seconds.max(0.0).round() as u64;
     match whole {
         0..=89 => format!("{whole} s"),
@@ -17,7 +17,7 @@ pub(super) fn duration(seconds: f64) -> String {
 }
 
 /// A number of things in three digits or so.
-pub(super) fn count(number: f64) -> String {
+pub(crate) fn count(number: f64) -> String {
     match number {
         n if n >= 1e6 => format!("{:.1} M", n / 1e6),
         n if n >= 1e4 => format!("{:.1} k", n / 1e3),
@@ -26,13 +26,13 @@ pub(super) fn count(number: f64) -> String {
 }
 
 /// A size in memory.
-pub(super) fn bytes(number: u64) -> String {
+pub(crate) fn bytes(number: u64) -> String {
     let mib = number as f64 / f64::from(1 << 20);
     if mib >= 1024.0 { format!("{:.1} GiB", mib / 1024.0) } else { format!("{mib:.0} MiB") }
 }
 
 /// Breaks a line between words; what follows is indented. A word that is too wide is broken itself.
-pub(super) fn wrap(line: &str, columns: usize) -> Vec<String> {
+pub(crate) fn wrap(line: &str, columns: usize) -> Vec<String> {
     const INDENT: &str = "          ";
     let mut lines = Vec::new();
     let mut rest: Vec<char> = line.chars().collect();
