@@ -175,6 +175,7 @@ impl Product {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::kernels::testing::{Case, close, device};

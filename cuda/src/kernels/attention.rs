@@ -170,6 +170,7 @@ impl Attention {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::kernels::testing::{Case, close, device};
@@ -220,11 +221,13 @@ mod tests {
                 for ((p, s), &j) in p.iter().zip(&scores).zip(&seen) {
                     let slope = if cap == 0.0 { 1.0 } else { 1.0 - (s / cap).powi(2) };
                     let ds = p * (dot(&d, at(j, value_head)) - mean) * scale * slope;
-                    for c in 0..head_dim {
-                        found.d_qkv[i * width + head * head_dim + c] += ds * at(j, key_head)[c];
-                        found.d_qkv[j * width + key_head * head_dim + c] += ds * at(i, head)[c];
-                        found.d_qkv[j * width + value_head * head_dim + c] += p * d[c];
-                    }
+                    let mut add = |row: usize, head: usize, factor: f64, values: &[f64]| {
+                        let to = &mut found.d_qkv[row * width + head * head_dim..][..head_dim];
+                        to.iter_mut().zip(values).for_each(|(to, value)| *to += factor * value);
+                    };
+                    add(i, head, ds, at(j, key_head));
+                    add(j, key_head, ds, at(i, head));
+                    add(j, value_head, *p, &d);
                 }
             }
         }

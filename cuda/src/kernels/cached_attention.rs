@@ -117,6 +117,7 @@ impl CachedAttention {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::kernels::testing::{Case, Known, close, device};

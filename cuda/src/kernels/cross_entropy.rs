@@ -86,6 +86,7 @@ impl CrossEntropy {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::kernels::testing::{Case, close, device};

@@ -84,6 +84,7 @@ impl Install {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::kernels::testing::{Case, device};

@@ -85,6 +85,7 @@ fn grid(rows: usize, width: usize) -> (Grid, usize) {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::kernels::testing::{Case, close, device};

@@ -52,6 +52,7 @@ impl Rows {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::kernels::testing::{Case, device};

@@ -51,6 +51,7 @@ impl Swiglu {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::kernels::testing::{Case, Known, close, device};

@@ -176,6 +176,7 @@ impl SwigluAdapters {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::kernels::swiglu::Swiglu;

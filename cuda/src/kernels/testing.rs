@@ -1,5 +1,6 @@
 //! Owns what tests of kernels share: a device, matrices with known random values on it, and comparison.
 //! Knows no kernel.
+#![allow(clippy::unwrap_used)]
 
 use half::bf16;
 

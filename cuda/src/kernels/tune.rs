@@ -65,6 +65,7 @@ impl Tune {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use half::bf16;
 

@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::config::plan::Base;
 use crate::memory_advice::{self, Attempt};
 use crate::model_source::ModelSource;
+use crate::observer::plain::words::duration;
 use crate::prepared::Prepared;
 use crate::pull::progress::bytes_words;
 
@@ -161,10 +162,8 @@ fn show(planned: &Planned, available_host: Option<u64>, json: bool) -> Result<()
         print(&format!("steps {}, tokens {}", run.steps, run.tokens))?;
     }
     if let Some((rate, seconds)) = rate.zip(seconds) {
-        print(&format!(
-            "about {:.1} minutes of training at {rate:.0} tokens/s, timed on one micro-batch",
-            seconds / 60.0
-        ))?;
+        let time = duration(seconds);
+        print(&format!("about {time} of training at {rate:.0} tokens/s, timed on one micro-batch"))?;
     }
     Ok(())
 }
