@@ -73,6 +73,7 @@ pub(super) struct Layout {
     /// Attention of the last layer for the rows that go on.
     pub(super) chosen_attention: Spot,
     pub(super) normed: Spot,
+    /// The product of the MLP; over `d_qkv`, which is free while it is needed.
     pub(super) h: Spot,
     /// Two rows of the residual stream's gradient, which take turns.
     pub(super) d: [Spot; 2],
@@ -200,7 +201,8 @@ fn moment(shape: &Shape, places: &mut Places, size: Size, h_rows: usize, backwar
     let dn = places.narrow(tokens, shape.hidden.max(shape.attention));
     let losses = places.rows(1, size.rows, size.rows, 4);
     let here = places.here();
-    let h = tailed(places, h_rows, shape.intermediate, shape.ranks(Group::Down));
+    let product = |places: &mut Places| tailed(places, h_rows, shape.intermediate, shape.ranks(Group::Down));
+    let h;
     let stream_ranks = shape.ranks(Group::Down).max(shape.ranks(Group::Output));
     let mut d = [Spot::default(); 2];
     let [mut d_chosen, mut d_qkv, mut delta, mut partial] = [Spot::default(); 4];
@@ -208,6 +210,7 @@ fn moment(shape: &Shape, places: &mut Places, size: Size, h_rows: usize, backwar
         d = [0, 1].map(|_| tailed(places, tokens, shape.hidden, stream_ranks));
         d_chosen = places.narrow(if size.chosen { size.rows } else { 0 }, shape.attention);
         let before = places.here();
+        h = product(places);
         let ranks = shape.ranks(Group::Down);
         let values = swiglu_adapters::scratch_values(h_rows, shape.intermediate, ranks, &shape.device);
         partial = places.rows(1, values, values, 4);
@@ -216,6 +219,8 @@ fn moment(shape: &Shape, places: &mut Places, size: Size, h_rows: usize, backwar
         d_qkv = tailed(places, tokens, shape.qkv, shape.ranks(Group::Qkv));
         delta = places.rows(shape.heads, tokens, tokens, 4);
         places.back_to(places.here().max(after));
+    } else {
+        h = product(places);
     }
     let dropped = if size.dropout {
         places.narrow(tokens, shape.hidden.max(shape.attention).max(shape.intermediate))
