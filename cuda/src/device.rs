@@ -56,12 +56,6 @@ pub struct Program {
     handle: u64,
 }
 
-/// A recording of work that runs again as one.
-pub struct Graph {
-    device: Arc<Inner>,
-    handle: u64,
-}
-
 /// A place in the stream whose time is taken.
 pub struct Mark(u64);
 
@@ -245,11 +239,6 @@ impl Device {
         self.driver().synchronize()
     }
 
-    /// Records what `record` puts into the stream instead of running it.
-    pub fn capture(&self, mut record: impl FnMut() -> Result<()>) -> Result<Graph> {
-        Ok(Graph { handle: self.driver().capture(&mut record)?, device: Arc::clone(&self.inner) })
-    }
-
     /// Marks a place in the stream.
     pub fn mark(&self) -> Result<Mark> {
         Ok(Mark(self.driver().mark()?))
@@ -271,20 +260,6 @@ impl Program {
     pub fn function_with(&self, name: &'static str, shared_bytes: usize) -> Result<Function> {
         let handle = self.device.driver.function(self.handle, name, shared_bytes)?;
         Ok(Function { device: Arc::clone(&self.device), handle, name })
-    }
-}
-
-impl Graph {
-    /// Runs it.
-    pub fn replay(&self) -> Result<()> {
-        self.device.driver.replay(self.handle)
-    }
-}
-
-impl Drop for Graph {
-    fn drop(&mut self) {
-        // Nothing can be done about a failure here.
-        let _: Result<()> = self.device.driver.forget(self.handle);
     }
 }
 

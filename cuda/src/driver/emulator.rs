@@ -219,18 +219,6 @@ impl Driver for Emulator {
         digest().map(|_| ())
     }
 
-    fn capture(&self, _record: &mut dyn FnMut() -> Result<()>) -> Result<u64> {
-        Err(failed("work is not recorded here".to_owned()))
-    }
-
-    fn replay(&self, _graph: u64) -> Result<()> {
-        Err(failed("work is not recorded here".to_owned()))
-    }
-
-    fn forget(&self, _graph: u64) -> Result<()> {
-        Ok(())
-    }
-
     fn mark(&self) -> Result<u64> {
         Ok(0)
     }

@@ -73,15 +73,6 @@ pub(crate) trait Driver: Send + Sync {
     /// Waits for all work.
     fn synchronize(&self) -> Result<()>;
 
-    /// Records what `record` puts into the stream instead of running it.
-    fn capture(&self, record: &mut dyn FnMut() -> Result<()>) -> Result<u64>;
-
-    /// Runs a recording.
-    fn replay(&self, graph: u64) -> Result<()>;
-
-    /// Frees a recording.
-    fn forget(&self, graph: u64) -> Result<()>;
-
     /// Marks a place in the stream whose time is taken.
     fn mark(&self) -> Result<u64>;
 

@@ -324,38 +324,6 @@ impl Driver for Nvidia {
         check("cuStreamSynchronize", unsafe { cu::cuStreamSynchronize(self.stream) })
     }
 
-    fn capture(&self, record: &mut dyn FnMut() -> Result<()>) -> Result<u64> {
-        self.bind()?;
-        let mode = cu::CUstreamCaptureMode_enum::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
-        // SAFETY: what is recorded is ended below, whether it failed or not.
-        check("cuStreamBeginCapture", unsafe { cu::cuStreamBeginCapture_v2(self.stream, mode) })?;
-        let recorded = record();
-        let mut graph = std::ptr::null_mut();
-        // SAFETY: ends what was begun on this stream.
-        let ended = check("cuStreamEndCapture", unsafe { cu::cuStreamEndCapture(self.stream, &raw mut graph) });
-        recorded?;
-        ended?;
-        let mut ready = std::ptr::null_mut();
-        // SAFETY: the graph was just recorded; the executable one does not need it any more.
-        unsafe {
-            check("cuGraphInstantiate", cu::cuGraphInstantiateWithFlags(&raw mut ready, graph, 0))?;
-            check("cuGraphDestroy", cu::cuGraphDestroy(graph))?;
-        }
-        Ok(ready as u64)
-    }
-
-    fn replay(&self, graph: u64) -> Result<()> {
-        self.bind()?;
-        // SAFETY: the graph came from `capture`.
-        check("cuGraphLaunch", unsafe { cu::cuGraphLaunch(graph as cu::CUgraphExec, self.stream) })
-    }
-
-    fn forget(&self, graph: u64) -> Result<()> {
-        self.bind()?;
-        // SAFETY: the graph came from `capture` and is not used any more; the driver waits for a run that is under way.
-        check("cuGraphExecDestroy", unsafe { cu::cuGraphExecDestroy(graph as cu::CUgraphExec) })
-    }
-
     fn mark(&self) -> Result<u64> {
         self.bind()?;
         let mut event = std::ptr::null_mut();
