@@ -8,6 +8,7 @@
 use cuda::kernels::adamw::{AdamW, Buffers, StepNumbers, StepReport};
 use cuda::kernels::attention::{Attention, AttentionBackward, HeadShape, Tiles};
 use cuda::kernels::cross_entropy::CrossEntropy;
+use cuda::kernels::output_adapters::{self, OutputAdapters};
 use cuda::kernels::rms_norm::{Backward, RmsNorm};
 use cuda::kernels::rope::{Angles, Heads, Rope};
 use cuda::kernels::swiglu::Swiglu;
@@ -181,6 +182,7 @@ fn gated(bench: &Bench, tokens: usize, hidden: usize, mlp: usize, ranks: usize) 
     let pass = BackwardPass {
         gate_up,
         dh: h,
+        stores_h: false,
         b: [b.row_range(0, mlp).column_range(0, ranks), b.row_range(mlp, mlp).column_range(ranks, ranks)],
         p: gate_up.column_range(2 * mlp, 2 * ranks),
         u: bench.matrix(tokens, 2 * ranks, 2 * ranks),
@@ -190,7 +192,37 @@ fn gated(bench: &Bench, tokens: usize, hidden: usize, mlp: usize, ranks: usize) 
         d_a: bench.span(mlp * ranks),
         add: true,
     };
-    bench.time(&of("swiglu backward, p, dB and dA"), 6.0 * row, 0.0, || kernels.backward(&pass, scratch).unwrap());
+    bench.time(&of("swiglu backward, p, dB and dA"), 5.0 * row, 0.0, || kernels.backward(&pass, scratch).unwrap());
+}
+
+/// The narrow products of a gradient of `widths` columns, of which the first `turned` are turned back.
+fn output(bench: &Bench, tokens: usize, widths: &[usize], head_dim: usize, turned: usize) {
+    let (device, ranks) = (&bench.device, 16);
+    let (width, all) = (widths.iter().sum::<usize>(), ranks * widths.len());
+    let kernels = OutputAdapters::new(device).unwrap();
+    let positions = bench.span(tokens);
+    device.upload(positions, &(0..tokens).map(|at| at as u32 % 2048).collect::<Vec<_>>()).unwrap();
+    let (cos, sin) = (bench.span(2048 * head_dim / 2), bench.span(2048 * head_dim / 2));
+    let parts: Vec<_> = widths
+        .iter()
+        .map(|columns| output_adapters::Part { columns: *columns, d_b: bench.span(columns * ranks) })
+        .collect();
+    let d = bench.matrix(tokens, width, pitch(width, all));
+    let angles = Angles { cos, sin, positions };
+    let pass = output_adapters::BackwardPass {
+        d,
+        rotation: (turned > 0).then_some(output_adapters::Rotation { angles, head_dim, columns: turned }),
+        parts: &parts,
+        b: bench.matrix(width, all, pitch(width, all)),
+        p: d.column_range(width, all),
+        u: bench.matrix(tokens, all, all),
+        scale: 2.0,
+        add: true,
+    };
+    let scratch = bench.span(output_adapters::scratch_values(tokens, widths, ranks, device.info()));
+    let bytes = 2.0 * (tokens * (width + turned)) as f64;
+    let what = format!("rotation back {turned}, p and dB {tokens} x {width}");
+    bench.time(&what, bytes, 0.0, || kernels.backward(&pass, scratch).unwrap());
 }
 
 fn attention(bench: &Bench, documents: usize, length: usize, heads: usize, kv_heads: usize, head_dim: usize) {
@@ -268,6 +300,8 @@ fn main() {
         linear(&bench, tokens, "gate_up", 2 * mlp, hidden, &[(0, mlp), (mlp, mlp)]);
         linear(&bench, tokens, "down", hidden, mlp, &[(0, hidden)]);
         elementwise(&bench, tokens, hidden, mlp, heads, kv_heads, head_dim);
+        output(&bench, tokens, &[q, kv, kv], head_dim, q + kv);
+        output(&bench, tokens, &[hidden], head_dim, 0);
         [16, 32].iter().for_each(|ranks| gated(&bench, tokens, hidden, mlp, *ranks));
     }
     for (documents, length, heads, kv_heads, head_dim) in

@@ -1,4 +1,4 @@
-// The gradient of the gated activation in place, as in swiglu.cu, and in the same pass what the adapters around it need of
+// The gradient of the gated activation in place, as in swiglu.cu (h only where it is asked for), and in the same pass what the adapters around it need of
 // its results: p = [d_gate b_gate | d_up b_up], and the sums over rows d_gate^T u_gate, d_up^T u_up and p_down^T h, with
 // gate, up and h [rows, width] and at most 16 TILES ranks in each narrow matrix. The products take the rounded values.
 // Partial results go to scratch memory; a second kernel adds them in a fixed order. Knows no adapter and no layer.
@@ -25,6 +25,8 @@ struct Panel {
     const bf16* p_down;
     int pitch, dh_pitch, u_pitch, p_down_pitch;
     int columns, ranks, rows;
+    // Whether h is stored.
+    bool stores_h;
 };
 
 // Fetches ROWS rows of the panel and of u_gate, u_up and p_down, which lie side by side behind it. What lies outside of
@@ -63,7 +65,7 @@ DEVICE void activate(char* stage, const Panel& panel, int row) {
             i64 to = (i64)(row + r) * panel.pitch + 8 * c;
             store_words(panel.gate + to, gates);
             store_words(panel.up + to, ups);
-            store_words(panel.dh + (i64)(row + r) * panel.dh_pitch + 8 * c, slopes);
+            if (panel.stores_h) store_words(panel.dh + (i64)(row + r) * panel.dh_pitch + 8 * c, slopes);
         }
     }
 }
@@ -168,14 +170,14 @@ DEVICE Pair* sums_at(Pair* partial, int matrix, int eight, int eights, int threa
 KERNEL BOUNDS(THREADS, 1)
 swiglu_adapters_backward(bf16* gate_up, int pitch, bf16* dh, int dh_pitch, const bf16* b_gate, int b_gate_pitch,
                          const bf16* b_up, int b_up_pitch, const bf16* u, int u_pitch, const bf16* p_down, int p_down_pitch,
-                         float* partial, float* products, int rows, int width, int ranks) {
+                         float* partial, float* products, int rows, int width, int ranks, int stores_h) {
     DYNAMIC_SHARED(shared);
     float* places = (float*)(shared + STAGES * STAGE_BYTES);
     char* factors = shared + (STAGES - 1) * STAGE_BYTES;
     static_assert(2 * WIDTH * 2 * TILES * 16 <= STAGE_BYTES + 2 * PLACE * 4, "the factors have no place");
     int column = (int)blockIdx.x * WIDTH, columns = width - column < WIDTH ? width - column : WIDTH;
     Panel panel{gate_up + column, gate_up + width + column, dh + column, u, p_down, pitch, dh_pitch, u_pitch, p_down_pitch,
-                columns, ranks, rows};
+                columns, ranks, rows, stores_h != 0};
     i64 stages = (rows + ROWS - 1) / ROWS;
     int first = (int)(stages * blockIdx.y / gridDim.y), last = (int)(stages * (blockIdx.y + 1) / gridDim.y);
     products += (i64)blockIdx.x * rows * 2 * ranks;

@@ -15,10 +15,11 @@ pub struct Source {
 }
 
 /// The headers that sources include, by name.
-pub const HEADERS: [(&str, &str); 7] = [
+pub const HEADERS: [(&str, &str); 8] = [
     ("prelude.cuh", include_str!("../kernels/prelude.cuh")),
     ("elementwise.cuh", include_str!("../kernels/elementwise.cuh")),
     ("swiglu.cuh", include_str!("../kernels/swiglu.cuh")),
+    ("rotation.cuh", include_str!("../kernels/rotation.cuh")),
     ("random.cuh", include_str!("../kernels/random.cuh")),
     ("attention.cuh", include_str!("../kernels/attention.cuh")),
     ("hopper.cuh", include_str!("../kernels/hopper.cuh")),

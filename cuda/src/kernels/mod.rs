@@ -13,6 +13,7 @@ pub mod cross_entropy;
 pub mod dropout;
 pub mod install;
 pub mod kv_cache;
+pub mod output_adapters;
 pub mod rms_norm;
 pub mod rope;
 pub mod rows;

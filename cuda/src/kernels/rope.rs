@@ -33,9 +33,9 @@ pub struct Heads {
 /// - cos, sin `[P, D / 2]`, positions `[T]`, each below P
 #[derive(Clone, Copy)]
 pub struct Angles {
-    /// Cosines; rounded to bf16 where they are used.
+    /// Cosines.
     pub cos: Span<f32>,
-    /// Sines; rounded to bf16 where they are used.
+    /// Sines.
     pub sin: Span<f32>,
     /// The row of each token in both.
     pub positions: Span<u32>,
@@ -182,7 +182,7 @@ mod tests {
             let at = |i: usize| self.positions[token] as usize * half + i % half;
             let partner = |i: usize| if i < half { -head[i + half] } else { head[i - half] };
             let turned = |i: usize| {
-                let (c, z) = (rounded(f64::from(self.cos[at(i)])), rounded(f64::from(self.sin[at(i)])));
+                let (c, z) = (f64::from(self.cos[at(i)]), f64::from(self.sin[at(i)]));
                 head[i] * c + sign * partner(i) * z
             };
             (0..head.len()).map(turned).collect()

@@ -71,14 +71,16 @@ struct Pair {
     sum: Function,
 }
 
-/// In place: the gradients of gate and up over gate and up, and h over its gradient. Beside them, of the rounded
+/// In place: the gradients of gate and up over gate and up, and, if asked for, h over its gradient. Beside them, of the rounded
 /// results, `p = [d_gate b_gate | d_up b_up]` and the gradients of the adapters' factors.
 #[derive(Clone, Copy)]
 pub struct BackwardPass {
     /// Rows `[gate | up]`, `[T, 2 * I]`; becomes their gradients.
     pub gate_up: Matrix<bf16>,
-    /// The gradient of h, `[T, I]`; becomes h.
+    /// The gradient of h, `[T, I]`; becomes h with `stores_h`, else stays.
     pub dh: Matrix<bf16>,
+    /// Whether h is wanted: it costs a sixth of the traffic.
+    pub stores_h: bool,
     /// The second factors of the adapters beside gate and up, as the forward pass used them, `[I, R]` each.
     pub b: [Matrix<bf16>; 2],
     /// Gets the product, `[T, 2 * R]`; may lie in what the pitch of `gate_up` leaves free.
@@ -144,7 +146,7 @@ impl SwigluAdapters {
     /// - as in [`BackwardPass`], where [`suits`] is true
     /// - scratch: [`scratch_values`] values
     pub fn backward(&self, pass: &BackwardPass, scratch: Span<f32>) -> Result<()> {
-        let BackwardPass { gate_up, dh, b, p, u, p_down, scale, d_b, d_a, add } = *pass;
+        let BackwardPass { gate_up, dh, stores_h, b, p, u, p_down, scale, d_b, d_a, add } = *pass;
         let (rows, width, ranks) = (dh.rows(), dh.columns(), p_down.columns());
         assert!(suits(width, ranks, &self.info), "a width of {width} and {ranks} ranks");
         assert!(scratch.len() >= scratch_values(rows, width, ranks, &self.info), "scratch of a gated activation");
@@ -162,7 +164,7 @@ impl SwigluAdapters {
         launch!(
             products, Grid::flat(panels, runs, plan.width).shared(plan.shared_bytes());
             gate_up, gate_up.pitch(), dh, dh.pitch(), b[0], b[0].pitch(), b[1], b[1].pitch(), u, u.pitch(),
-            p_down, p_down.pitch(), sums, partial, rows, width, ranks,
+            p_down, p_down.pitch(), sums, partial, rows, width, ranks, usize::from(stores_h),
         )?;
         // A thread has four values of p, or one rank of eight columns.
         let product_blocks = steps(rows * ranks / 2, SUM_THREADS);
@@ -219,6 +221,7 @@ mod tests {
             BackwardPass {
                 gate_up: self.gate_up.matrix().top(rows),
                 dh: self.dh.matrix().top(rows),
+                stores_h: !add,
                 b: [self.b[0].matrix(), self.b[1].matrix()],
                 p: self.gate_up.matrix().top(rows).column_range(2 * width, 2 * ranks),
                 u: self.u.matrix().top(rows),
@@ -265,6 +268,7 @@ mod tests {
         let alone = Operands::new(&mut Case::new(device), shape);
         Swiglu::new(device).unwrap().backward(alone.pass(false).gate_up, alone.pass(false).dh).unwrap();
         let wide = alone.wide();
+        let slopes = Operands::new(&mut Case::new(device), shape).wide().1;
         let (p, sums) = plain(&alone, &wide);
         let values = scratch_values(rows, width, ranks, &kernels.info);
         let scratch = device.allocate(4 * values).unwrap();
@@ -278,7 +282,9 @@ mod tests {
             }
             let pass = operands.pass(before.is_some());
             kernels.backward(&pass, scratch.span(0, values)).unwrap();
-            assert!(operands.wide() == wide, "what swiglu makes of {shape:?}");
+            // The second time h is not asked for, and its gradient stays.
+            let expected = if pass.stores_h { &wide } else { &(wide.0.clone(), slopes.clone()) };
+            assert!(operands.wide() == *expected, "what swiglu makes of {shape:?}");
             operands.dh.read();
             let all = operands.gate_up.matrix();
             let right = all.column_range(2 * width + 2 * ranks, 8);

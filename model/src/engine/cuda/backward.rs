@@ -3,7 +3,7 @@
 use cuda::kernels::attention::AttentionBackward;
 use cuda::kernels::rms_norm::Backward;
 
-use super::gradients::Gradients;
+use super::gradients::{Gated, Gradients};
 use super::pass::{At, Narrow, Work};
 use crate::error::Result;
 use crate::nn::Group;
@@ -42,43 +42,34 @@ impl Work<'_> {
         let (down, gate_up_at) = ((layer, Group::Down), (layer, Group::GateUp));
         let (d, d_middle) = (stream.d.top(rows), stream.spare.top(rows));
         let dn = self.layout.dn.reshaped(self.block, rows, self.shape.hidden);
-        let normed = self.rows(&self.layout.normed).top(rows);
-        let u = |group: Group, count: usize| spots.u[group as usize].of(self.block, count);
         for (first, count) in self.mlp_pieces(layer, rows) {
             let fresh = gradients.fresh && first == 0;
             let (gate_up, h) = match kept {
                 true => (spots.gate_up.of(self.block, count), self.layout.h.of(self.block, count)),
                 false => self.gate_and_up(layer, first, count)?,
             };
+            let (normed, u) = self.gate_up_input(layer, first, count);
+            let u_down = spots.u[Group::Down as usize].of(self.block, count);
             let dy = d.row_range(first, count);
             self.narrow_gradient(down, dy, gradients)?;
             self.input_gradient(down, dy, h, gradients)?;
-            let all = self.gated_backward(layer, (gate_up, h, dy), u(Group::GateUp, count), gradients, fresh)?;
+            // Where it is rebuilt, the forward pass of these rows ended before the linear that reads h.
+            let all = self.gated_backward(layer, Gated { gate_up, h, dy, u, stores_h: !kept }, gradients, fresh)?;
             if !kept {
-                // The forward pass of these rows ended before the linear that makes it.
-                self.narrow_product(down, h, u(Group::Down, count))?;
+                self.narrow_product(down, h, u_down)?;
             }
-            self.second_factor_gradients(down, dy, u(Group::Down, count), gradients, fresh)?;
+            self.second_factor_gradients(down, dy, u_down, gradients, fresh)?;
             if !all {
                 self.first_factor_gradient(down, dy, h, gradients, fresh)?;
                 self.narrow_gradient(gate_up_at, gate_up, gradients)?;
-                self.second_factor_gradients(gate_up_at, gate_up, u(Group::GateUp, count), gradients, fresh)?;
+                self.second_factor_gradients(gate_up_at, gate_up, u, gradients, fresh)?;
             }
             self.input_gradient(gate_up_at, gate_up, dn.row_range(first, count), gradients)?;
-            if !kept {
-                let normed = normed.row_range(first, count);
-                self.first_factor_gradient(gate_up_at, gate_up, normed, gradients, fresh)?;
-            }
+            self.first_factor_gradient(gate_up_at, gate_up, normed, gradients, fresh)?;
         }
         let x = self.buffers(layer).middle.top(rows);
-        // The norm comes back with its gradient, for the adapters that read it.
-        let y = kept.then_some(normed);
-        let backward = Backward { dy: dn, x, residual: Some(d), dx: d_middle, y };
+        let backward = Backward { dy: dn, x, residual: Some(d), dx: d_middle, y: None };
         self.kernels.rms_norm.backward(backward, self.layer(layer).post_attention_norm, self.epsilon)?;
-        if kept {
-            let gate_up = spots.gate_up.of(self.block, rows);
-            self.first_factor_gradient(gate_up_at, gate_up, normed, gradients, gradients.fresh)?;
-        }
         Ok(Stream { d: stream.spare, spare: stream.d })
     }
 
@@ -150,13 +141,10 @@ impl Work<'_> {
             d_qkv,
         };
         attention.backward(everything, tiles)?;
-        let norms = self.head_norms(layer).map(|norms| (norms, b.qkv_before_norm));
-        self.kernels.rope.backward(d_qkv, self.angles(), norms)?;
         let norm = self.layer(layer).input_norm;
         let normed = self.rows(&self.layout.normed);
         let u = self.rows(&self.spots(layer).u[Group::Qkv as usize]);
-        self.narrow_gradient(at, d_qkv, gradients)?;
-        self.second_factor_gradients(at, d_qkv, u, gradients, gradients.fresh)?;
+        self.rotated_backward(layer, d_qkv, u, gradients)?;
         if layer == 0 {
             self.kernels.rms_norm.forward(b.x, norm, normed, self.epsilon)?;
             self.first_factor_gradient(at, d_qkv, normed, gradients, gradients.fresh)?;

@@ -61,13 +61,12 @@ impl Work<'_> {
 
     /// Gate and up of some rows, and room for their product.
     pub(super) fn gate_and_up(&self, layer: usize, first: usize, count: usize) -> Result<(Narrow, Narrow)> {
-        let spots = self.spots(layer);
         let middle = self.buffers(layer).middle.row_range(first, count);
-        let normed = self.rows(&self.layout.normed).row_range(first, count);
+        let (normed, u) = self.gate_up_input(layer, first, count);
         self.kernels.rms_norm.forward(middle, self.layer(layer).post_attention_norm, normed, self.epsilon)?;
-        let gate_up = spots.gate_up.of(self.block, count);
-        let u = spots.u[Group::GateUp as usize].of(self.block, count);
-        self.linear((layer, Group::GateUp), normed, gate_up, None, Some(u))?;
+        let gate_up = self.spots(layer).gate_up.of(self.block, count);
+        let copy = (!self.layout.keep.of(layer).mlp()).then_some(u);
+        self.linear((layer, Group::GateUp), normed, gate_up, None, copy)?;
         Ok((gate_up, self.layout.h.of(self.block, count)))
     }
 

@@ -1,6 +1,7 @@
 //! Owns the gradients of a linear with its adapters, product by product. Knows places and widths; the order of work is
 //! `backward`.
 
+use cuda::kernels::output_adapters::{self, Part, Rotation};
 use cuda::kernels::swiglu_adapters::{self, BackwardPass};
 use cuda::{Matrix, Operand, Product, Span, Target};
 
@@ -17,6 +18,20 @@ pub(super) struct Gradients<'a> {
     pub(super) layout: &'a LoraLayout,
     /// Whether what is there is overwritten.
     pub(super) fresh: bool,
+}
+
+/// What the gated activation goes back over.
+#[derive(Clone, Copy)]
+pub(super) struct Gated {
+    pub(super) gate_up: Narrow,
+    /// The gradient of their product.
+    pub(super) h: Narrow,
+    /// The gradient of the linear behind it, with its `p` behind the rows.
+    pub(super) dy: Narrow,
+    /// Of gate and up.
+    pub(super) u: Narrow,
+    /// Whether the product is read again.
+    pub(super) stores_h: bool,
 }
 
 impl Work<'_> {
@@ -91,17 +106,60 @@ impl Work<'_> {
         self.product(if fresh { product } else { product.accumulated() })
     }
 
-    /// In place: the gradients of gate and up over their values, and their product over its gradient `h`. Where one kernel can,
-    /// also the products that read them: `p` of gate and up, the gradients of their second factors, and of the first factor
-    /// of the linear behind them, whose `p` lies behind `dy`. Returns whether it did.
+    /// The gradient of queries, keys and values before their rotation, in place, and what [`Work::narrow_gradient`] and
+    /// [`Work::second_factor_gradients`] make of it: in one kernel where one can.
+    pub(super) fn rotated_backward(
+        &self,
+        layer: usize,
+        d_qkv: Narrow,
+        u: Narrow,
+        gradients: &Gradients<'_>,
+    ) -> Result<()> {
+        let at = (layer, Group::Qkv);
+        let norms = self.head_norms(layer).map(|norms| (norms, self.buffers(layer).qkv_before_norm));
+        let (linear, widths) = (&self.layer(layer).linears[Group::Qkv as usize], self.shape.qkv_widths());
+        let ranks = linear.ranks / widths.len();
+        let slot = gradients.layout.slot(layer, Group::Qkv as usize).filter(|slot| {
+            let equal = slot.part_ranks().all(|part| part.len() == ranks) && slot.parts.len() == widths.len();
+            let heads = norms.is_none() && output_adapters::suits_heads(self.shape.head_dim);
+            equal && heads && output_adapters::suits(&widths, ranks, self.device.info())
+        });
+        let Some(slot) = slot else {
+            self.kernels.rope.backward(d_qkv, self.angles(), norms)?;
+            self.narrow_gradient(at, d_qkv, gradients)?;
+            return self.second_factor_gradients(at, d_qkv, u, gradients, gradients.fresh);
+        };
+        let parts = widths.iter().zip(&slot.parts);
+        let parts = parts
+            .map(|(columns, part)| Part { columns: *columns, d_b: gradients.flat.part(part.b.start, part.b.len()) });
+        let pass = output_adapters::BackwardPass {
+            d: d_qkv,
+            rotation: Some(Rotation {
+                angles: self.angles(),
+                head_dim: self.shape.head_dim,
+                columns: widths[0] + widths[1],
+            }),
+            parts: &parts.collect::<Vec<_>>(),
+            b: linear.b(),
+            p: d_qkv.column_range(linear.outer, linear.ranks),
+            u,
+            scale: gradients.layout.scale(),
+            add: !gradients.fresh,
+        };
+        Ok(self.kernels.output_adapters.backward(&pass, self.layout.qkv_partial.span(self.block))?)
+    }
+
+    /// In place: the gradients of gate and up over their values, and, if asked for or where no kernel can leave it out, their
+    /// product over its gradient. Where one kernel can, also the products that read them: `p` of gate and up, the gradients of
+    /// their second factors, and of the first factor of the linear behind them. Returns whether it did.
     pub(super) fn gated_backward(
         &self,
         layer: usize,
-        (gate_up, h, dy): (Narrow, Narrow, Narrow),
-        u: Narrow,
+        operands: Gated,
         gradients: &Gradients<'_>,
         fresh: bool,
     ) -> Result<bool> {
+        let Gated { gate_up, h, dy, u, stores_h } = operands;
         let slot = |group: Group| gradients.layout.slot(layer, group as usize);
         let (Some(both), Some(down)) = (slot(Group::GateUp), slot(Group::Down)) else {
             return self.gated_alone(gate_up, h);
@@ -118,6 +176,7 @@ impl Work<'_> {
         let pass = BackwardPass {
             gate_up,
             dh: h,
+            stores_h,
             b: [factor(0), factor(1)],
             p: gate_up.column_range(linear.outer, linear.ranks),
             u,

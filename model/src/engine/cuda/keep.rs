@@ -6,7 +6,7 @@ use crate::train::Recompute;
 /// What a layer keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Keep {
-    /// All that costs a matrix product to rebuild.
+    /// All that costs a matrix product to rebuild, and the norm before gate and up, which their adapters read again.
     Products,
     /// All of that but gate and up, which are the largest and are rebuilt piece by piece.
     AllButMlp,

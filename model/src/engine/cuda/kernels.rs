@@ -7,6 +7,7 @@ use cuda::kernels::cached_attention::CachedAttention;
 use cuda::kernels::cross_entropy::CrossEntropy;
 use cuda::kernels::dropout::Dropout;
 use cuda::kernels::kv_cache::KvCache;
+use cuda::kernels::output_adapters::OutputAdapters;
 use cuda::kernels::rms_norm::RmsNorm;
 use cuda::kernels::rope::{Heads, Rope};
 use cuda::kernels::rows::Rows;
@@ -26,6 +27,7 @@ pub(super) struct Kernels {
     pub(super) cached_attention: CachedAttention,
     pub(super) rms_norm: RmsNorm,
     pub(super) rope: Rope,
+    pub(super) output_adapters: OutputAdapters,
     pub(super) swiglu: Swiglu,
     pub(super) swiglu_adapters: SwigluAdapters,
     pub(super) cross_entropy: CrossEntropy,
@@ -54,6 +56,7 @@ impl Kernels {
             cached_attention: CachedAttention::new(device, heads)?,
             rms_norm: RmsNorm::new(device)?,
             rope: Rope::new(device, rope)?,
+            output_adapters: OutputAdapters::new(device)?,
             swiglu: Swiglu::new(device)?,
             swiglu_adapters: SwigluAdapters::new(device)?,
             cross_entropy: CrossEntropy::new(device)?,

@@ -3,12 +3,12 @@
 //!
 //! | buffer | holds | between |
 //! |---|---|---|
-//! | of a layer | its input, queries with keys and values, attention, the sum after it, gate and up, and the narrow products `u` | forward and backward of the layer |
+//! | of a layer | its input, queries with keys and values, attention, the sum after it, its norm, gate and up, and the narrow products `u` | forward and backward of the layer |
 //! | of the moment | normed rows, the product of the MLP, gradients | two kernels |
 //!
 //! A layer that keeps less shares the buffers of what it rebuilds with the others.
 
-use cuda::kernels::swiglu_adapters;
+use cuda::kernels::{output_adapters, swiglu_adapters};
 
 use super::keep::{Keep, KeepPlan};
 use super::places::{Places, Spot};
@@ -17,6 +17,8 @@ use crate::nn::Group;
 
 /// Rows of logits at once: enough to keep the matrix unit busy.
 pub(super) const LOGIT_ROWS: usize = 1024;
+/// As many as take no more memory than the layers do, with the vocabularies of today.
+const SMALL_LOGIT_ROWS: usize = 384;
 
 /// Rows that are worked on at once where not all need be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +34,7 @@ impl Pieces {
     fn of(keep: KeepPlan) -> Self {
         match keep.any_attention() {
             true => Pieces { mlp: 2048, logits: LOGIT_ROWS },
-            false => Pieces { mlp: 1024, logits: LOGIT_ROWS / 2 },
+            false => Pieces { mlp: 1024, logits: SMALL_LOGIT_ROWS },
         }
     }
 }
@@ -59,8 +61,10 @@ pub(super) struct LayerSpots {
     pub(super) attention: Spot,
     pub(super) log_sum_exp: Spot,
     pub(super) middle: Spot,
+    /// The norm of `middle`, where gate and up are kept.
+    pub(super) mlp_normed: Spot,
     pub(super) gate_up: Spot,
-    /// The narrow products of the linears but the output's, which lie behind its input.
+    /// The narrow products of linears; the output's, and that of a kept gate and up, lie behind their inputs.
     pub(super) u: [Spot; 4],
 }
 
@@ -87,6 +91,8 @@ pub(super) struct Layout {
     pub(super) delta: Spot,
     /// Partial sums of the gradients around gate and up; over `d_qkv`, which is free while they are needed.
     pub(super) partial: Spot,
+    /// Partial sums of the gradients around queries, keys and values; over `dn`, which is free while they are needed.
+    pub(super) qkv_partial: Spot,
     /// The input of an adapter after dropout.
     pub(super) dropped: Spot,
     pub(super) logits: Spot,
@@ -117,19 +123,18 @@ pub(super) fn training_in_pieces(shape: &Shape, size: Size, keep: KeepPlan, piec
     let tokens = size.tokens;
     let shared = keep.any_rebuilt().then(|| attention_spots(shape, &mut places, tokens));
     let mlp_rows = pieces.mlp.min(tokens);
-    let shared_mlp = keep.any_rebuilt().then(|| mlp_spots(shape, &mut places, mlp_rows));
+    let shared_mlp = keep.any_rebuilt().then(|| mlp_spots(shape, &mut places, mlp_rows, false));
     let mut layers = Vec::with_capacity(shape.layers);
     for layer in 0..shape.layers {
         let mut spots = match (keep.of(layer), shared) {
             (Keep::Input, Some(shared)) => shared,
             _ => attention_spots(shape, &mut places, tokens),
         };
-        let (gate_up, u) = match (keep.of(layer), shared_mlp) {
-            (Keep::Products, _) | (_, None) => mlp_spots(shape, &mut places, tokens),
+        let mlp = match (keep.of(layer), shared_mlp) {
+            (Keep::Products, _) | (_, None) => mlp_spots(shape, &mut places, tokens, true),
             (_, Some(shared)) => shared,
         };
-        spots.gate_up = gate_up;
-        (spots.u[Group::GateUp as usize], spots.u[Group::Down as usize]) = u;
+        mlp.put_into(&mut spots);
         spots.x = places.narrow(tokens, shape.hidden);
         layers.push(spots);
     }
@@ -153,9 +158,7 @@ pub(super) fn answering(shape: &Shape, size: Size) -> Layout {
     let pieces = Pieces { mlp: 2048, logits: LOGIT_ROWS };
     let mlp_rows = pieces.mlp.min(size.tokens);
     let mut spots = attention_spots(shape, &mut places, size.tokens);
-    let (gate_up, u) = mlp_spots(shape, &mut places, mlp_rows);
-    spots.gate_up = gate_up;
-    (spots.u[Group::GateUp as usize], spots.u[Group::Down as usize]) = u;
+    mlp_spots(shape, &mut places, mlp_rows, false).put_into(&mut spots);
     let stream = [places.narrow(size.tokens, shape.hidden), places.narrow(size.tokens, shape.hidden)];
     let layers = (0..shape.layers).map(|layer| LayerSpots { x: stream[layer % 2], ..spots }).collect();
     let chosen_attention = chosen_attention(shape, &mut places, size);
@@ -179,11 +182,30 @@ fn attention_spots(shape: &Shape, places: &mut Places, tokens: usize) -> LayerSp
     spots
 }
 
-/// Gate and up, and the narrow products of the MLP's linears.
-fn mlp_spots(shape: &Shape, places: &mut Places, rows: usize) -> (Spot, (Spot, Spot)) {
-    let gate_up = tailed(places, rows, 2 * shape.intermediate, shape.ranks(Group::GateUp));
-    let u = |group, places: &mut Places| places.narrow(rows, shape.ranks(group));
-    (gate_up, (u(Group::GateUp, places), u(Group::Down, places)))
+/// What leads from the sum after attention to gate and up.
+#[derive(Clone, Copy)]
+struct MlpSpots {
+    normed: Spot,
+    gate_up: Spot,
+    u: [Spot; 2],
+}
+
+impl MlpSpots {
+    fn put_into(self, spots: &mut LayerSpots) {
+        (spots.mlp_normed, spots.gate_up) = (self.normed, self.gate_up);
+        [spots.u[Group::GateUp as usize], spots.u[Group::Down as usize]] = self.u;
+    }
+}
+
+/// Gate and up with the narrow products of the MLP's linears; where they are kept, also the normed rows they are made of.
+fn mlp_spots(shape: &Shape, places: &mut Places, rows: usize, kept: bool) -> MlpSpots {
+    let (gate_up_ranks, down_ranks) = (shape.ranks(Group::GateUp), shape.ranks(Group::Down));
+    let gate_up = tailed(places, rows, 2 * shape.intermediate, gate_up_ranks);
+    let (normed, u) = match kept {
+        true => (tailed(places, rows, shape.hidden, gate_up_ranks), Spot::default()),
+        false => (Spot::default(), places.narrow(rows, gate_up_ranks)),
+    };
+    MlpSpots { normed, gate_up, u: [u, places.narrow(rows, down_ranks)] }
 }
 
 /// Attention for the rows that go on, where not all do.
@@ -198,7 +220,13 @@ fn moment(shape: &Shape, places: &mut Places, size: Size, h_rows: usize, backwar
     let tokens = size.tokens;
     let norm_ranks = shape.ranks(Group::Qkv).max(shape.ranks(Group::GateUp));
     let normed = tailed(places, tokens, shape.hidden, norm_ranks);
+    let before = places.here();
     let dn = places.narrow(tokens, shape.hidden.max(shape.attention));
+    let after = places.here();
+    places.back_to(before);
+    let values = if backward.is_some() { qkv_partial_values(shape, tokens) } else { 0 };
+    let qkv_partial = places.rows(1, values, values, 4);
+    places.back_to(places.here().max(after));
     let losses = places.rows(1, size.rows, size.rows, 4);
     let here = places.here();
     let product = |places: &mut Places| tailed(places, h_rows, shape.intermediate, shape.ranks(Group::Down));
@@ -244,6 +272,7 @@ fn moment(shape: &Shape, places: &mut Places, size: Size, h_rows: usize, backwar
         d_qkv,
         delta,
         partial,
+        qkv_partial,
         dropped,
         logits,
         losses,
@@ -253,6 +282,11 @@ fn moment(shape: &Shape, places: &mut Places, size: Size, h_rows: usize, backwar
         kept_bytes: 0,
         logits_bytes: places.bytes() - before,
     }
+}
+
+/// Values of the partial sums around queries, keys and values.
+fn qkv_partial_values(shape: &Shape, tokens: usize) -> usize {
+    output_adapters::scratch_values(tokens, &shape.qkv_widths(), shape.ranks(Group::Qkv) / 3, &shape.device)
 }
 
 /// Rows with columns for adapters behind them.

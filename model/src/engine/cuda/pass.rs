@@ -81,6 +81,18 @@ impl Work<'_> {
         }
     }
 
+    /// The normed rows that gate and up are made of, `count` of them from row `first`, and the narrow product of those: kept
+    /// with the layer, where the product lies behind its rows, or of the moment.
+    pub(super) fn gate_up_input(&self, layer: usize, first: usize, count: usize) -> (Narrow, Narrow) {
+        let (spots, ranks) = (self.spots(layer), self.shape.ranks(Group::GateUp));
+        if self.layout.keep.of(layer).mlp() {
+            let normed = spots.mlp_normed.of(self.block, count);
+            return (normed, normed.column_range(self.shape.hidden, ranks));
+        }
+        let normed = self.rows(&self.layout.normed).row_range(first, count);
+        (normed, spots.u[Group::GateUp as usize].of(self.block, count))
+    }
+
     /// The angles of the pass.
     pub(super) fn angles(&self) -> Angles {
         Angles { cos: self.weights.cos, sin: self.weights.sin, positions: self.inputs.positions }

@@ -107,6 +107,11 @@ impl Shape {
         }
     }
 
+    /// Widths of queries, keys and values.
+    pub(super) fn qkv_widths(&self) -> [usize; 3] {
+        [self.heads, self.kv_heads, self.kv_heads].map(|heads| heads * self.head_dim)
+    }
+
     /// Columns for adapters beside a packed linear.
     pub(super) fn ranks(&self, group: Group) -> usize {
         self.ranks[group as usize]
