@@ -1,7 +1,15 @@
-//! The one file of this program that talks to the model hub.
+//! The one place of this program that talks to the model hub: here what is fetched, in the folder beside it what is published.
 //!
 //! Owns the hub's settings, the deadline for its first answer, resumable transfer, and its failures in plain words.
 //! Knows nothing about the cache or about other sources. The token goes into request headers and nowhere else.
+
+mod account;
+mod failure;
+mod large;
+mod local_file;
+mod patience;
+pub mod publish;
+mod wire;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, OpenOptions};
@@ -109,7 +117,7 @@ impl HubSettings {
         }
     }
 
-    #[cfg(test)]
+    /// The token, for whoever must make sure that it stands nowhere.
     pub(crate) fn token(&self) -> Option<&str> {
         self.token.as_deref()
     }
