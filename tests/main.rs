@@ -7,6 +7,7 @@ mod bad_models;
 mod cli;
 mod configs;
 mod eval;
+mod finished_run;
 mod fit;
 mod hosted;
 mod hosted_server;

@@ -2,91 +2,14 @@
 //! goes wrong on the way. Knows the command line and the hub's side of the wire.
 
 use std::fs;
-use std::path::PathBuf;
-use std::process::Command;
-use std::sync::OnceLock;
 use std::time::Instant;
 
-use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::eval::{eval, scene};
+use crate::finished_run::{Copy, REPO, finished};
 use crate::hub_hashes::sha256;
 use crate::hub_server::{Call, HubServer, READ, SCOPED, Transfer, Trouble, WRITE};
-use crate::util::{Done, Scene, copy_folder, files};
-
-/// What every publication of the tests says of its base: it is no model of any hub, and states no licence.
-pub(crate) const SAID: [&str; 4] = ["--base", "tiny/chat", "--accept-licence", "unknown"];
-pub(crate) const REPO: &str = "roe/legal";
-
-/// A run that was trained and evaluated once for all tests; its rows stay where its config says.
-pub(crate) fn finished() -> &'static Scene {
-    static SCENE: OnceLock<Scene> = OnceLock::new();
-    SCENE.get_or_init(|| {
-        let scene = scene("", "");
-        eval(&scene, &[]).good();
-        scene
-    })
-}
-
-/// A copy of that run, for one test.
-pub(crate) struct Copy {
-    folder: TempDir,
-}
-
-impl Copy {
-    pub(crate) fn new() -> Self {
-        let copy = Self { folder: TempDir::new().unwrap() };
-        copy_folder(&finished().path("run"), &copy.path(""));
-        copy
-    }
-
-    /// A file of the run.
-    pub(crate) fn path(&self, name: &str) -> PathBuf {
-        let run = self.folder.path().join("run");
-        if name.is_empty() { run } else { run.join(name) }
-    }
-
-    pub(crate) fn read(&self, name: &str) -> String {
-        fs::read_to_string(self.path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
-    }
-
-    pub(crate) fn json(&self, name: &str) -> Value {
-        serde_json::from_str(&self.read(name)).unwrap()
-    }
-
-    pub(crate) fn edit(&self, name: &str, from: &str, to: &str) {
-        let text = self.read(name);
-        assert!(text.contains(from), "{from} is not in {name}");
-        fs::write(self.path(name), text.replacen(from, to, 1)).unwrap();
-    }
-
-    /// `publish RUN --repo …` with what is always said, at no hub.
-    pub(crate) fn command(&self, more: &[&str]) -> Command {
-        self.command_to(REPO, more)
-    }
-
-    fn command_to(&self, repo: &str, more: &[&str]) -> Command {
-        let mut command = finished().command();
-        command.arg("publish").arg(self.path("")).args(["--repo", repo]).args(SAID).args(more);
-        command
-    }
-
-    pub(crate) fn dry(&self, more: &[&str]) -> Done {
-        Done::of(self.command(&[&["--dry-run"], more].concat()).output().unwrap())
-    }
-
-    /// The same at a hub, with a token.
-    fn publish(&self, hub: &HubServer, token: &str, more: &[&str]) -> Done {
-        self.publish_to(hub, token, REPO, more)
-    }
-
-    fn publish_to(&self, hub: &HubServer, token: &str, repo: &str, more: &[&str]) -> Done {
-        let mut command = self.command_to(repo, more);
-        command.env_remove("HF_HUB_OFFLINE").env("HF_ENDPOINT", &hub.url).env("HF_TOKEN", token);
-        Done::of(command.output().unwrap())
-    }
-}
+use crate::util::{Done, files};
 
 /// A plan in which calls like this meet a trouble, the first `times` of them.
 fn trouble(
@@ -315,6 +238,9 @@ fn files_that_nobody_saw_are_not_replaced() {
     let done = run.publish(&hub, WRITE, &[]);
     done.refused(&["roe/legal holds other files of these names", "README.md", &format!("--parent {head}")]);
     assert_eq!(hub.commits(REPO, "main").len(), 2);
+    // A person who looked at another commit did not see this one.
+    let other = "0123456789012345678901234567890123456789";
+    run.publish(&hub, WRITE, &["--parent", other]).refused(&["it changed since you looked", other, &head]);
     let looked = run.publish(&hub, WRITE, &["--parent", &head]).good();
     assert!(!looked.stderr.contains("making"), "{}", looked.stderr);
     let files = hub.commits(REPO, "main").pop().unwrap().files;

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use regex::Regex;
 use serde_json::Value;
 
-use crate::publish::{Copy, REPO, finished};
+use crate::finished_run::{Copy, REPO, finished, with_labels};
 use crate::util::files;
 
 /// Every number in some JSON, and every number that stands in one of its texts.
@@ -30,7 +30,25 @@ fn numerals(text: &str) -> Vec<String> {
 
 #[test]
 fn every_number_on_the_card_stands_in_the_published_results_or_summary() {
-    let run = Copy::new();
+    numbers_are_found(&Copy::new());
+}
+
+#[test]
+fn so_it_is_where_answers_are_labels_and_labels_are_no_words_of_rows() {
+    let run = Copy::of(with_labels());
+    numbers_are_found(&run);
+    let results = run.json("publish/trainer/results.json");
+    let rows = results["rows"].as_array().unwrap();
+    assert!(rows.iter().all(|row| row["text"].as_str().unwrap().starts_with("withheld ")));
+    assert!(rows.iter().any(|row| row["target"] == "termination"), "a closed label is no secret");
+    let card = run.read("publish/README.md");
+    assert!(card.contains("label likelihood") && card.contains("- \"macro_f1\""), "{card}");
+    let proof = run.path("publish/trainer/proof.json").display().to_string();
+    with_labels().run(&["verify", &proof]).good();
+}
+
+#[track_caller]
+fn numbers_are_found(run: &Copy) {
     run.dry(&[]).good();
     let (mut numbers, mut words) = (Vec::new(), BTreeSet::new());
     for file in ["publish/trainer/results.json", "publish/trainer/summary.json"] {
@@ -64,7 +82,7 @@ fn decimal(value: &Value) -> String {
 #[test]
 fn the_head_of_the_card_has_what_the_hub_reads() {
     let run = Copy::new();
-    run.dry(&[]).good();
+    run.dry(&["--language", "en", "--dataset", "roe/clauses"]).good();
     let card = run.read("publish/README.md");
     let head = card.strip_prefix("---\n").unwrap().split("\n---\n").next().unwrap();
     for line in [
@@ -73,6 +91,10 @@ fn the_head_of_the_card_has_what_the_hub_reads() {
         "library_name: \"peft\"",
         "pipeline_tag: \"text-generation\"",
         "license: \"unknown\"",
+        "language:",
+        "- \"en\"",
+        "datasets:",
+        "- \"roe/clauses\"",
         "tags:",
         "metrics:",
         "model-index:",

@@ -8,7 +8,7 @@ use std::path::Path;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
-use crate::publish::{Copy, REPO, finished};
+use crate::finished_run::{Copy, REPO, finished};
 use crate::util::{Done, files};
 
 #[test]
@@ -23,15 +23,16 @@ fn everything_that_is_in_the_way_is_told_at_once() {
     run.edit("adapter/adapter_config.json", "{", "{\n  \"note\": \"Clause 3 of contract 10: which kind is it?\",");
     let mut command = finished().command();
     command.arg("publish").arg(run.path("")).args(["--repo", REPO, "--dry-run", "--accept-licence", "mit"]);
+    command.args(["--language", "english"]);
     Done::of(command.output().unwrap()).refused(&[
-        "6 things stand in the way",
-        "adapter/",
-        "tokenizer_config.json:3: holds a token of Hugging Face (hf_a…)",
-        &format!("tokenizer_config.json:2: holds the absolute path {home}"),
-        "adapter_config.json: repeats 8 words of training row",
+        "7 things stand in the way",
+        "adapter/tokenizer_config.json:3: holds a token of Hugging Face (hf_a…)",
+        &format!("adapter/tokenizer_config.json:2: holds the absolute path {home}"),
+        "adapter/adapter_config.json: repeats 8 words of training row",
         "has no name on the hub",
         "add  --base OWNER/NAME",
         "\"unknown\" is all that is known",
+        "--language english: is no code of a language",
         "--accept-licence mit: nothing that the adapter was made from has this licence",
     ]);
     assert!(!run.path("publish").exists());

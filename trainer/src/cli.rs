@@ -230,6 +230,12 @@ pub struct Publish {
     /// The base model's name on the hub, where the config does not say it
     #[arg(long, value_name = "OWNER/NAME")]
     pub base: Option<String>,
+    /// The set's name on the hub, if it is public there
+    #[arg(long, value_name = "OWNER/NAME")]
+    pub dataset: Option<String>,
+    /// The language of the rows, such as en; may be given several times
+    #[arg(long = "language", value_name = "CODE")]
+    pub languages: Vec<String>,
     /// A licence that you read and that allows this; may be given several times, and the card names it
     #[arg(long, value_name = "NAME")]
     pub accept_licence: Vec<String>,

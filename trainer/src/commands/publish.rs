@@ -19,7 +19,12 @@ pub fn run(arguments: Publish) -> Result<ExitCode> {
         bail!("--repo {repo} is no name of a repository\nhint: --repo OWNER/NAME, of letters, digits and - _ .");
     }
     let settings = HubSettings::from_env();
-    let said = Said { base: arguments.base.clone(), accepted: arguments.accept_licence.clone() };
+    let said = Said {
+        base: arguments.base.clone(),
+        dataset: arguments.dataset.clone(),
+        languages: arguments.languages.clone(),
+        accepted: arguments.accept_licence.clone(),
+    };
     let known = Known::of(std::env::vars(), settings.token());
     let ready = publication::prepare(&arguments.run, repo, &said, &known)?;
     ready.notes.iter().for_each(|line| note(&format!("note: {line}")));
@@ -38,7 +43,8 @@ pub fn run(arguments: Publish) -> Result<ExitCode> {
         },
         files: ready.files.clone(),
         message: format!("Publish the adapter with its card and evidence, by trainer {}", env!("CARGO_PKG_VERSION")),
-        seen: arguments.parent.clone().or_else(|| record.commit(repo, branch)),
+        seen: record.commit(repo, branch),
+        demanded: arguments.parent.clone(),
     };
     let published = publish::publish(&settings, &wanted, &|line| note(line))?;
     record.write(&arguments.run, repo, branch, &published.commit, eval::now())?;

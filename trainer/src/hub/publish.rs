@@ -35,8 +35,10 @@ pub struct Publication {
     pub files: Vec<LocalFile>,
     /// The first line of the commit.
     pub message: String,
-    /// The commit that was seen: by an earlier publication, or by a person who says so.
+    /// The commit that an earlier publication made.
     pub seen: Option<String>,
+    /// The commit that a person looked at: the branch must stand there, and its files may be replaced.
+    pub demanded: Option<String>,
 }
 
 /// Who may read.
@@ -207,13 +209,22 @@ impl<'a> Task<'a> {
 
     /// A file that is there and differs was written by somebody: nobody who did not see it replaces it.
     fn refuse_unseen(&self, head: &Head, there: &BTreeMap<String, Listed>, changed: &[&LocalFile]) -> Result<()> {
+        let Publication { repo, branch, seen, demanded, .. } = self.wanted;
+        let now = head.commit.as_deref().unwrap_or("nothing");
+        if let Some(demanded) = demanded {
+            if demanded == now {
+                return Ok(());
+            }
+            bail!(
+                "{branch} of {repo} is at {now} and not at {demanded}: it changed since you looked\n\
+                 hint: look again, then publish with --parent {now}"
+            );
+        }
         let replaced: Vec<&str> =
             changed.iter().map(|file| file.path.as_str()).filter(|path| there.contains_key(*path)).collect();
-        if replaced.is_empty() || head.commit == self.wanted.seen {
+        if replaced.is_empty() || head.commit == *seen {
             return Ok(());
         }
-        let Publication { repo, branch, seen, .. } = self.wanted;
-        let now = head.commit.as_deref().unwrap_or_default();
         let seen = match seen {
             Some(seen) => format!("{branch} was last seen at {seen} and is at {now}"),
             None => format!("{branch} is at {now}, which no publication of this run made"),

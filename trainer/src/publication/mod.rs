@@ -91,7 +91,8 @@ pub fn prepare(folder: &Path, repo: &str, said: &Said, known: &Known) -> Result<
     let run = FinishedRun::read(folder, said, &mut faults)?;
     let Some(run) = run else { bail!(fault::error(&faults)) };
     let mut notes = run.notes.clone();
-    let drafts = drafts(&run, repo, &mut faults, &mut notes)?;
+    faults.extend(said.faults());
+    let drafts = drafts(&run, repo, &said.languages, &mut faults, &mut notes)?;
     let scanned: Vec<Scanned<'_>> = drafts
         .iter()
         .map(|draft| Scanned { path: &draft.place, bytes: &draft.bytes, of_the_base: draft.of_the_base })
@@ -120,7 +121,13 @@ pub fn prepare(folder: &Path, repo: &str, said: &Said, known: &Known) -> Result<
 }
 
 /// Every file of the publication, in memory.
-fn drafts(run: &FinishedRun, repo: &str, faults: &mut Vec<Fault>, notes: &mut Vec<String>) -> Result<Vec<Draft>> {
+fn drafts(
+    run: &FinishedRun,
+    repo: &str,
+    languages: &[String],
+    faults: &mut Vec<Fault>,
+    notes: &mut Vec<String>,
+) -> Result<Vec<Draft>> {
     let adapter = run.folder.join("adapter");
     let mut drafts = Vec::new();
     for name in ADAPTER_FILES {
@@ -152,8 +159,15 @@ fn drafts(run: &FinishedRun, repo: &str, faults: &mut Vec<Fault>, notes: &mut Ve
     if found.is_none() {
         notes.push("the run has no evaluation, and the card says so; trainer eval CONFIG makes one".to_owned());
     }
-    let facts =
-        card::Facts { repo, base: &run.base, data: &run.data, task: run.task.as_deref(), summary: &summary, found };
+    let facts = card::Facts {
+        repo,
+        base: &run.base,
+        data: &run.data,
+        task: run.task.as_deref(),
+        languages,
+        summary: &summary,
+        found,
+    };
     let mut own = |path: &str, bytes: Vec<u8>| {
         drafts.push(Draft { path: path.to_owned(), place: path.to_owned(), bytes, of_the_base: false });
     };

@@ -31,8 +31,32 @@ pub struct Origin {
 pub struct Said {
     /// The base's name on the hub.
     pub base: Option<String>,
+    /// The set's name on the hub.
+    pub dataset: Option<String>,
+    /// Languages of the rows, as ISO 639 codes.
+    pub languages: Vec<String>,
     /// Licences that were taken on.
     pub accepted: Vec<String>,
+}
+
+impl Said {
+    /// What was said and cannot be.
+    pub fn faults(&self) -> Vec<Fault> {
+        let mut faults = Vec::new();
+        for set in self.dataset.iter().filter(|set| !is_repository(set)) {
+            faults.push(Fault::new(
+                format!("--dataset {set}"),
+                "is no name of a set on the hub",
+                "--dataset OWNER/NAME",
+            ));
+        }
+        let code = |word: &str| matches!(word.len(), 2 | 3) && word.bytes().all(|byte| byte.is_ascii_lowercase());
+        for word in self.languages.iter().filter(|word| !code(word)) {
+            let hint = "two or three letters of ISO 639, such as en or deu";
+            faults.push(Fault::new(format!("--language {word}"), "is no code of a language", hint));
+        }
+        faults
+    }
 }
 
 /// Licences that do not allow to publish, and accepted ones that nothing has.
@@ -95,7 +119,7 @@ pub fn data(
     faults: &mut Vec<Fault>,
 ) -> Result<(Origin, Option<String>)> {
     let name = summary["data"]["name"].as_str().unwrap_or_default().to_owned();
-    let mut origin = Origin { name: name.clone(), hub: None, licence: None, attribution: None };
+    let mut origin = Origin { name: name.clone(), hub: said.dataset.clone(), licence: None, attribution: None };
     let mut task = None;
     let folder = match &config.source {
         Source::Files { .. } => Ok(None),

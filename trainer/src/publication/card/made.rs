@@ -27,7 +27,7 @@ pub(super) fn section(facts: &Facts<'_>) -> String {
         row("seed", stated(&train["seed"])),
         row("loss on training rows at the end", rounded(&summary["train_loss"])),
         row("loss on validation rows", rounded(&summary["valid_loss"])),
-        row("seconds of training", seconds(&summary["train_seconds"])),
+        row("seconds of training", rounded(&summary["train_seconds"])),
         row("device", stated(&summary["device"])),
         row("program", format!("trainer {}", stated(&summary["program"]))),
     ];

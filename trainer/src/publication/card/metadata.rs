@@ -27,6 +27,9 @@ pub(super) fn of(facts: &Facts<'_>) -> Value {
             put("license_link", json!(format!("https://huggingface.co/{}", facts.base_on_hub())));
         }
     }
+    if !facts.languages.is_empty() {
+        put("language", json!(facts.languages));
+    }
     if let Some(set) = &facts.data.hub {
         put("datasets", json!([set]));
     }

@@ -24,6 +24,8 @@ pub struct Facts<'a> {
     pub data: &'a Origin,
     /// What the rows ask, in a sentence.
     pub task: Option<&'a str>,
+    /// Languages of the rows, as ISO 639 codes; empty when nobody said.
+    pub languages: &'a [String],
     /// The published `summary.json`.
     pub summary: &'a Value,
     /// The published results and the arm that is the adapter; none when nothing was evaluated.
@@ -63,7 +65,7 @@ fn opening(facts: &Facts<'_>) -> String {
     };
     format!(
         "# {}\n\nA low-rank adapter (LoRA) for [{base}](https://huggingface.co/{base}). {task}\n\
-         It was made and evaluated by [trainer](#how-it-was-made), which also wrote this card.",
+         trainer made it, measured it and wrote this card.",
         facts.name(),
         base = facts.base_on_hub(),
     )

@@ -177,13 +177,13 @@ fn no_better_than(results: &Results, arm: &str) -> Vec<String> {
         .filter(|found| simple(&found.baseline) && found.difference.estimate.low <= 0.0)
         .map(|found| {
             let Estimate { value, low, high, .. } = found.difference.estimate;
-            format!(
-                "a gain over {}: the difference is {} [{}, {}], so the simpler one may be as good",
-                found.baseline,
-                three(value),
-                three(low),
-                three(high)
-            )
+            let what = if high < 0.0 {
+                "anything that it was meant to do better: it is worse than"
+            } else {
+                "a gain that is sure: it may be no better than"
+            };
+            let interval = format!("{} [{}, {}]", three(value), three(low), three(high));
+            format!("{what} {}, with a difference of {interval}", found.baseline)
         })
         .collect()
 }
