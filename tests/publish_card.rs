@@ -136,6 +136,13 @@ fn the_published_proof_holds_and_says_what_it_withholds() {
     for (shared, whole) in shared["arms"].as_array().unwrap().iter().zip(whole["arms"].as_array().unwrap()) {
         assert_eq!((&shared["metrics"], &shared["classes"]), (&whole["metrics"], &whole["classes"]));
     }
+    // Whoever is given the whole proof checks the judgements too, and takes no other proof for it.
+    let whole = run.path("eval/proof.json").display().to_string();
+    let checked = finished().run(&["verify", &proof, "--whole", &whole]).good();
+    assert!(!checked.stderr.contains("withheld"), "{}", checked.stderr);
+    let other = with_labels().text("run/eval/proof.json");
+    let done = finished().run(&["verify", &proof, "--whole", &other]);
+    assert!(done.code == Some(1) && done.stdout.contains("the published proof"), "{}", done.stdout);
     // A number that is changed is found out.
     let text = run.read("publish/trainer/proof.json");
     let changed = text.replacen("\"right\": true", "\"right\": false", 1).replacen("\"n\":40", "\"n\":41", 1);

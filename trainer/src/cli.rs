@@ -143,6 +143,9 @@ pub struct Compare {
 pub struct Verify {
     /// A proof.json
     pub proof: PathBuf,
+    /// The whole proof that a published one was made from: its judgements are checked, and that nothing else was made of it
+    #[arg(long, value_name = "FILE")]
+    pub whole: Option<PathBuf>,
     /// Print what differs as JSON on stdout
     #[arg(long)]
     pub json: bool,

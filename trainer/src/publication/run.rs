@@ -184,3 +184,28 @@ fn json_of(path: &Path) -> Result<Value> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     serde_json::from_str(&text).with_context(|| format!("{} is broken", path.display()))
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn energy_is_mean_power_over_the_seconds_of_training() {
+        let run = tempfile::tempdir().unwrap();
+        let sample = |power_watts| Event::DeviceSample {
+            name: "gpu".to_owned(),
+            utilisation: None,
+            power_watts,
+            power_limit_watts: None,
+            temperature_celsius: None,
+            memory_used_bytes: None,
+            memory_total_bytes: None,
+        };
+        let lines = [Some(300.0), None, Some(500.0)].map(|watts| serde_json::to_string(&sample(watts)).unwrap() + "\n");
+        std::fs::write(run.path().join("events.jsonl"), lines.concat()).unwrap();
+        let found = power(run.path(), &json!({ "train_seconds": 1800.0 })).unwrap().unwrap();
+        assert_eq!(found, json!({ "mean_watts": 400.0, "samples": 2, "train_watt_hours": 200.0 }));
+        assert_eq!(power(run.path(), &json!({})).unwrap(), None);
+    }
+}

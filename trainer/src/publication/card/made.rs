@@ -69,7 +69,7 @@ pub(super) fn evidence(facts: &Facts<'_>) -> String {
     let withheld = results.withheld.as_ref().map_or(String::new(), |withheld| {
         format!(
             "\nNot in these files: {}. Answers are replaced by salted digests, and how each was judged stands as it was judged.\n\
-             Whoever is given the whole proof, which states SHA-256 `{}`, can check the judgements too.",
+             Whoever is given the whole proof, which states SHA-256 `{}`, can check the judgements too: `trainer verify PUBLISHED --whole WHOLE`.",
             withheld.what, withheld.whole_sha256
         )
     });
