@@ -20,6 +20,7 @@ fn help_names_every_command() {
           verify    Compute every number of a proof again
           generate  Write text
           score     Log-likelihood of the target of each row
+          publish   Publish the adapter of a run to the model hub, with its card and evidence
           pull      Fetch a base model or a set by its name
           check     Validate a config and its data and report all errors at once
           plan      Memory and time of a run, before it runs
@@ -32,7 +33,8 @@ fn help_names_every_command() {
           -V, --version  Print version
     "#]]
     .assert_eq(&help);
-    for command in ["fit", "eval", "compare", "verify", "generate", "score", "pull", "check", "plan", "show", "doctor"]
+    for command in
+        ["fit", "eval", "compare", "verify", "generate", "score", "publish", "pull", "check", "plan", "show", "doctor"]
     {
         let help = trainer(&[command, "--help"]).good().stdout;
         assert!(help.contains(&format!("Usage: trainer {command}")), "{help}");

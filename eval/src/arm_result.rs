@@ -11,7 +11,7 @@ use crate::results::ResultRow;
 use crate::scorer::{Answer, Judgements, Target};
 use crate::spending::{Cost, Latency};
 use crate::stats::Estimate;
-use crate::{Completion, Finish, HeldOut, Outcome, Parse, Reason, Row, Task};
+use crate::{Completion, Error, Finish, HeldOut, Outcome, Parse, Reason, Row, Task};
 
 /// What answers under a name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -159,8 +159,9 @@ impl ArmResult {
         }
     }
 
-    /// What it was made from and nothing that was computed. An arm that was not measured has nothing else.
-    pub(crate) fn inputs(&self) -> Self {
+    /// What it was made from and nothing that was computed; judgements are kept where the answers they were made of are
+    /// not here. An arm that was not measured has nothing else.
+    pub(crate) fn inputs(&self, keep_judgements: bool) -> Self {
         let bare = Self::empty(self.name.clone(), self.identity.clone());
         if !self.is_measured() {
             return Self { skipped: self.skipped.clone(), ..bare };
@@ -168,7 +169,7 @@ impl ArmResult {
         let sample = |sample: &Sample| Sample {
             text: sample.text.clone(),
             finish: sample.finish.clone(),
-            scored: Judgements::default(),
+            scored: if keep_judgements { sample.scored.clone() } else { Judgements::default() },
             call: sample.call.clone(),
         };
         let outcome = |outcome: &Outcome| Outcome {
@@ -263,6 +264,27 @@ pub(crate) fn judge_written(completion: &Completion, row: &Row, labels: Option<&
     let target =
         Target { text: &row.target, others: &row.others, labels: labels.unwrap_or_default(), source: &row.text };
     judge_sample(completion, None, target, task)
+}
+
+/// Counts the judgements of an arm whose answers are withheld; they stand as they were made.
+pub(crate) fn count_again(result: &mut ArmResult, rows: &[ResultRow], task: &Task) -> Result<(), Error> {
+    if !result.is_measured() {
+        return Ok(());
+    }
+    let known = |name: &str| task.scorers().iter().any(|scorer| scorer.name() == name);
+    for (outcome, row) in result.outcomes.iter_mut().zip(rows) {
+        outcome.id.clone_from(&row.id);
+        for (scorer, scored) in outcome.samples.iter().flat_map(|sample| sample.scored.iter()) {
+            // A judgement that no scorer could have made would carry into every mean.
+            if !known(scorer) || scored.score.is_some_and(|score| !(0.0..=1.0).contains(&score)) {
+                let problem = format!("row \"{}\" has a judgement of {scorer} that no scorer makes", row.id);
+                return Err(Error::BadEvidence { problem });
+            }
+        }
+    }
+    result.n = rows.len();
+    count(result);
+    Ok(())
 }
 
 fn judge_sample(completion: &Completion, likelihoods: Option<&[f64]>, target: Target<'_>, task: &Task) -> Judgements {

@@ -9,6 +9,7 @@ use crate::arm_result::measure;
 use crate::held_out::check_rows;
 use crate::metric::{Metric, Setting, Unit};
 use crate::proof::Decided;
+use crate::proof::withhold::Withheld;
 use crate::scorer::ScorerSpec;
 use crate::stats::Clusters;
 use crate::task::{Named, count_names};
@@ -51,6 +52,9 @@ pub struct Results {
     pub arms: Vec<ArmResult>,
     /// The rows, in the order of each arm's outcomes.
     pub rows: Vec<ResultRow>,
+    /// What was taken out before others were shown these results; none when everything is here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub withheld: Option<Withheld>,
 }
 
 /// Where rows, prompts and prices came from.
@@ -169,6 +173,7 @@ impl Results {
             arms,
             comparisons: Vec::new(),
             rows: rows.iter().map(ResultRow::from).collect(),
+            withheld: None,
         };
         results.compute(task)?;
         Ok(results)
@@ -202,6 +207,7 @@ impl Results {
             comparisons: self.comparisons.clone(),
             arms: self.arms.iter().map(ArmResult::without_outcomes).collect(),
             rows: Vec::new(),
+            withheld: self.withheld.clone(),
         }
     }
 
@@ -229,8 +235,10 @@ impl Results {
             seed: self.seed,
             candidate: self.candidate.clone(),
             comparisons: Vec::new(),
-            arms: self.arms.iter().map(ArmResult::inputs).collect(),
+            // Without the answers nobody can judge them again, so then the judgements are inputs.
+            arms: self.arms.iter().map(|arm| arm.inputs(self.withheld.is_some())).collect(),
             rows: self.rows.clone(),
+            withheld: self.withheld.clone(),
         }
     }
 
@@ -247,7 +255,10 @@ impl Results {
                 let (arm, found) = (arm.name.clone(), arm.outcomes.len());
                 return Err(Error::OtherRows { arm, found, expected: num_rows });
             }
-            arm_result::judge_again(arm, &self.rows, self.labels.as_deref(), &task);
+            match &self.withheld {
+                None => arm_result::judge_again(arm, &self.rows, self.labels.as_deref(), &task),
+                Some(_) => arm_result::count_again(arm, &self.rows, &task)?,
+            }
         }
         self.provenance.scorer_sha256 = task.sha256()?;
         self.measured = Measured::of(&task)?;

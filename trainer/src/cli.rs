@@ -30,6 +30,8 @@ pub enum Command {
     Generate(Generate),
     /// Log-likelihood of the target of each row
     Score(Score),
+    /// Publish the adapter of a run to the model hub, with its card and evidence
+    Publish(Publish),
     /// Fetch a base model or a set by its name
     Pull(Pull),
     /// Validate a config and its data and report all errors at once
@@ -141,6 +143,9 @@ pub struct Compare {
 pub struct Verify {
     /// A proof.json
     pub proof: PathBuf,
+    /// The whole proof that a published one was made from: its judgements are checked, and that nothing else was made of it
+    #[arg(long, value_name = "FILE")]
+    pub whole: Option<PathBuf>,
     /// Print what differs as JSON on stdout
     #[arg(long)]
     pub json: bool,
@@ -201,6 +206,46 @@ pub struct Score {
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
     /// Print JSON lines on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `trainer publish`.
+#[derive(Debug, Args)]
+pub struct Publish {
+    /// The folder of a finished run
+    pub run: PathBuf,
+    /// The repository; it is made if it is not there
+    #[arg(long, value_name = "OWNER/NAME")]
+    pub repo: String,
+    /// Publish to a private repository only; a new one is private anyway unless --public is given
+    #[arg(long, conflicts_with = "public")]
+    pub private: bool,
+    /// Make a new repository public
+    #[arg(long)]
+    pub public: bool,
+    /// The branch; it is made if it is not there
+    #[arg(long, value_name = "BRANCH", default_value = "main")]
+    pub revision: String,
+    /// The commit whose files may be replaced, after you looked at it
+    #[arg(long, value_name = "COMMIT")]
+    pub parent: Option<String>,
+    /// The base model's name on the hub, where the config does not say it
+    #[arg(long, value_name = "OWNER/NAME")]
+    pub base: Option<String>,
+    /// The set's name on the hub, if it is public there
+    #[arg(long, value_name = "OWNER/NAME")]
+    pub dataset: Option<String>,
+    /// The language of the rows, such as en; may be given several times
+    #[arg(long = "language", value_name = "CODE")]
+    pub languages: Vec<String>,
+    /// A licence that you read and that allows this; may be given several times, and the card names it
+    #[arg(long, value_name = "NAME")]
+    pub accept_licence: Vec<String>,
+    /// Write the folder and list its files with sizes and SHA-256, and send nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Print JSON on stdout
     #[arg(long)]
     pub json: bool,
 }

@@ -1,7 +1,15 @@
-//! The one file of this program that talks to the model hub.
+//! The one place of this program that talks to the model hub: here what is fetched, in the folder beside it what is published.
 //!
 //! Owns the hub's settings, the deadline for its first answer, resumable transfer, and its failures in plain words.
 //! Knows nothing about the cache or about other sources. The token goes into request headers and nowhere else.
+
+mod account;
+mod failure;
+mod large;
+mod local_file;
+mod patience;
+pub mod publish;
+mod wire;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, OpenOptions};
@@ -13,7 +21,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, bail};
 use hf_hub::progress::{DownloadEvent, ProgressEvent, ProgressHandler};
 use hf_hub::repository::RepoTreeEntry;
-use hf_hub::{HFClient, HFClientSync, HFError, HFRepositorySync, RepoTypeModel};
+use hf_hub::{HFClient, HFClientBuilder, HFClientSync, HFError, HFRepositorySync, RepoTypeModel};
 
 use crate::pull::cache::{FileRecord, hash_file, remove_folder};
 use crate::pull::git_object;
@@ -109,12 +117,23 @@ impl HubSettings {
         }
     }
 
-    #[cfg(test)]
+    /// The token, for whoever must make sure that it stands nowhere.
     pub(crate) fn token(&self) -> Option<&str> {
         self.token.as_deref()
     }
 
+    /// Where the hub is: what the environment says, else what its own client takes.
+    pub(crate) fn address(&self) -> Result<String> {
+        let hint = "hint: is HF_ENDPOINT the address of a model hub?";
+        let client = self.builder(0).build().map_err(|error| anyhow!("{}\n{hint}", cannot_start(&error)))?;
+        Ok(client.endpoint().to_owned())
+    }
+
     fn client(&self, retries: usize) -> Result<HFClientSync> {
+        self.builder(retries).build_sync().map_err(|error| cannot_start(&error))
+    }
+
+    fn builder(&self, retries: usize) -> HFClientBuilder {
         let mut builder = HFClient::builder()
             .retry_max_attempts(retries)
             .cache_enabled(false)
@@ -125,8 +144,12 @@ impl HubSettings {
         if let Some(token) = &self.token {
             builder = builder.token(token);
         }
-        builder.build_sync().map_err(|error| anyhow!("the hub client cannot start: {}", root_cause(&error)))
+        builder
     }
+}
+
+fn cannot_start(error: &HFError) -> anyhow::Error {
+    anyhow!("the hub client cannot start: {}", root_cause(error))
 }
 
 /// Fetches a checkpoint into `work`. Files and parts of files that are already there are not fetched again.

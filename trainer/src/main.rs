@@ -21,6 +21,7 @@ mod model_source;
 mod observer;
 mod outside;
 mod prepared;
+mod publication;
 mod publishing;
 mod pull;
 mod retention;

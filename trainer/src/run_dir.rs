@@ -260,6 +260,11 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
     atomic::write(path, bytes)
 }
 
+/// Makes a folder anywhere in one move: `fill` writes into a folder beside it, which then takes its name.
+pub fn write_folder(path: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    atomic::folder(path, fill)
+}
+
 /// A damaged checkpoint is passed over, one of another version is not: it is good, only not for this program.
 fn refuse_other_version(folder: &Path) -> Result<()> {
     let text = fs::read(folder.join(MANIFEST_FILE)).unwrap_or_default();

@@ -7,12 +7,14 @@ mod money;
 mod pair;
 mod premises;
 pub mod verify;
+pub mod withhold;
 
 use serde::{Deserialize, Serialize};
 
 pub use money::{BreakEvenFound, LocalCosts};
 pub use pair::{Side, pair};
 pub use verify::{Proof, Tampered, verify};
+pub use withhold::{Shareable, withhold};
 
 use crate::Results;
 use crate::break_point::{self, BreakPoint, Sample};

@@ -125,7 +125,8 @@ pub(super) fn verify_by(
     Ok(tampered)
 }
 
-fn read(text: &str) -> Result<Proof, Error> {
+/// Reads the text of a proof; a version that is not known is refused.
+pub(super) fn read(text: &str) -> Result<Proof, Error> {
     /// The one field that is looked at before all others, so that the message is about the version.
     #[derive(Deserialize)]
     struct Versioned {

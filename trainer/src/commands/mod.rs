@@ -10,6 +10,7 @@ mod generate;
 mod interrupt;
 mod opened;
 mod plan;
+mod publish;
 mod pull;
 mod score;
 mod show;
@@ -38,6 +39,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Verify(arguments) => verify::run(arguments),
         Command::Generate(arguments) => generate::run(arguments),
         Command::Score(arguments) => score::run(arguments),
+        Command::Publish(arguments) => publish::run(arguments),
         Command::Pull(arguments) => pull::run(arguments),
         Command::Check(arguments) => check::run(arguments),
         Command::Plan(arguments) => plan::run(arguments),

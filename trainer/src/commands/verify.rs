@@ -1,20 +1,32 @@
 //! `trainer verify`: computes every number of a proof again and says which differ.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
+use eval::proof::Tampered;
 
 use super::{EXIT_NOT_MET, note, print};
 use crate::cli::Verify;
 
 /// Runs the command.
 pub fn run(arguments: Verify) -> Result<ExitCode> {
-    let path = &arguments.proof;
-    let text = std::fs::read_to_string(path).with_context(|| {
-        format!("cannot read {}\nhint: trainer eval writes proof.json beside its report", path.display())
-    })?;
-    let tampered = eval::proof::verify(&text)
-        .with_context(|| format!("{} is no proof\nhint: give a proof.json as trainer eval wrote it", path.display()))?;
+    let text = read(&arguments.proof)?;
+    let mut tampered = verify(&text, &arguments.proof)?;
+    if let Some(path) = &arguments.whole {
+        let whole = read(path)?;
+        tampered.extend(
+            verify(&whole, path)?.into_iter().map(|one| Tampered { path: format!("whole.{}", one.path), ..one }),
+        );
+        let made = eval::proof::withhold(&whole)?.proof;
+        if made != text {
+            tampered.push(Tampered {
+                path: "the published proof".to_owned(),
+                found: arguments.proof.display().to_string(),
+                computed: format!("another one from {}", path.display()),
+            });
+        }
+    }
     if arguments.json {
         print(&serde_json::to_string_pretty(&tampered)?)?;
     } else {
@@ -22,10 +34,29 @@ pub fn run(arguments: Verify) -> Result<ExitCode> {
             print(&format!("{}: {} stands there, {} was computed", one.path, one.found, one.computed))?;
         }
     }
+    let withheld = eval::proof::withhold::of(&text)?;
+    if let Some(withheld) = withheld.filter(|_| arguments.whole.is_none()) {
+        note(&format!(
+            "withheld: {}; judgements were taken as they stand, and the rest was computed from them\n\
+             hint: whoever holds the whole proof, which states SHA-256 {}, can check the judgements too, with --whole",
+            withheld.what, withheld.whole_sha256
+        ));
+    }
     if tampered.is_empty() {
         note("every number was computed again and holds");
         return Ok(ExitCode::SUCCESS);
     }
     note(&format!("{} entries differ from what the answers say", tampered.len()));
     Ok(ExitCode::from(EXIT_NOT_MET))
+}
+
+fn read(path: &Path) -> Result<String> {
+    std::fs::read_to_string(path).with_context(|| {
+        format!("cannot read {}\nhint: trainer eval writes proof.json beside its report", path.display())
+    })
+}
+
+fn verify(text: &str, path: &Path) -> Result<Vec<Tampered>> {
+    eval::proof::verify(text)
+        .with_context(|| format!("{} is no proof\nhint: give a proof.json as trainer eval wrote it", path.display()))
 }

@@ -163,6 +163,11 @@ impl Config {
         Ok(format!("# As resolved from {} by trainer {}\n{text}", self.file.display(), env!("CARGO_PKG_VERSION")))
     }
 
+    /// The same as JSON, for what is told of a run elsewhere.
+    pub fn to_json(&self) -> serde_json::Result<serde_json::Value> {
+        serde_json::to_value(&self.resolved)
+    }
+
     /// How far a prompt may travel.
     #[must_use]
     pub fn egress(&self) -> eval::egress::Egress {

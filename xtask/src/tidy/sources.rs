@@ -14,7 +14,8 @@ const UNFINISHED_MACROS: [&str; 2] = [concat!("to", "do!"), concat!("unimpl", "e
 const MACHINE_PATHS: [&str; 3] = [concat!("/ho", "me/"), concat!("/ro", "ot/"), concat!("/wo", "rk/")];
 /// Names that open a socket, by themselves or through a crate.
 const SOCKET_NAMES: [&str; 7] = ["TcpStream", "TcpListener", "UdpSocket", "UnixStream", "reqwest", "hf_hub", "ureq"];
-const SOCKET_FILES: [&str; 3] = ["trainer/src/hub.rs", "eval/src/provider.rs", "eval/src/provider/"];
+const SOCKET_FILES: [&str; 4] =
+    ["trainer/src/hub.rs", "trainer/src/hub/", "eval/src/provider.rs", "eval/src/provider/"];
 const BACKENDS: [&str; 4] = ["Device::flex", "Device::cuda", "Device::vulkan", "Device::metal"];
 const BACKEND_FILE: &str = "model/src/device.rs";
 /// The bindings of the GPU's driver and libraries, and the one folder that calls them.
@@ -218,6 +219,7 @@ mod tests {
             check_one("trainer/src/commands/fit.rs", text)[0].starts_with("trainer/src/commands/fit.rs:2: `TcpStream`")
         );
         assert!(check_one("trainer/src/hub.rs", text).is_empty());
+        assert!(check_one("trainer/src/hub/wire.rs", text).is_empty());
         assert!(check_one("eval/src/provider/openai.rs", text).is_empty());
         assert_eq!(check_one("model/src/a.rs", "//! Owns.\nlet x = hf_hub::f();\n").len(), 1);
     }

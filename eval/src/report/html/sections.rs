@@ -229,6 +229,7 @@ fn skipped(results: &Results) -> Vec<String> {
 
 fn notes(results: &Results) -> Vec<String> {
     let mut notes: Vec<String> = Vec::new();
+    notes.extend(results.withheld.iter().map(|withheld| format!("Not in this file: {}.", withheld.what)));
     for arm in &results.arms {
         notes.extend(arm.notes.iter().map(|note| format!("{}: {note}.", arm.name)));
     }
