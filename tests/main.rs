@@ -15,5 +15,6 @@ mod proof;
 mod provider_faults;
 mod resume;
 mod score;
+mod ship;
 mod util;
 mod watch;

@@ -260,6 +260,12 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
     atomic::write(path, bytes)
 }
 
+/// Makes a folder that was not there in one move: `fill` writes into a folder beside it, which is synced and then takes
+/// its name. If anything fails, nothing is left.
+pub fn make_folder(path: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    atomic::folder(path, fill)
+}
+
 /// A damaged checkpoint is passed over, one of another version is not: it is good, only not for this program.
 fn refuse_other_version(folder: &Path) -> Result<()> {
     let text = fs::read(folder.join(MANIFEST_FILE)).unwrap_or_default();
