@@ -19,7 +19,7 @@ Exit 1 if a difference is above its bound. Numbers are the largest difference of
 """
 import argparse, json, os, pathlib, subprocess, sys, tempfile, zlib
 
-os.environ["HF_HUB_OFFLINE"] = "1"  # before the imports that read it
+os.environ.update(HF_HUB_OFFLINE="1", TQDM_DISABLE="1")  # before the imports that read them
 
 import gguf
 import numpy as np
@@ -44,8 +44,8 @@ CASES = {
     "mistral-untied": MistralConfig(**SHAPE, sliding_window=None, tie_word_embeddings=False),
     "qwen2-tied": Qwen2Config(**SHAPE, tie_word_embeddings=True),
     "qwen2-untied": Qwen2Config(**SHAPE, tie_word_embeddings=False),
-    "qwen3-tied": Qwen3Config(**SHAPE, head_dim=64, tie_word_embeddings=True),
-    "qwen3-untied": Qwen3Config(**SHAPE, head_dim=64, tie_word_embeddings=False),
+    "qwen3-tied": Qwen3Config(**SHAPE, head_dim=128, tie_word_embeddings=True),
+    "qwen3-untied": Qwen3Config(**SHAPE, head_dim=128, tie_word_embeddings=False),
 }
 ANSWERS = ["governing law", "termination", "assignment", "definitions", "limitation of liability", "severability"]
 TYPES = {"q8_0": 1e-3, "q4_0": 1e-3, "q4_k_m": 1e-3}
@@ -145,6 +145,7 @@ base = "{folder / 'base'}"
 train = "train.jsonl"
 test = "test.jsonl"
 near_duplicates = "none"
+max_tokens = 256
 [lora]
 r = 8
 lora_alpha = 16

@@ -117,19 +117,18 @@ pub fn text(file: &str, content: &Content, checkpoint: &Checkpoint) -> Result<Mo
 
 /// The family that renders as a template does, and the system message that it puts where there is none.
 fn recognised(template: &ChatTemplate) -> Option<(&'static Family, Option<String>)> {
-    FAMILIES.iter().find_map(|family| default_system(template, family).map(|system| (family, system)))
+    // A start token that the template writes itself is written by whoever encodes instead; where it begins a turn, as in
+    // some chatml models, it is part of the turn.
+    let starts = ["", template.bos_token().unwrap_or_default()];
+    let pairs = FAMILIES.iter().flat_map(|family| starts.map(|start| (family, start)));
+    pairs.into_iter().find_map(|(family, start)| Some((family, default_system(template, start, family)?)))
 }
 
-/// `Some` where the family renders the same: the default system message inside, if there is one.
-fn default_system(template: &ChatTemplate, family: &Family) -> Option<Option<String>> {
+/// `Some` where the family renders the same after `start`: the default system message inside, if there is one.
+fn default_system(template: &ChatTemplate, start: &str, family: &Family) -> Option<Option<String>> {
     const MARK: &str = "\u{1}";
     let say = |role: &str, content: &str| ChatMessage { role: role.to_owned(), content: content.to_owned() };
-    let ours = |messages: &[ChatMessage]| {
-        let text = template.render(messages, true).ok()?;
-        // The start token is added by whoever encodes.
-        let bos = template.bos_token().unwrap_or_default();
-        Some(text.strip_prefix(bos).map(str::to_owned).unwrap_or(text))
-    };
+    let ours = |messages: &[ChatMessage]| Some(template.render(messages, true).ok()?.strip_prefix(start)?.to_owned());
     let question = say("user", "Which law governs?");
     let asked = ours(std::slice::from_ref(&question))?;
     let system = if asked == (family.render)(std::slice::from_ref(&question)) {

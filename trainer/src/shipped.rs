@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use model::Checkpoint;
 use model::adapter::{self, Adapter};
+use model::tokenizer::Tokenizer;
 
 use crate::commands::{PullLine, configs_root, note};
 use crate::config::{self, Config};
@@ -63,6 +64,9 @@ impl Shipped {
             _ => checkpoint.name(),
         };
         let base_source = pulled.source;
+        if let Some(folder) = &folder {
+            warn_of_another_template(folder, &checkpoint)?;
+        }
         Ok(Shipped { checkpoint, base_name, base_source, adapter, adapter_folder: folder, name, run })
     }
 
@@ -103,6 +107,26 @@ impl Shipped {
             (None, None) => Ok(None),
         }
     }
+}
+
+/// What is written has the words of the base; an adapter that was trained with others must not lose them unnoticed.
+fn warn_of_another_template(folder: &Path, base: &Checkpoint) -> Result<()> {
+    let file = folder.join("tokenizer.json");
+    if !file.is_file() {
+        return Ok(());
+    }
+    let source = |tokenizer: &Tokenizer| -> Result<Option<String>> {
+        Ok(tokenizer.chat_template()?.map(|template| template.source().to_owned()))
+    };
+    let (own, its) = (Tokenizer::from_file(&file)?, base.tokenizer()?);
+    if source(&own)? != source(&its)? || own.vocab_size() != its.vocab_size() {
+        note(&format!(
+            "warning: {} brings another tokenizer or chat template than its base, and that of the base is used\n\
+             hint: put its tokenizer files into a copy of the base, and name that with --model",
+            folder.display()
+        ));
+    }
+    Ok(())
 }
 
 /// The adapter that an argument names: in a run, in a folder, or on the hub.

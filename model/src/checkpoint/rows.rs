@@ -49,8 +49,8 @@ impl<'a> RowReader<'a> {
         Ok(stored.interleaved_heads.map_or(1, |heads| stored.rows() / heads))
     }
 
-    /// Some rows, from a multiple of [`RowReader::unit`] to another.
-    pub(crate) fn read(&mut self, name: &str, rows: Range<usize>) -> Result<RawRows> {
+    /// Some rows, from a multiple of [`RowReader::unit`] to another. `buffer` is overwritten.
+    pub(crate) fn read(&mut self, name: &str, rows: Range<usize>, mut buffer: Vec<u8>) -> Result<RawRows> {
         let stored = self.stored(name)?;
         let row_bytes = stored.columns() / stored.format.weights() * stored.format.bytes();
         let shape = match stored.shape.as_slice() {
@@ -65,17 +65,19 @@ impl<'a> RowReader<'a> {
             interleaved_heads: stored.interleaved_heads.map(|heads| rows.len() * heads / stored.rows()),
         };
         let path = self.checkpoint.files[part.file].path();
-        let mut read = || -> std::io::Result<Vec<u8>> {
+        buffer.clear();
+        let mut read = || -> std::io::Result<()> {
             let file = match &mut self.files[part.file] {
                 Some(file) => file,
                 closed => closed.insert(File::open(path)?),
             };
             file.seek(SeekFrom::Start(part.range.start as u64))?;
-            let mut bytes = Vec::with_capacity(part.range.len());
-            file.take(part.range.len() as u64).read_to_end(&mut bytes)?;
-            Ok(bytes)
+            buffer.reserve_exact(part.range.len());
+            file.take(part.range.len() as u64).read_to_end(&mut buffer)?;
+            Ok(())
         };
-        let bytes = read().map_err(Error::io(path))?;
+        read().map_err(Error::io(path))?;
+        let bytes = buffer;
         if bytes.len() != part.range.len() {
             return Err(Error::malformed(path, "the file became shorter while it was read"));
         }

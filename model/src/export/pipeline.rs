@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io::Write;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
@@ -68,6 +69,22 @@ struct Piece<'a> {
     raw: Option<RawRows>,
 }
 
+/// Buffers that were used and may be used again: fresh memory for every piece costs more time than the arithmetic.
+#[derive(Default)]
+struct Buffers(Mutex<Vec<Vec<u8>>>);
+
+impl Buffers {
+    fn take(&self) -> Vec<u8> {
+        self.0.lock().ok().and_then(|mut free| free.pop()).unwrap_or_default()
+    }
+
+    fn give(&self, buffer: Vec<u8>) {
+        if let Ok(mut free) = self.0.lock() {
+            free.push(buffer);
+        }
+    }
+}
+
 /// What a thread hands to the next.
 enum Step<T> {
     /// A file begins.
@@ -80,16 +97,17 @@ pub(super) fn write(merged: &Merged<'_>, files: &[OutFile], watch: Watch<'_>) ->
     let total: u64 = files.iter().map(file_bytes).sum();
     let (to_compute, read) = sync_channel(WAITING);
     let (to_disk, computed) = sync_channel(WAITING);
+    let buffers = &Buffers::default();
     thread::scope(|scope| {
-        let reader = scope.spawn(move || read_all(merged, files, &to_compute));
-        let writer = scope.spawn(move || write_all(files, &computed));
+        let reader = scope.spawn(move || read_all(merged, files, buffers, &to_compute));
+        let writer = scope.spawn(move || write_all(files, buffers, &computed));
         let mut done = 0;
         let compute = || -> Result<()> {
             for step in read {
                 let step = match step {
                     Step::File(index) => Step::File(index),
                     Step::Part(piece) => {
-                        let bytes = encode(merged, piece)?;
+                        let bytes = encode(merged, piece, buffers)?;
                         done += bytes.len() as u64;
                         watch(done, total);
                         Step::Part(bytes)
@@ -124,7 +142,12 @@ fn joined(outcome: thread::Result<Result<()>>, what: &str) -> Result<()> {
     })
 }
 
-fn read_all<'a>(merged: &Merged<'_>, files: &'a [OutFile], out: &SyncSender<Step<Piece<'a>>>) -> Result<()> {
+fn read_all<'a>(
+    merged: &Merged<'_>,
+    files: &'a [OutFile],
+    buffers: &Buffers,
+    out: &SyncSender<Step<Piece<'a>>>,
+) -> Result<()> {
     let mut reader = RowReader::new(merged.checkpoint());
     for (index, file) in files.iter().enumerate() {
         if out.send(Step::File(index)).is_err() {
@@ -142,7 +165,7 @@ fn read_all<'a>(merged: &Merged<'_>, files: &'a [OutFile], out: &SyncSender<Step
                 let rows = first..rows.min(first + step);
                 let raw = match tensor.values {
                     Some(_) => None,
-                    None => Some(reader.read(&tensor.name, rows.clone())?),
+                    None => Some(reader.read(&tensor.name, rows.clone(), buffers.take())?),
                 };
                 if out.send(Step::Part(Piece { tensor, rows, raw })).is_err() {
                     return Ok(());
@@ -160,7 +183,7 @@ const TOO_LARGE: u8 = 2;
 const LARGEST_HALF: f32 = 65_504.0;
 
 /// The bytes of some rows: base and adapter added in f32, rounded once.
-fn encode(merged: &Merged<'_>, piece: Piece<'_>) -> Result<Vec<u8>> {
+fn encode(merged: &Merged<'_>, piece: Piece<'_>, buffers: &Buffers) -> Result<Vec<u8>> {
     let Piece { tensor, rows, raw } = piece;
     let [all_rows, columns] = tensor.shape;
     let row_bytes = tensor.row_bytes();
@@ -175,7 +198,9 @@ fn encode(merged: &Merged<'_>, piece: Piece<'_>) -> Result<Vec<u8>> {
         raw => raw,
     };
     let from = raw.as_ref().map(RawRows::tensor);
-    let mut out = vec![0; rows.len() * row_bytes + padding];
+    let mut out = buffers.take();
+    out.resize(rows.len() * row_bytes + padding, 0);
+    out[rows.len() * row_bytes..].fill(0);
     let group = match tensor.interleaved_heads {
         Some(heads) => all_rows / heads,
         None => (TASK / columns.max(1)).clamp(1, rows.len().max(1)),
@@ -210,6 +235,9 @@ fn encode(merged: &Merged<'_>, piece: Piece<'_>) -> Result<Vec<u8>> {
             }
         },
     );
+    if let Some(raw) = raw {
+        buffers.give(raw.into_bytes());
+    }
     match verdict.into_inner() {
         FINE => Ok(out),
         TOO_LARGE => Err(Error::NonFinite {
@@ -219,7 +247,7 @@ fn encode(merged: &Merged<'_>, piece: Piece<'_>) -> Result<Vec<u8>> {
     }
 }
 
-fn write_all(files: &[OutFile], steps: &Receiver<Step<Vec<u8>>>) -> Result<()> {
+fn write_all(files: &[OutFile], buffers: &Buffers, steps: &Receiver<Step<Vec<u8>>>) -> Result<()> {
     let (to_sync, finished) = std::sync::mpsc::channel::<(File, &Path)>();
     thread::scope(|scope| {
         let syncer = scope.spawn(move || -> Result<()> {
@@ -240,6 +268,9 @@ fn write_all(files: &[OutFile], steps: &Receiver<Step<Vec<u8>>>) -> Result<()> {
                 };
                 if let Some((file, path)) = &mut open {
                     file.write_all(&bytes).map_err(Error::io(path))?;
+                }
+                if let Cow::Owned(bytes) = bytes {
+                    buffers.give(bytes);
                 }
             }
             let _ = open.take().map(|done| to_sync.send(done));
