@@ -13,29 +13,46 @@ fn help_names_every_command() {
         Usage: trainer <COMMAND>
 
         Commands:
-          fit       Train as a config says, then evaluate on held-out rows
-          watch     Watch runs in the terminal, from any other one
-          eval      Prove on held-out rows whether a run may replace another model
-          compare   Compare two folders of results, paired on the same rows
-          verify    Compute every number of a proof again
-          generate  Write text
-          score     Log-likelihood of the target of each row
-          publish   Publish the adapter of a run to the model hub, with its card and evidence
-          pull      Fetch a base model or a set by its name
-          check     Validate a config and its data and report all errors at once
-          plan      Memory and time of a run, before it runs
-          show      What is in a folder or file
-          doctor    What devices and programs are here
-          help      Print this message or the help of the given subcommand(s)
+          fit            Train as a config says, then evaluate on held-out rows
+          watch          Watch runs in the terminal, from any other one
+          eval           Prove on held-out rows whether a run may replace another model
+          compare        Compare two folders of results, paired on the same rows
+          verify         Compute every number of a proof again
+          generate       Write text
+          score          Log-likelihood of the target of each row
+          merge          Add an adapter to its base and write a checkpoint folder
+          export         Write a model or an adapter in the form of other programs
+          check-adapter  Whether other programs would load an adapter, each with the reason
+          publish        Publish the adapter of a run to the model hub, with its card and evidence
+          pull           Fetch a base model, a set or an adapter by its name
+          check          Validate a config and its data and report all errors at once
+          plan           Memory and time of a run, before it runs
+          show           What is in a folder or file
+          doctor         What devices and programs are here
+          help           Print this message or the help of the given subcommand(s)
 
         Options:
           -h, --help     Print help
           -V, --version  Print version
     "#]]
     .assert_eq(&help);
-    for command in
-        ["fit", "eval", "compare", "verify", "generate", "score", "publish", "pull", "check", "plan", "show", "doctor"]
-    {
+    for command in [
+        "fit",
+        "eval",
+        "compare",
+        "verify",
+        "generate",
+        "score",
+        "merge",
+        "export",
+        "check-adapter",
+        "publish",
+        "pull",
+        "check",
+        "plan",
+        "show",
+        "doctor",
+    ] {
         let help = trainer(&[command, "--help"]).good().stdout;
         assert!(help.contains(&format!("Usage: trainer {command}")), "{help}");
         assert!(help.contains("--json"), "{command} prints a result and has no --json");

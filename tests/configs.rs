@@ -34,6 +34,7 @@ const KEYS: &[(&str, &str, &str)] = &[
     ("lora", "target_modules", "\"all-linear\""),
     ("lora", "use_rslora", "false"),
     ("lora", "init_lora_weights", "true"),
+    ("lora", "init_adapter", "\"a\""),
     ("train", "epochs", "1"),
     ("train", "max_steps", "1"),
     ("train", "rows_per_step", "1"),

@@ -21,5 +21,6 @@ mod publish_card;
 mod publish_leaks;
 mod resume;
 mod score;
+mod ship;
 mod util;
 mod watch;

@@ -78,6 +78,34 @@ pub fn load(folder: &Path, base: &ModelConfig) -> Result<Adapter> {
     Ok(Adapter { lora, layout, values, base_model })
 }
 
+/// The base that an adapter folder names, and its revision.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NamedBase {
+    /// `base_model_name_or_path`.
+    pub name: Option<String>,
+    /// `revision`: a commit or branch of the base on the hub.
+    pub revision: Option<String>,
+}
+
+/// Reads which base an adapter is for, without its weights.
+pub fn base_of(folder: &Path) -> Result<NamedBase> {
+    let path = folder.join(CONFIG_FILE);
+    let text = std::fs::read(&path).map_err(Error::io(&path))?;
+    let json: serde_json::Value =
+        serde_json::from_slice(&text).map_err(|error| Error::malformed(&path, error.to_string()))?;
+    let text = |key: &str| json.get(key)?.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
+    Ok(NamedBase { name: text("base_model_name_or_path"), revision: text("revision") })
+}
+
+/// Reads the settings of an adapter folder, without its weights; settings that are not computed are refused by name.
+pub fn read_settings(folder: &Path) -> Result<LoraConfig> {
+    let path = folder.join(CONFIG_FILE);
+    let text = std::fs::read(&path).map_err(Error::io(&path))?;
+    let json: serde_json::Value =
+        serde_json::from_slice(&text).map_err(|error| Error::malformed(&path, error.to_string()))?;
+    parse_config(&json, &path)
+}
+
 fn config_json(lora: &LoraConfig, layout: &LoraLayout, base_model: &str) -> serde_json::Value {
     // PEFT resolves `all-linear` to names when it saves, so that readers need not know the architecture.
     let target_modules = match &lora.target_modules {

@@ -106,6 +106,11 @@ impl ChatTemplate {
         &self.source
     }
 
+    /// The text of the start token, which a template may write itself.
+    pub fn bos_token(&self) -> Option<&str> {
+        self.special.bos_token.as_deref()
+    }
+
     /// Whether the rendering depends on the day, which makes training and serving differ.
     pub fn uses_clock(&self) -> bool {
         self.source.contains("strftime_now")

@@ -19,12 +19,14 @@ use crate::tokenizer::Tokenizer;
 mod folder;
 mod from_gguf;
 pub(crate) mod gguf;
-mod gguf_blocks;
+pub(crate) mod gguf_blocks;
 mod mapped;
 mod raw_tensor;
+pub(crate) mod rows;
 mod safetensors;
 
 pub(crate) use folder::read_json;
+pub(crate) use from_gguf::{gguf_name, interleaved_heads};
 use gguf_blocks::BlockType;
 use mapped::Mapped;
 pub use raw_tensor::{RawTensor, StoredType};
@@ -109,16 +111,18 @@ impl Checkpoint {
         self.tokenizer()?.chat_template()
     }
 
+    /// Whether the weights lie in a folder of Hugging Face, with a `config.json` beside them.
+    pub fn is_folder(&self) -> bool {
+        matches!(self.origin, Origin::Folder)
+    }
+
     /// SHA-256 of the weights: of the file itself, or of the lines `name sha` in name order where there are several.
     pub fn sha256(&self) -> Result<String> {
-        let sums: Vec<(String, String)> = self
-            .files
-            .par_iter()
-            .map(|file| {
-                let name = file.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
-                (name, hex(&Sha256::digest(file.bytes())))
-            })
-            .collect();
+        let sum = |file: &Mapped| -> Result<(String, String)> {
+            let name = file.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
+            Ok((name, hash_of(file.path())?))
+        };
+        let sums: Vec<(String, String)> = self.files.par_iter().map(sum).collect::<Result<_>>()?;
         Ok(match sums.as_slice() {
             [(_, only)] => only.clone(),
             several => {
@@ -226,6 +230,19 @@ impl Stored {
         let (head, within) = (row / head_rows, row % head_rows);
         let (side, pair) = (within / (head_rows / 2), within % (head_rows / 2));
         head * head_rows + pair * 2 + side
+    }
+}
+
+/// SHA-256 of a file, through plain reads: a map would leave all its pages in memory.
+fn hash_of(path: &Path) -> Result<String> {
+    use std::io::Read as _;
+    let mut file = std::fs::File::open(path).map_err(Error::io(path))?;
+    let (mut sum, mut piece) = (Sha256::new(), vec![0; 1 << 20]);
+    loop {
+        match file.read(&mut piece).map_err(Error::io(path))? {
+            0 => return Ok(hex(&sum.finalize())),
+            count => sum.update(&piece[..count]),
+        }
     }
 }
 

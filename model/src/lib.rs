@@ -11,6 +11,7 @@ pub mod device;
 pub mod dropout;
 pub mod engine;
 pub mod error;
+pub mod export;
 pub mod generate;
 pub mod kernels;
 pub mod lora;

@@ -15,6 +15,7 @@ use crate::error::{Error, Result};
 
 mod from_gguf;
 mod pre_tokenizer;
+mod to_gguf;
 
 /// A tokenizer with the texts of its special tokens and, where it came with one, the source of a chat template.
 pub struct Tokenizer {

@@ -30,9 +30,15 @@ pub enum Command {
     Generate(Generate),
     /// Log-likelihood of the target of each row
     Score(Score),
+    /// Add an adapter to its base and write a checkpoint folder
+    Merge(Merge),
+    /// Write a model or an adapter in the form of other programs
+    Export(Export),
+    /// Whether other programs would load an adapter, each with the reason
+    CheckAdapter(CheckAdapter),
     /// Publish the adapter of a run to the model hub, with its card and evidence
     Publish(Publish),
-    /// Fetch a base model or a set by its name
+    /// Fetch a base model, a set or an adapter by its name
     Pull(Pull),
     /// Validate a config and its data and report all errors at once
     Check(Check),
@@ -157,9 +163,9 @@ pub struct ModelArgs {
     /// A name under configs/models/, a checkpoint folder, or a .gguf file
     #[arg(long, value_name = "MODEL")]
     pub model: String,
-    /// An adapter folder
-    #[arg(long, value_name = "DIR")]
-    pub adapter: Option<PathBuf>,
+    /// An adapter folder, a run, or OWNER/NAME on the hub
+    #[arg(long, value_name = "ADAPTER")]
+    pub adapter: Option<String>,
     /// auto, cpu or cuda[:N]
     #[arg(long, default_value = "auto", value_name = "DEVICE")]
     pub device: String,
@@ -210,6 +216,89 @@ pub struct Score {
     pub json: bool,
 }
 
+/// What a written model is compared with its origin on.
+#[derive(Debug, Args)]
+pub struct Compared {
+    /// Held-out rows to compare on, instead of those of the run
+    #[arg(long, value_name = "FILE.jsonl")]
+    pub rows: Option<PathBuf>,
+    /// Compare on at most this many rows; 0 compares on none
+    #[arg(long, default_value_t = 64, value_name = "N")]
+    pub kl_rows: usize,
+    /// auto, cpu or cuda[:N]: where both are asked
+    #[arg(long, default_value = "auto", value_name = "DEVICE")]
+    pub device: String,
+}
+
+/// `trainer merge`.
+#[derive(Debug, Args)]
+pub struct Merge {
+    /// A run, an adapter folder, or OWNER/NAME on the hub
+    #[arg(value_name = "RUN|ADAPTER")]
+    pub what: String,
+    /// The base, where it is not the one that the run or the adapter names
+    #[arg(long, value_name = "MODEL")]
+    pub model: Option<String>,
+    /// The folder to write; it must not be there yet
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// bf16 or f32
+    #[arg(long, default_value = "bf16", value_name = "TYPE")]
+    pub dtype: String,
+    /// Most bytes of a file, such as 5GB or 500MB
+    #[arg(long, default_value = "5GB", value_name = "SIZE")]
+    pub max_shard_size: String,
+    /// What to compare on.
+    #[command(flatten)]
+    pub compared: Compared,
+    /// Print JSON on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `trainer export`.
+#[derive(Debug, Args)]
+pub struct Export {
+    /// A run, an adapter folder, OWNER/NAME on the hub, or a checkpoint as --model takes it
+    #[arg(value_name = "RUN|ADAPTER|CHECKPOINT")]
+    pub what: String,
+    /// gguf, or safetensors, which is `merge`
+    #[arg(long, default_value = "gguf", value_name = "FORMAT")]
+    pub format: String,
+    /// f16, bf16, q8_0, q4_0, q4_k_m, or lora for the adapter alone; bf16 or f32 with --format safetensors
+    #[arg(long = "type", value_name = "TYPE")]
+    pub kind: Option<String>,
+    /// The base, where it is not the one that the run or the adapter names
+    #[arg(long, value_name = "MODEL")]
+    pub model: Option<String>,
+    /// The file to write, or the folder with --format safetensors; it must not be there yet
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// What to compare on.
+    #[command(flatten)]
+    pub compared: Compared,
+    /// Print JSON on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `trainer check-adapter`.
+#[derive(Debug, Args)]
+pub struct CheckAdapter {
+    /// An adapter folder, a run, or OWNER/NAME on the hub
+    #[arg(value_name = "PATH")]
+    pub what: String,
+    /// The base, where it is not the one that the adapter names
+    #[arg(long, value_name = "MODEL")]
+    pub model: Option<String>,
+    /// Exit with 1 unless this program would load it, such as vLLM; may be given several times
+    #[arg(long = "require", value_name = "PROGRAM")]
+    pub require: Vec<String>,
+    /// Print JSON on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// `trainer publish`.
 #[derive(Debug, Args)]
 pub struct Publish {
@@ -253,7 +342,7 @@ pub struct Publish {
 /// `trainer pull`.
 #[derive(Debug, Args)]
 pub struct Pull {
-    /// A name under configs/models/ or datasets/
+    /// A name under configs/models/ or datasets/, or OWNER/NAME of an adapter or a model on the hub
     pub name: String,
     /// Read all cached bytes again and compare their hashes
     #[arg(long)]

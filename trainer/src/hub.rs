@@ -38,6 +38,17 @@ const SMALL_FILES: [&str; 6] = [
 ];
 const INDEX: &str = "model.safetensors.index.json";
 const SINGLE: &str = "model.safetensors";
+/// What an adapter is made of; the first two must be there.
+const ADAPTER_FILES: [&str; 8] = [
+    "adapter_config.json",
+    "adapter_model.safetensors",
+    "README.md",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+];
 /// Above this a file is always stored as a pointer, so its own object name need not be computed.
 const LARGEST_PLAIN_FILE: u64 = 64 << 20;
 /// Attempts for one piece.
@@ -263,6 +274,17 @@ impl Task<'_> {
                 bail!("{} has no file {missing}", request.repo);
             }
             return Ok(request.files.iter().cloned().collect());
+        }
+        let has = |name: &str| self.listed.contains_key(name);
+        if has(ADAPTER_FILES[0]) && !has(INDEX) && !has(SINGLE) {
+            if !has(ADAPTER_FILES[1]) {
+                bail!(
+                    "{} has no {}\nhint: a pickle (adapter_model.bin) can run code and is not read; ask for the other form",
+                    request.repo,
+                    ADAPTER_FILES[1]
+                );
+            }
+            return Ok(ADAPTER_FILES.iter().filter(|name| has(name)).map(|name| (*name).to_owned()).collect());
         }
         let mut names: BTreeSet<String> =
             SMALL_FILES.iter().filter(|name| self.listed.contains_key(**name)).map(|name| (*name).to_owned()).collect();

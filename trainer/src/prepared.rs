@@ -12,6 +12,7 @@ use crate::data::{self, Data, Language};
 use crate::local_lm::Speech;
 use crate::pull::{self, Cache};
 use crate::run_dir::Identity;
+use crate::start::Start;
 
 /// A config with its base and its rows.
 pub struct Prepared {
@@ -79,10 +80,18 @@ impl Prepared {
 
     /// What a resumed run must share with the one that was interrupted.
     #[must_use]
-    pub fn identity(&self, config: &Config, total_steps: u64) -> Identity {
+    pub fn identity(&self, config: &Config, total_steps: u64, start: Option<&Start>) -> Identity {
+        // The adapter it starts from counts by its content, wherever it lies.
+        let settings = match start {
+            None => config.hash(),
+            Some(start) => {
+                let both = format!("{} started from {}", config.hash(), start.sha256);
+                datasets::digest::sha256_hex(both.as_bytes())
+            }
+        };
         let speech = format!("{} {}", self.speech.tokenizer.sha256(), self.speech.template.sha256());
         Identity {
-            config: config.hash(),
+            config: settings,
             data: self.data.sha256.clone(),
             base: self.base_sha256.clone(),
             speech: datasets::digest::sha256_hex(speech.as_bytes()),

@@ -260,8 +260,9 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
     atomic::write(path, bytes)
 }
 
-/// Makes a folder anywhere in one move: `fill` writes into a folder beside it, which then takes its name.
-pub fn write_folder(path: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+/// Makes a folder that was not there in one move: `fill` writes into a folder beside it, which is synced and then takes
+/// its name. If anything fails, nothing is left.
+pub fn make_folder(path: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     atomic::folder(path, fill)
 }
 

@@ -84,8 +84,22 @@ fn hugging_face_name(name: &str) -> Option<String> {
     Some(format!("model.layers.{layer}.{part}.{kind}"))
 }
 
+/// The name in a GGUF file of a tensor of Hugging Face; the inverse of what a file is opened with.
+pub(crate) fn gguf_name(name: &str) -> Option<String> {
+    match name {
+        "model.embed_tokens.weight" => return Some(EMBEDDING.to_string()),
+        "lm_head.weight" => return Some(HEAD.to_string()),
+        "model.norm.weight" => return Some("output_norm.weight".to_string()),
+        _ => {}
+    }
+    let (layer, rest) = name.strip_prefix("model.layers.")?.split_once('.')?;
+    let (part, kind) = rest.rsplit_once('.')?;
+    let (part, _) = IN_LAYER.iter().find(|(_, hugging_face)| *hugging_face == part)?;
+    Some(format!("blk.{layer}.{part}.{kind}"))
+}
+
 /// The number of heads, where the converter has interleaved the halves of each; it reorders nothing but q and k.
-fn interleaved_heads(name: &str, config: &ModelConfig) -> Option<usize> {
+pub(crate) fn interleaved_heads(name: &str, config: &ModelConfig) -> Option<usize> {
     if !config.model_type.gguf.interleaved_heads {
         return None;
     }

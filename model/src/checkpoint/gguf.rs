@@ -10,21 +10,21 @@ use super::gguf_blocks::BlockType;
 use crate::error::{Error, Result};
 
 /// Metadata and tensors of one file.
-pub(super) struct Header {
+pub(crate) struct Header {
     /// Key and value pairs.
-    pub(super) metadata: Metadata,
+    pub(crate) metadata: Metadata,
     /// Tensors by their GGUF name.
-    pub(super) tensors: BTreeMap<String, TensorInfo>,
+    pub(crate) tensors: BTreeMap<String, TensorInfo>,
 }
 
 /// Where a tensor lies and how it is stored.
-pub(super) struct TensorInfo {
+pub(crate) struct TensorInfo {
     /// Dimensions, slowest first, as everywhere in this crate; the file has them fastest first.
-    pub(super) shape: Vec<usize>,
+    pub(crate) shape: Vec<usize>,
     /// The number format.
-    pub(super) format: BlockType,
+    pub(crate) format: BlockType,
     /// Place in the file.
-    pub(super) range: Range<usize>,
+    pub(crate) range: Range<usize>,
 }
 
 /// The key and value pairs of a GGUF file.
@@ -133,7 +133,7 @@ impl Metadata {
 }
 
 /// Parses the header of a whole file. `path` is only for messages.
-pub(super) fn parse(bytes: &[u8], path: &Path) -> Result<Header> {
+pub(crate) fn parse(bytes: &[u8], path: &Path) -> Result<Header> {
     let mut reader = Reader { bytes, at: 0, path };
     if reader.take(4)? != b"GGUF" {
         return Err(Error::malformed(path, "not a GGUF file"));

@@ -1,11 +1,15 @@
-//! The number formats of GGUF: how many bytes a block has, and what its weights are as f32.
+//! The number formats of GGUF: how many bytes a block has, what its weights are as f32, and how they are rounded to it.
 //! Knows no file and no tensor names. Layouts are those of ggml's `ggml-quants`.
 
 use half::f16;
+use half::slice::HalfFloatSliceExt;
+
+mod k_quants;
+mod quantise;
 
 /// A number format of a GGUF file that can be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum BlockType {
+pub(crate) enum BlockType {
     F32,
     F16,
     BF16,
@@ -53,13 +57,23 @@ impl BlockType {
         })
     }
 
+    /// The code of the format in a file.
+    pub(crate) fn code(self) -> u32 {
+        self.format().1
+    }
+
+    /// The name of the format as ggml writes it.
+    pub(crate) fn name(self) -> &'static str {
+        self.format().2
+    }
+
     /// Weights per block.
-    pub(super) fn weights(self) -> usize {
+    pub(crate) fn weights(self) -> usize {
         self.format().3
     }
 
     /// Bytes per block.
-    pub(super) fn bytes(self) -> usize {
+    pub(crate) fn bytes(self) -> usize {
         self.format().4
     }
 
@@ -69,7 +83,7 @@ impl BlockType {
     }
 
     /// Writes the weights of whole blocks to `out`, which has exactly as many places.
-    pub(super) fn dequantise(self, blocks: &[u8], out: &mut [f32]) {
+    pub(crate) fn dequantise(self, blocks: &[u8], out: &mut [f32]) {
         let block = match self {
             Self::F32 => |b: &[u8], out: &mut [f32]| out[0] = f32::from_le_bytes([b[0], b[1], b[2], b[3]]),
             Self::F16 => |b: &[u8], out: &mut [f32]| out[0] = half(b, 0),
@@ -85,6 +99,53 @@ impl BlockType {
         for (from, to) in blocks.chunks_exact(self.bytes()).zip(out.chunks_exact_mut(self.weights())) {
             block(from, to);
         }
+    }
+
+    /// Rounds whole blocks of weights to `out`, which has exactly as many bytes; the inverse of [`Self::dequantise`].
+    /// `None` for Q4_1, which is read and never chosen.
+    pub(crate) fn quantise(self, weights: &[f32], out: &mut [u8]) -> Option<()> {
+        let block: fn(&[f32], &mut [u8]) = match self {
+            Self::F32 => {
+                out.as_chunks_mut::<4>().0.iter_mut().zip(weights).for_each(|(to, from)| *to = from.to_le_bytes());
+                return Some(());
+            }
+            Self::F16 => {
+                narrow(out, weights, |wide, narrow: &mut [f16]| narrow.convert_from_f32_slice(wide), f16::to_le_bytes);
+                return Some(());
+            }
+            Self::BF16 => {
+                let each = out.as_chunks_mut::<2>().0.iter_mut().zip(weights);
+                each.for_each(|(to, from)| *to = half::bf16::from_f32(*from).to_le_bytes());
+                return Some(());
+            }
+            Self::Q4_1 => return None,
+            Self::Q4_0 => quantise::q4_0,
+            Self::Q5_0 => quantise::q5_0,
+            Self::Q8_0 => quantise::q8_0,
+            Self::Q4K => k_quants::q4_k,
+            Self::Q5K => k_quants::q5_k,
+            Self::Q6K => k_quants::q6_k,
+        };
+        for (from, to) in weights.chunks_exact(self.weights()).zip(out.chunks_exact_mut(self.bytes())) {
+            block(from, to);
+        }
+        Some(())
+    }
+}
+
+/// Narrows in pieces that the processor's own instructions convert.
+fn narrow<T: Copy + Default>(
+    out: &mut [u8],
+    weights: &[f32],
+    convert: impl Fn(&[f32], &mut [T]),
+    bytes: impl Fn(T) -> [u8; 2],
+) {
+    const PIECE: usize = 256;
+    let mut piece = [T::default(); PIECE];
+    for (out, weights) in out.chunks_mut(2 * PIECE).zip(weights.chunks(PIECE)) {
+        let piece = &mut piece[..weights.len()];
+        convert(weights, piece);
+        out.as_chunks_mut::<2>().0.iter_mut().zip(piece.iter()).for_each(|(to, from)| *to = bytes(*from));
     }
 }
 

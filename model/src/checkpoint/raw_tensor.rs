@@ -62,6 +62,12 @@ impl RawTensor<'_> {
         out
     }
 
+    /// The numbers from element `from` on as f32, as many as `out` has places.
+    pub(crate) fn widen(&self, from: usize, out: &mut [f32]) {
+        let bytes = &self.bytes[from * self.dtype.size()..][..out.len() * self.dtype.size()];
+        widen(self.dtype, bytes, out);
+    }
+
     /// A copy in bf16, rounded to nearest even; exact if bf16 is what is stored.
     pub fn to_bf16(&self) -> Vec<bf16> {
         let mut out = vec![bf16::ZERO; self.len()];

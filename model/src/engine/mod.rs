@@ -5,6 +5,7 @@
 //! held against the plain one in tests.
 
 pub mod cuda;
+mod distribution;
 pub mod tensor;
 
 use std::cell::RefCell;
@@ -101,6 +102,15 @@ pub trait Engine {
     /// Log-probability of every supervised token of a batch, in order, without dropout.
     fn log_probabilities(&mut self, adapter: Option<AdapterId>, batch: &Batch) -> Result<Vec<f32>>;
 
+    /// Log-probability of every token of the vocabulary in the place of each supervised token of a batch, without dropout:
+    /// `accept` gets the number of the supervised token, from 0 and in any order, and `[vocab_size]` values.
+    fn distributions(
+        &mut self,
+        adapter: Option<AdapterId>,
+        batch: &Batch,
+        accept: &mut dyn FnMut(usize, &[f32]),
+    ) -> Result<()>;
+
     /// Continues every prompt.
     fn generate(
         &mut self,
@@ -184,6 +194,17 @@ impl Model {
     /// Log-probability of every supervised token of a batch, in order.
     pub fn log_probabilities(&self, adapter: Option<AdapterId>, batch: &Batch) -> Result<Vec<f32>> {
         self.engine.borrow_mut().log_probabilities(adapter, batch)
+    }
+
+    /// Log-probability of every token of the vocabulary in the place of each supervised token of a batch: `accept` gets the
+    /// number of the supervised token, from 0 and in any order, and `[vocab_size]` values.
+    pub fn distributions(
+        &self,
+        adapter: Option<AdapterId>,
+        batch: &Batch,
+        accept: &mut dyn FnMut(usize, &[f32]),
+    ) -> Result<()> {
+        self.engine.borrow_mut().distributions(adapter, batch, accept)
     }
 
     /// Continues every prompt.

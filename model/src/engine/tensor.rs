@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 
 use burn::tensor::{DType, Tensor};
 
+use super::distribution::log_softmax;
 use super::{AdapterId, DeviceMemory, Engine, Pass, StepReport, TrainingShape};
 use crate::config::ModelConfig;
 use crate::error::{Error, Result};
@@ -16,6 +17,9 @@ use crate::nn::decoder::Adapters;
 use crate::nn::{Decoder, Keep};
 use crate::sampler::Sampler;
 use crate::train::{Batch, Recompute};
+
+/// Logits that are held at once where whole distributions are asked for.
+const LOGITS: usize = 1 << 24;
 
 /// A decoder on framework tensors.
 pub struct TensorEngine {
@@ -81,6 +85,30 @@ impl Engine for TensorEngine {
         let (hidden, _) = decoder.forward(&batch.ids, &batch.documents(), &rows, &adapters, None);
         let (losses, _) = decoder.kernels.cross_entropy(&hidden, &decoder.lm_head, &targets, None);
         Ok(losses.into_iter().map(|loss| -loss).collect())
+    }
+
+    fn distributions(
+        &mut self,
+        adapter: Option<AdapterId>,
+        batch: &Batch,
+        accept: &mut dyn FnMut(usize, &[f32]),
+    ) -> Result<()> {
+        let (rows, _) = batch.targets();
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let (decoder, adapters) = (&self.decoder, self.operands(adapter));
+        let (hidden, _) = decoder.forward(&batch.ids, &batch.documents(), &rows, &adapters, None);
+        let vocab_size = decoder.config.vocab_size;
+        let step = (LOGITS / vocab_size).max(1);
+        for first in (0..rows.len()).step_by(step) {
+            let some = hidden.clone().narrow(0, first, step.min(rows.len() - first));
+            let [count, _] = some.dims();
+            let mut logits = host(&decoder.logits(some).reshape([count * vocab_size]));
+            log_softmax(&mut logits, vocab_size);
+            logits.chunks_exact(vocab_size).enumerate().for_each(|(at, row)| accept(first + at, row));
+        }
+        Ok(())
     }
 
     fn generate(

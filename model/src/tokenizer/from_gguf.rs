@@ -11,11 +11,13 @@ use crate::checkpoint::gguf::{Metadata, Metadatum};
 use crate::error::{Error, Result};
 
 /// Values of `tokenizer.ggml.token_type`.
-mod kind {
-    pub(super) const NORMAL: i64 = 1;
-    pub(super) const UNKNOWN: i64 = 2;
-    pub(super) const CONTROL: i64 = 3;
-    pub(super) const USER_DEFINED: i64 = 4;
+pub(super) mod kind {
+    pub(in super::super) const NORMAL: i64 = 1;
+    pub(in super::super) const UNKNOWN: i64 = 2;
+    pub(in super::super) const CONTROL: i64 = 3;
+    pub(in super::super) const USER_DEFINED: i64 = 4;
+    pub(in super::super) const UNUSED: i64 = 5;
+    pub(in super::super) const BYTE: i64 = 6;
 }
 
 impl Tokenizer {

@@ -58,6 +58,36 @@ pub(super) fn by_name(name: &str) -> Result<PreTokenizer> {
     })
 }
 
+/// The name under which a file must say a cut: the first known one that does the same steps on the same normalised text.
+pub(super) fn name_of(pre_tokenizer: &Value, normalizer: &Value) -> Result<&'static str> {
+    for name in KNOWN {
+        let known = by_name(name)?;
+        if steps(&known.pre_tokenizer) == steps(pre_tokenizer) && steps(&known.normalizer) == steps(normalizer) {
+            return Ok(name);
+        }
+    }
+    Err(Error::tokenizer(format!(
+        "this tokenizer cuts text in a way that GGUF has no known name for (known: {})\nhint: --format safetensors writes a \
+         folder with the tokenizer as it is",
+        KNOWN.join(", ")
+    )))
+}
+
+/// The steps of a sequence, without what does not change a cut: offsets are only told, and these are the defaults.
+fn steps(value: &Value) -> Vec<Value> {
+    let mut all = match value.get("pretokenizers").or(value.get("normalizers")).and_then(Value::as_array) {
+        Some(list) => list.clone(),
+        None if value.is_null() => Vec::new(),
+        None => vec![value.clone()],
+    };
+    for step in all.iter_mut().filter_map(Value::as_object_mut) {
+        step.shift_remove("trim_offsets");
+        step.entry("use_regex").or_insert(json!(true));
+        step.entry("invert").or_insert(json!(false));
+    }
+    all
+}
+
 /// The step that turns bytes into the letters of the vocabulary.
 fn byte_level(cut: bool) -> Value {
     json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": cut})
@@ -67,6 +97,20 @@ fn byte_level(cut: bool) -> Value {
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cut_is_named_by_what_it_does() {
+        for name in KNOWN {
+            let known = by_name(name).unwrap();
+            let found = name_of(&known.pre_tokenizer, &known.normalizer).unwrap();
+            let same = by_name(found).unwrap();
+            assert_eq!((same.pre_tokenizer, same.normalizer), (known.pre_tokenizer, known.normalizer), "{name}");
+        }
+        let without = json!({"type": "ByteLevel", "use_regex": true, "add_prefix_space": false});
+        assert_eq!(name_of(&without, &Value::Null).unwrap(), "gpt-2");
+        let message = name_of(&json!({"type": "Whitespace"}), &Value::Null).unwrap_err().to_string();
+        assert!(message.contains("gpt-2, smollm") && message.contains("hint: "), "{message}");
+    }
 
     #[test]
     fn every_listed_name_is_accepted_and_others_are_refused_by_name() {

@@ -102,9 +102,29 @@ impl Session {
         shape: TrainingShape,
         seed: u64,
     ) -> Result<Self> {
+        let values = LoraLayout::new(model.config(), &lora)?.initial(lora.init_lora_weights, seed);
+        Self::starting_from(model, lora, optimiser, shape, seed, &values)
+    }
+
+    /// A session whose adapter starts from `values`, in the order of the layout of `lora`.
+    pub fn starting_from(
+        model: Model,
+        lora: LoraConfig,
+        optimiser: AdamWConfig,
+        shape: TrainingShape,
+        seed: u64,
+        values: &[f32],
+    ) -> Result<Self> {
         let layout = LoraLayout::new(model.config(), &lora)?;
+        if values.len() != layout.length() {
+            return Err(Error::WrongShape {
+                name: "the adapter to start from".to_owned(),
+                expected: vec![layout.length()],
+                found: vec![values.len()],
+            });
+        }
         let shape = TrainingShape { dropout: lora.lora_dropout > 0.0, ..shape };
-        let adapter = model.engine().train(&layout, &layout.initial(lora.init_lora_weights, seed), shape)?;
+        let adapter = model.engine().train(&layout, values, shape)?;
         Ok(Session { model, adapter, layout, lora, optimiser, seed, step: 0, reported: 0, micro_batch: 0 })
     }
 

@@ -11,6 +11,7 @@ use crate::cli::Check;
 use crate::data::template_mask::Sample;
 use crate::evaluation::{self, Scope};
 use crate::prepared::Prepared;
+use crate::start;
 
 /// Runs the command.
 pub fn run(arguments: Check) -> Result<ExitCode> {
@@ -19,6 +20,7 @@ pub fn run(arguments: Check) -> Result<ExitCode> {
     let scope = Scope { outside: true, ..Scope::default() };
     evaluation::preflight(&config, &prepared, &scope, &[])?;
     let layout = LoraLayout::new(&prepared.checkpoint.config, &config.lora)?;
+    start::read(&config, &prepared.checkpoint.config)?;
     let steps = prepared.loader(&config)?.total_steps();
     if arguments.json {
         let value = serde_json::json!({

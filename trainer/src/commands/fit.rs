@@ -23,6 +23,7 @@ use crate::memory_advice::Attempt;
 use crate::observer::{Dashboard, Jsonl, Observer, Observers, Plain, Sampled, jsonl};
 use crate::prepared::Prepared;
 use crate::run_dir::RunDir;
+use crate::start::{self, Start};
 use crate::train_loop::{self, Outcome, Past, Run};
 use crate::tui::terminal;
 use crate::{evaluation, publishing, schedule};
@@ -43,8 +44,9 @@ pub fn run(arguments: Fit) -> Result<ExitCode> {
     schedule::check(total_steps, &schedule::Settings::of(&config.train))?;
     // A target that matches no module is told before there is a folder.
     LoraLayout::new(&prepared.checkpoint.config, &config.lora)?;
+    let start = start::read(&config, &prepared.checkpoint.config)?;
     let device = opened::device(config.device)?;
-    let identity = prepared.identity(&config, total_steps);
+    let identity = prepared.identity(&config, total_steps, start.as_ref());
     if arguments.resume {
         same_settings(&config)?;
     }
@@ -62,7 +64,7 @@ pub fn run(arguments: Fit) -> Result<ExitCode> {
     // another setting leaves no run behind.
     let extent = loader.extent(&prepared.data.valid.samples);
     let attempt = Attempt::new(&config, &extent);
-    let opened = open_session(&config, &prepared, &device, &extent);
+    let opened = open_session(&config, &prepared, &device, &extent, start.as_ref());
     let tried = opened.and_then(|mut session| train_loop::rehearse(&mut session, &extent.largest).map(|()| session));
     let mut session = tried.map_err(|error| attempt.explain(error))?;
     let done = state.as_ref().map_or(0, |state| state.step);
@@ -73,14 +75,18 @@ pub fn run(arguments: Fit) -> Result<ExitCode> {
     let mut observer = Sampled { inner: Observers(vec![Box::new(writer), progress]), sampler };
     let result = (|| {
         run_dir.write("config.toml", config.to_toml()?.as_bytes())?;
-        run_dir.write("env.json", &serde_json::to_vec_pretty(&account::environment(&prepared, &device))?)?;
+        run_dir.write(
+            "env.json",
+            &serde_json::to_vec_pretty(&account::environment(&prepared, &device, start.as_ref()))?,
+        )?;
         run_dir.write("ledger.json", &serde_json::to_vec_pretty(&prepared.data.ledger)?)?;
+        let from = start.as_ref().map(|start| format!(", from the adapter {}", start.name)).unwrap_or_default();
         observer.on(&Event::RunStarted {
             version: event::VERSION,
             name: config.name.clone(),
             program: env!("CARGO_PKG_VERSION").to_owned(),
             device: device.description.clone(),
-            base: format!("{} ({})", prepared.base_name, prepared.base_source),
+            base: format!("{} ({}){from}", prepared.base_name, prepared.base_source),
             data: format!("{} ({})", prepared.data.name, prepared.set_source),
             total_steps,
             trainable: session.layout().length() as u64,
@@ -226,8 +232,14 @@ fn same_settings(config: &Config) -> Result<()> {
     Ok(())
 }
 
-/// A session on the base of a config, with a fresh adapter.
-pub fn open_session(config: &Config, prepared: &Prepared, device: &OpenDevice, extent: &Extent) -> Result<Session> {
+/// A session on the base of a config, with a fresh adapter or with the one it starts from.
+pub fn open_session(
+    config: &Config,
+    prepared: &Prepared,
+    device: &OpenDevice,
+    extent: &Extent,
+    start: Option<&Start>,
+) -> Result<Session> {
     let base = &prepared.checkpoint.config;
     let layout = LoraLayout::new(base, &config.lora)?;
     let positions = prepared.positions(config);
@@ -235,7 +247,11 @@ pub fn open_session(config: &Config, prepared: &Prepared, device: &OpenDevice, e
     device.check(base, &layout, positions, shape)?;
     let options = LoadOptions { positions, adapters: &[&layout] };
     let model = device.load(&prepared.checkpoint, options, |_, _| {})?;
-    Ok(Session::new(model, config.lora.clone(), config.adamw(), shape, config.train.seed)?)
+    let (lora, adamw, seed) = (config.lora.clone(), config.adamw(), config.train.seed);
+    Ok(match start {
+        None => Session::new(model, lora, adamw, shape, seed)?,
+        Some(start) => Session::starting_from(model, lora, adamw, shape, seed, &start.values)?,
+    })
 }
 
 fn again(arguments: &Fit) -> String {

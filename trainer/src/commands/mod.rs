@@ -2,12 +2,15 @@
 //! Each command has a file; none knows another.
 
 mod check;
+mod check_adapter;
 mod compare;
 mod doctor;
 mod eval;
+mod export;
 mod fit;
 mod generate;
 mod interrupt;
+mod merge;
 mod opened;
 mod plan;
 mod publish;
@@ -39,6 +42,9 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Verify(arguments) => verify::run(arguments),
         Command::Generate(arguments) => generate::run(arguments),
         Command::Score(arguments) => score::run(arguments),
+        Command::Merge(arguments) => merge::run(arguments),
+        Command::Export(arguments) => export::run(arguments),
+        Command::CheckAdapter(arguments) => check_adapter::run(arguments),
         Command::Publish(arguments) => publish::run(arguments),
         Command::Pull(arguments) => pull::run(arguments),
         Command::Check(arguments) => check::run(arguments),

@@ -1,7 +1,7 @@
 //! Owns opening devices and base models for a command: pulled, checked, loaded, with an adapter where one is asked for.
 //! Knows names and folders; knows no command.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use model::adapter::Adapter;
@@ -49,8 +49,8 @@ pub fn open(arguments: &ModelArgs, positions: usize) -> Result<Opened> {
     let speech = Speech::of(&checkpoint)?;
     let adapter: Option<Adapter> = match &arguments.adapter {
         None => None,
-        Some(folder) => {
-            let folder = adapter_folder(folder);
+        Some(what) => {
+            let folder = crate::shipped::adapter_folder(what)?;
             let adapter = model::adapter::load(&folder, &checkpoint.config);
             Some(adapter.with_context(|| format!("cannot use the adapter {}", folder.display()))?)
         }
@@ -60,10 +60,4 @@ pub fn open(arguments: &ModelArgs, positions: usize) -> Result<Opened> {
     let model = device.load(&checkpoint, LoadOptions { positions, adapters: &layouts }, |_, _| {})?;
     let adapter = adapter.map(|adapter| model.add_adapter(&adapter.layout, &adapter.values)).transpose()?;
     Ok(Opened { model, adapter, speech })
-}
-
-/// The adapter inside a run folder, or the folder itself.
-fn adapter_folder(folder: &Path) -> PathBuf {
-    let inside = folder.join("adapter");
-    if inside.is_dir() { inside } else { folder.to_path_buf() }
 }

@@ -77,7 +77,7 @@ fn planned(arguments: &Plan, config: &Config, prepared: &Prepared, device: &Open
     let measured = if arguments.no_probe || !fits {
         None
     } else {
-        let opened = fit::open_session(config, prepared, device, &extent);
+        let opened = fit::open_session(config, prepared, device, &extent, None);
         let probed = opened.and_then(|mut session| probe(&mut session, &extent.largest));
         Some(probed.map_err(|error| attempt.explain(error.context("the probe failed")))?)
     };

@@ -102,6 +102,7 @@ pub const KEYS: &[Key] = &[
     key("lora", "target_modules", Kind::TextOrTexts),
     key("lora", "use_rslora", Kind::Flag),
     key("lora", "init_lora_weights", Kind::FlagOrText),
+    key("lora", "init_adapter", Kind::Text),
     key("train", "epochs", Kind::Number),
     key("train", "max_steps", Kind::Count),
     key("train", "rows_per_step", Kind::Count),

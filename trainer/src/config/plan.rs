@@ -33,6 +33,8 @@ pub struct Config {
     pub prompt: Option<Prompt>,
     /// The adapter.
     pub lora: LoraConfig,
+    /// The adapter that training starts from: an absolute path, or `owner/name` on the hub.
+    pub init_adapter: Option<String>,
     /// The loop and the optimiser.
     pub train: RawTrain,
     /// The evaluation at the end.
@@ -126,6 +128,7 @@ const NO_PART_OF_TRAINING: &[&str] = &[
     "data.test",
     "data.limit_valid",
     "data.limit_test",
+    "lora.init_adapter",
     "train.recompute",
     "train.save_every_steps",
     "train.keep_checkpoints",
@@ -237,6 +240,13 @@ pub(super) fn resolve(mut raw: RawConfig, file: &Path) -> Result<Config, Vec<Con
     for path in arms.chain([&mut raw.cost.prices, &mut raw.redact.names]).flatten() {
         *path = absolute(&folder, path);
     }
+    if let Some(start) = raw.lora.init_adapter.as_mut() {
+        let path = absolute(&folder, Path::new(start));
+        // What is no folder here may be a repository of the hub, which has the same form.
+        if path.exists() || !crate::pull::is_repository(start) {
+            *start = path.display().to_string();
+        }
+    }
     for scorer in &mut raw.eval.scorer {
         if let ScorerOptions::JsonValid(eval::scorer::json_valid::Options { schema: Some(path), .. }) = scorer {
             *path = absolute(&folder, path);
@@ -276,6 +286,7 @@ pub(super) fn resolve(mut raw: RawConfig, file: &Path) -> Result<Config, Vec<Con
             data: raw.data.clone(),
             prompt,
             lora: lora(&raw),
+            init_adapter: raw.lora.init_adapter.clone(),
             train: raw.train.clone(),
             eval: raw.eval.clone(),
             decision: raw.decision.clone(),

@@ -110,6 +110,9 @@ pub struct RawLora {
     pub use_rslora: bool,
     /// `true` as PyTorch starts a linear layer, or `gaussian`.
     pub init_lora_weights: InitWeights,
+    /// An adapter to start from instead: a run, an adapter folder, or `owner/name` on the hub. Rank, alpha and modules are
+    /// those above, and must be its own.
+    pub init_adapter: Option<String>,
 }
 
 /// `[train]`
@@ -288,6 +291,7 @@ impl Default for RawConfig {
                 target_modules: TargetModules::Pattern("all-linear".to_owned()),
                 use_rslora: false,
                 init_lora_weights: InitWeights::Flag(true),
+                init_adapter: None,
             },
             train: RawTrain {
                 epochs: 1.0,

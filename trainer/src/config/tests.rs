@@ -68,6 +68,7 @@ fn sample(key: &Key) -> &'static str {
         "redact.names" => "\"legal.toml\"",
         "redact.pattern" => "[{ label = \"case\", pattern = \"x\" }]",
         "device.name" => "\"cuda:3\"",
+        "lora.init_adapter" => "\"owner/name\"",
         "output.dir" => "\"elsewhere\"",
         "train.micro_batch_tokens" => "8192",
         "train.max_steps" => "77",

@@ -242,6 +242,9 @@ fn lora(lora: &RawLora, all: &mut Findings) {
     };
     let hint = "write true or \"gaussian\"";
     all.require("lora.init_lora_weights", known, "lora.init_lora_weights is not a start this program knows", hint);
+    let both = lora.init_adapter.is_some() && lora.init_lora_weights != InitWeights::Flag(true);
+    let what = "lora.init_lora_weights says how a fresh adapter starts, and lora.init_adapter names one to start from";
+    all.require("lora.init_adapter", !both, what, "take one of the two out");
 }
 
 fn train(train: &RawTrain, all: &mut Findings) {

@@ -24,7 +24,7 @@ pub use record::Record;
 pub use scan::Known;
 
 use crate::hub::publish::LocalFile;
-use crate::run_dir::{write_atomically, write_folder};
+use crate::run_dir::{write_atomically, make_folder};
 use run::FinishedRun;
 use scan::{Places, Scanned};
 
@@ -110,7 +110,7 @@ pub fn prepare(folder: &Path, to: To<'_>, said: &Said, known: &Known) -> Result<
     if !faults.is_empty() {
         bail!(fault::error(&faults));
     }
-    write_folder(&target, |folder| {
+    make_folder(&target, |folder| {
         drafts.iter().try_for_each(|draft| {
             let path = folder.join(&draft.path);
             let parent = path.parent().unwrap_or(folder);

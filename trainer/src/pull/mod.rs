@@ -5,6 +5,7 @@
 pub mod cache;
 pub(crate) mod git_object;
 pub mod progress;
+mod repository;
 pub mod source;
 pub mod wheel;
 
@@ -17,6 +18,9 @@ use anyhow::{Context, Result, bail};
 
 pub use self::cache::Cache;
 pub use self::progress::{Progress, Watch};
+pub use self::repository::{base, base_here, is_repository, repository};
+#[cfg(test)]
+pub use self::repository::{base_in, repository_in};
 pub use self::source::Source;
 pub use crate::dataset_source::dataset;
 

@@ -12,6 +12,8 @@ use sha2::{Digest as _, Sha256};
 use super::cache::hex;
 use super::*;
 
+mod repository;
+
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
 /// A folder with configs, a cache, and a search path that holds only what a test puts there.

@@ -113,6 +113,8 @@ fn sync_all_in(folder: &Path) -> Result<()> {
 /// A rename is only safe once its folder is on disk.
 #[cfg(unix)]
 fn sync_folder(folder: &Path) -> Result<()> {
+    // The folder of a bare name is the current one.
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
     let synced = File::open(folder).and_then(|open| open.sync_all());
     synced.with_context(|| format!("cannot sync {}", folder.display()))
 }

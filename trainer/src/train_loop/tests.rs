@@ -63,6 +63,15 @@ impl Engine for FakeEngine {
         Ok(vec![-0.5; batch.supervised_tokens()])
     }
 
+    fn distributions(
+        &mut self,
+        _: Option<AdapterId>,
+        _: &Batch,
+        _: &mut dyn FnMut(usize, &[f32]),
+    ) -> model::Result<()> {
+        unreachable!()
+    }
+
     fn generate(
         &mut self,
         _: Option<AdapterId>,

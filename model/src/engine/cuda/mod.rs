@@ -163,6 +163,15 @@ impl Engine for CudaEngine {
         self.batch_log_probabilities(adapter, batch)
     }
 
+    fn distributions(
+        &mut self,
+        adapter: Option<AdapterId>,
+        batch: &Batch,
+        accept: &mut dyn FnMut(usize, &[f32]),
+    ) -> Result<()> {
+        self.batch_distributions(adapter, batch, accept)
+    }
+
     fn generate(
         &mut self,
         adapter: Option<AdapterId>,

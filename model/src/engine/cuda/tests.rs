@@ -270,6 +270,12 @@ fn answers_equal_the_tensor_engine() {
         for (plain_adapter, adapter) in [(Some(plain_adapter), Some(adapter)), (None, None)] {
             let found = pair.fast.log_probabilities(adapter, &most()).unwrap();
             close(&found, &pair.plain.log_probabilities(plain_adapter, &most()).unwrap(), "log-probabilities");
+            let mut of_targets = vec![f32::NAN; found.len()];
+            let (_, targets) = most().targets();
+            let mut take = |token: usize, values: &[f32]| of_targets[token] = values[targets[token] as usize];
+            pair.fast.distributions(adapter, &most(), &mut take).unwrap();
+            let largest = found.iter().zip(&of_targets).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(largest < 1e-3 && of_targets.iter().all(|one| one.is_finite()), "{architecture}: {largest}");
             let found = pair.fast.score(adapter, &prompts, &continuations).unwrap();
             let expected = pair.plain.score(plain_adapter, &prompts, &continuations).unwrap();
             let flat = |scores: &[Vec<Vec<f32>>]| scores.concat().concat();

@@ -4,7 +4,7 @@
 mod attention;
 mod host;
 mod linear;
-mod product;
+pub(crate) mod product;
 pub(crate) mod simd;
 
 use burn::tensor::Tensor;

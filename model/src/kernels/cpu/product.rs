@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 
 /// A matrix in a slice.
 #[derive(Clone, Copy)]
-pub(super) struct Matrix<'a> {
+pub(crate) struct Matrix<'a> {
     values: &'a [f32],
     rows: usize,
     columns: usize,
@@ -15,18 +15,18 @@ pub(super) struct Matrix<'a> {
 
 impl<'a> Matrix<'a> {
     /// Row-major, `stride` values from row to row.
-    pub(super) fn new(values: &'a [f32], rows: usize, columns: usize, stride: usize) -> Self {
+    pub(crate) fn new(values: &'a [f32], rows: usize, columns: usize, stride: usize) -> Self {
         check(values.len(), rows, columns, stride);
         Matrix { values, rows, columns, row_stride: stride, column_stride: 1 }
     }
 
     /// The values the matrix lies in.
-    pub(super) fn values(&self) -> &'a [f32] {
+    pub(crate) fn values(&self) -> &'a [f32] {
         self.values
     }
 
     /// The transposed view.
-    pub(super) fn t(self) -> Self {
+    pub(crate) fn t(self) -> Self {
         Matrix {
             rows: self.columns,
             columns: self.rows,
@@ -39,7 +39,7 @@ impl<'a> Matrix<'a> {
 
 /// What a product does with the values that are there.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Into {
+pub(crate) enum Into {
     /// Overwrites them.
     Overwrite,
     /// Adds to them.
@@ -48,13 +48,13 @@ pub(super) enum Into {
 
 /// Whether a product may use all cores; `Here` inside code that is parallel already.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Cores {
+pub(crate) enum Cores {
     All,
     Here,
 }
 
 /// `out (+)= scale * a * b`, `out` row-major with `stride` values from row to row.
-pub(super) fn multiply(
+pub(crate) fn multiply(
     out: &mut [f32],
     stride: usize,
     into: Into,
@@ -68,7 +68,7 @@ pub(super) fn multiply(
 }
 
 /// `scale * a * b` in a fresh buffer.
-pub(super) fn product(scale: f32, a: Matrix<'_>, b: Matrix<'_>, cores: Cores) -> Vec<f32> {
+pub(crate) fn product(scale: f32, a: Matrix<'_>, b: Matrix<'_>, cores: Cores) -> Vec<f32> {
     let length = a.rows * b.columns;
     if a.columns == 0 {
         return vec![0.0; length];

@@ -8,10 +8,11 @@ use serde_json::{Value, json};
 use crate::config::Config;
 use crate::data::loader::Loader;
 use crate::prepared::Prepared;
+use crate::start::Start;
 use crate::train_loop::Outcome;
 
 /// Program, machine, base and data of a run.
-pub(super) fn environment(prepared: &Prepared, device: &OpenDevice) -> Value {
+pub(super) fn environment(prepared: &Prepared, device: &OpenDevice, start: Option<&Start>) -> Value {
     json!({
         "version": 1,
         "program": env!("CARGO_PKG_VERSION"),
@@ -21,6 +22,7 @@ pub(super) fn environment(prepared: &Prepared, device: &OpenDevice) -> Value {
         "memory_bytes": crate::memory::total(),
         "base": { "name": prepared.base_name, "source": prepared.base_source, "sha256": prepared.base_sha256 },
         "data": { "name": prepared.data.name, "source": prepared.set_source, "sha256": prepared.data.sha256 },
+        "init_adapter": start.map(|start| json!({ "name": start.name, "sha256": start.sha256 })),
         "tokenizer_sha256": prepared.speech.tokenizer.sha256(),
         "chat_template_sha256": prepared.speech.template.sha256(),
     })

@@ -1,0 +1,80 @@
+//! Writes an adapter alone as a GGUF file, as `llama-cli --lora` and `ADAPTER` of an Ollama Modelfile take it.
+//! Knows the conventions of llama.cpp's `convert_lora_to_gguf.py`; knows no base weights.
+//!
+//! llama.cpp scales by `alpha / r` and knows no other rule, so an rsLoRA adapter is written with `alpha · sqrt(r)`, which
+//! gives the same scale; the converter of llama.cpp itself does not do this.
+
+use std::fs::File;
+use std::io::Write as _;
+use std::path::Path;
+
+use super::Written;
+use super::gguf_header::{self, Entry, Value};
+use crate::adapter::Adapter;
+use crate::checkpoint::gguf_blocks::BlockType;
+use crate::checkpoint::{gguf_name, interleaved_heads};
+use crate::config::ModelConfig;
+use crate::error::{Error, Result};
+
+/// Writes the file in f32 and syncs it; the caller gives it its place.
+///
+/// # Shapes
+/// - `blk.N.attn_q.weight.lora_a` `[r, in]`, `….lora_b` `[out, r]`, rows of B in the order in which GGUF has those of W
+pub fn write_gguf_adapter(adapter: &Adapter, config: &ModelConfig, path: &Path, name: &str) -> Result<Written> {
+    let rank = adapter.lora.r as f32;
+    let alpha = if adapter.lora.use_rslora { adapter.lora.lora_alpha * rank.sqrt() } else { adapter.lora.lora_alpha };
+    let text = |value: &str| Value::Text(value.to_owned());
+    let mut values = vec![
+        ("general.architecture".to_owned(), text(config.model_type.gguf.architecture)),
+        ("general.type".to_owned(), text("adapter")),
+        ("general.name".to_owned(), text(name)),
+        ("general.file_type".to_owned(), Value::U32(0)),
+        ("adapter.type".to_owned(), text("lora")),
+        ("adapter.lora.alpha".to_owned(), Value::F32(alpha)),
+    ];
+    if let Some(base) = &adapter.base_model {
+        values.push(("general.base_model.count".to_owned(), Value::U32(1)));
+        values.push(("general.base_model.0.name".to_owned(), text(base)));
+    }
+    let matrices = adapter.layout.matrices();
+    let mut entries = Vec::with_capacity(matrices.len());
+    let mut data = Vec::new();
+    for matrix in &matrices {
+        let weight = format!("{}.weight", matrix.module);
+        let there = gguf_name(&weight).ok_or_else(|| Error::feature(path, format!("{weight} in GGUF")))?;
+        let [rows, columns] = matrix.shape;
+        let stored = &adapter.values[matrix.range.clone()];
+        let side = if matrix.matrix == "lora_A" { "lora_a" } else { "lora_b" };
+        let heads = interleaved_heads(&weight, config).filter(|_| side == "lora_b");
+        let start = data.len();
+        for row in 0..rows {
+            let from = heads.map_or(row, |heads| source_row(row, rows / heads));
+            data.extend(stored[from * columns..][..columns].iter().flat_map(|one| one.to_le_bytes()));
+        }
+        let bytes = data.len() - start;
+        data.resize(data.len() + gguf_header::padding(bytes), 0);
+        let entry =
+            Entry { name: format!("{there}.{side}"), shape: vec![rows, columns], encoding: BlockType::F32, bytes };
+        entries.push(entry);
+    }
+    let header = gguf_header::header(&values, &entries);
+    let write = || -> std::io::Result<()> {
+        let mut file = File::create(path)?;
+        file.write_all(&header)?;
+        file.write_all(&data)?;
+        file.sync_all()
+    };
+    write().map_err(Error::io(path))?;
+    Ok(Written {
+        files: vec![path.file_name().unwrap_or_default().to_string_lossy().into_owned()],
+        bytes: (header.len() + data.len()) as u64,
+        formats: vec![(BlockType::F32.name(), entries.len())],
+        notes: Vec::new(),
+    })
+}
+
+/// The row of transformers that is row `row` of a file in which the two halves of each head lie row by row in turn.
+fn source_row(row: usize, head_rows: usize) -> usize {
+    let (head, within) = (row / head_rows, row % head_rows);
+    head * head_rows + within % 2 * (head_rows / 2) + within / 2
+}

@@ -1,0 +1,183 @@
+//! Owns the Ollama Modelfile beside a GGUF file: template, stop words, context. Knows Ollama's words; knows no weights.
+//!
+//! Ollama renders chats with templates of Go, not with the Jinja of the file, and takes the bare prompt where it does not
+//! recognise the Jinja. So a family is written only where it renders the same text as the model's own template on sample
+//! chats; otherwise the file says what is missing.
+//!
+//! Format: <https://github.com/ollama/ollama/blob/main/docs/modelfile.md>
+
+use anyhow::Result;
+use model::Checkpoint;
+use model::chat_template::{ChatMessage, ChatTemplate};
+
+/// What the GGUF file holds.
+pub enum Content {
+    /// A whole model.
+    Model,
+    /// An adapter alone.
+    Adapter {
+        /// The base, by name.
+        base: String,
+    },
+}
+
+/// A Modelfile, and what it cannot say.
+pub struct Modelfile {
+    /// Its text.
+    pub text: String,
+    /// What its reader must know.
+    pub notes: Vec<String>,
+}
+
+/// A family of templates: its name, its text in Go, and the same in Rust, for comparing.
+struct Family {
+    name: &'static str,
+    go: &'static str,
+    render: fn(&[ChatMessage]) -> String,
+}
+
+/// Every family, one entry each.
+const FAMILIES: [Family; 3] = [
+    Family {
+        name: "chatml",
+        go: "{{- range .Messages }}<|im_start|>{{ .Role }}\n{{ .Content }}<|im_end|>\n{{ end }}<|im_start|>assistant\n",
+        render: |messages| {
+            let turn = |one: &ChatMessage| format!("<|im_start|>{}\n{}<|im_end|>\n", one.role, one.content);
+            messages.iter().map(turn).collect::<String>() + "<|im_start|>assistant\n"
+        },
+    },
+    Family {
+        name: "llama3",
+        go: "{{- range .Messages }}<|start_header_id|>{{ .Role }}<|end_header_id|>\n\n{{ .Content }}<|eot_id|>\n{{- end }}<|start_header_id|>assistant<|end_header_id|>\n\n",
+        render: |messages| {
+            let head = |role: &str| format!("<|start_header_id|>{role}<|end_header_id|>\n\n");
+            let turn = |one: &ChatMessage| format!("{}{}<|eot_id|>", head(&one.role), one.content);
+            messages.iter().map(turn).collect::<String>() + &head("assistant")
+        },
+    },
+    Family {
+        name: "mistral",
+        go: "{{- range $index, $_ := .Messages }}\n{{- if eq .Role \"user\" }}[INST] {{ if and (eq (len (slice $.Messages $index)) 1) $.System }}{{ $.System }}\n\n{{ end }}{{ .Content }}[/INST]\n{{- else if eq .Role \"assistant\" }} {{ .Content }}</s>\n{{- end }}\n{{- end }}",
+        render: |messages| {
+            let system = messages.iter().find(|one| one.role == "system");
+            let said: Vec<&ChatMessage> = messages.iter().filter(|one| one.role != "system").collect();
+            let turn = |(at, one): (usize, &&ChatMessage)| match (one.role.as_str(), system) {
+                ("user", Some(system)) if at + 1 == said.len() => {
+                    format!("[INST] {}\n\n{}[/INST]", system.content, one.content)
+                }
+                ("user", _) => format!("[INST] {}[/INST]", one.content),
+                _ => format!(" {}</s>", one.content),
+            };
+            said.iter().enumerate().map(turn).collect()
+        },
+    },
+];
+
+/// Longest context that is set by itself; Ollama's own default cuts longer prompts without a word.
+const MOST_CONTEXT: usize = 8192;
+
+/// The Modelfile for `file`, which lies beside it.
+pub fn text(file: &str, content: &Content, checkpoint: &Checkpoint) -> Result<Modelfile> {
+    let mut notes = Vec::new();
+    let mut text = match content {
+        Content::Model => format!("# ollama create NAME -f THIS\nFROM ./{file}\n"),
+        Content::Adapter { base } => {
+            let line = format!("base.gguf must be {base}: trainer export MODEL --type f16 --out base.gguf");
+            notes.push(line.clone());
+            format!("# {line}\n# ollama create NAME -f THIS\nFROM ./base.gguf\nADAPTER ./{file}\n")
+        }
+    };
+    let tokenizer = checkpoint.tokenizer()?;
+    match tokenizer.chat_template()?.map(|template| recognised(&template)) {
+        None => notes.push("the model has no chat template, so Ollama takes the bare prompt".to_owned()),
+        Some(None) => {
+            let names: Vec<&str> = FAMILIES.iter().map(|family| family.name).collect();
+            let line = format!(
+                "the chat template is none of {}: write it as TEMPLATE in the language of Go, or Ollama guesses",
+                names.join(", ")
+            );
+            text.push_str(&format!("# {line}\n"));
+            notes.push(line);
+        }
+        Some(Some((family, system))) => {
+            text.push_str(&format!("TEMPLATE \"\"\"{}\"\"\"\n", family.go));
+            if let Some(system) = system.filter(|system| !system.contains("\"\"\"")) {
+                text.push_str(&format!("SYSTEM \"\"\"{system}\"\"\"\n"));
+            }
+        }
+    }
+    for token in checkpoint.config.eos_token_ids.iter().filter_map(|id| tokenizer.token(*id)) {
+        text.push_str(&format!("PARAMETER stop \"{}\"\n", token.replace('"', "\\\"")));
+    }
+    let context = checkpoint.config.max_position_embeddings.min(checkpoint.config.sliding_window.unwrap_or(usize::MAX));
+    // As this program evaluates: the most likely token each time.
+    text.push_str(&format!("PARAMETER num_ctx {}\nPARAMETER temperature 0\n", context.min(MOST_CONTEXT)));
+    Ok(Modelfile { text, notes })
+}
+
+/// The family that renders as a template does, and the system message that it puts where there is none.
+fn recognised(template: &ChatTemplate) -> Option<(&'static Family, Option<String>)> {
+    // A start token that the template writes itself is written by whoever encodes instead; where it begins a turn, as in
+    // some chatml models, it is part of the turn.
+    let starts = ["", template.bos_token().unwrap_or_default()];
+    let pairs = FAMILIES.iter().flat_map(|family| starts.map(|start| (family, start)));
+    pairs.into_iter().find_map(|(family, start)| Some((family, default_system(template, start, family)?)))
+}
+
+/// `Some` where the family renders the same after `start`: the default system message inside, if there is one.
+fn default_system(template: &ChatTemplate, start: &str, family: &Family) -> Option<Option<String>> {
+    const MARK: &str = "\u{1}";
+    let say = |role: &str, content: &str| ChatMessage { role: role.to_owned(), content: content.to_owned() };
+    let ours = |messages: &[ChatMessage]| Some(template.render(messages, true).ok()?.strip_prefix(start)?.to_owned());
+    let question = say("user", "Which law governs?");
+    let asked = ours(std::slice::from_ref(&question))?;
+    let system = if asked == (family.render)(std::slice::from_ref(&question)) {
+        None
+    } else {
+        let marked = (family.render)(&[say("system", MARK), question.clone()]);
+        let (before, after) = marked.split_once(MARK)?;
+        Some(asked.strip_prefix(before)?.strip_suffix(after)?.to_owned())
+    };
+    let with_default = |turns: Vec<ChatMessage>| -> Vec<ChatMessage> {
+        system.iter().map(|text| say("system", text)).chain(turns).collect()
+    };
+    let turns = vec![question.clone(), say("assistant", "That of France."), say("user", "And then?")];
+    if ours(&turns)? != (family.render)(&with_default(turns)) {
+        return None;
+    }
+    // A template that refuses system messages says nothing about them.
+    let told = [say("system", "Be brief."), question];
+    match ours(&told) {
+        Some(text) if text != (family.render)(&told) => None,
+        _ => Some(system),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use model::chat_template::SpecialTokens;
+
+    use super::*;
+
+    fn template(source: &str) -> ChatTemplate {
+        let special =
+            SpecialTokens { bos_token: Some("<s>".into()), eos_token: Some("</s>".into()), ..SpecialTokens::default() };
+        ChatTemplate::new(source, special).unwrap()
+    }
+
+    #[test]
+    fn a_family_is_recognised_by_what_it_renders_with_its_default_system_message() {
+        let chatml = "{% for m in messages %}{{'<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>' + '\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
+        let (family, system) = recognised(&template(chatml)).unwrap();
+        assert_eq!((family.name, system), ("chatml", None));
+        let smol = format!(
+            "{{% if messages[0]['role'] != 'system' %}}{{{{ '<|im_start|>system\nI am Smol<|im_end|>\n' }}}}{{% endif %}}{chatml}"
+        );
+        let (family, system) = recognised(&template(&smol)).unwrap();
+        assert_eq!((family.name, system.as_deref()), ("chatml", Some("I am Smol")));
+        let llama = "{{ bos_token }}{% for m in messages %}{{ '<|start_header_id|>' + m['role'] + '<|end_header_id|>\n\n' + m['content'] + '<|eot_id|>' }}{% endfor %}{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}";
+        assert_eq!(recognised(&template(llama)).unwrap().0.name, "llama3");
+        assert!(recognised(&template("{% for m in messages %}{{ m['content'] }}{% endfor %}")).is_none());
+    }
+}

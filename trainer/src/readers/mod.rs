@@ -1,0 +1,71 @@
+//! Would it load? THE list of programs that read adapters, each with its own rules. Owns the questions and the form of
+//! the answers; what an adapter is lies in `facts`. Knows no network and loads no weights.
+//!
+//! Rules were read in the sources of each program, as named in its file; a newer version may take more.
+
+mod facts;
+mod llama_cpp;
+mod mistral_rs;
+mod own;
+mod peft;
+mod vllm;
+
+pub use facts::Facts;
+
+/// A program that reads adapters.
+pub trait Reader: Sync {
+    /// Its name, as its users write it.
+    fn name(&self) -> &'static str;
+
+    /// Whether it would load the adapter and compute what was trained.
+    fn judge(&self, facts: &Facts) -> Judgement;
+}
+
+/// Every reader, in the order in which they are told.
+pub const ALL: [&dyn Reader; 5] =
+    [&peft::Peft, &vllm::Vllm, &mistral_rs::MistralRs, &llama_cpp::LlamaCpp, &own::Trainer];
+
+/// What a reader would do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Judgement {
+    /// Why it would not load, or would compute something else; none means that it loads.
+    pub against: Vec<Reason>,
+    /// What to type to load it.
+    pub how: String,
+    /// What else to know.
+    pub notes: Vec<String>,
+}
+
+/// Why not, and what to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reason {
+    /// What the reader refuses.
+    pub what: String,
+    /// What to do about it.
+    pub hint: String,
+}
+
+impl Judgement {
+    /// Whether it loads.
+    #[must_use]
+    pub fn loads(&self) -> bool {
+        self.against.is_empty()
+    }
+
+    /// Adds a reason if it holds.
+    fn refuse_if(&mut self, holds: bool, what: impl Into<String>, hint: impl Into<String>) {
+        if holds {
+            self.against.push(Reason { what: what.into(), hint: hint.into() });
+        }
+    }
+
+    /// A reason for each of these settings that a reader has no form for.
+    fn refuse_settings(&mut self, facts: &Facts, keys: &[&str], hint: &str) {
+        for key in keys.iter().filter(|key| facts.is_set(key)) {
+            self.against.push(Reason { what: format!("{key} = {}", facts.shown(key)), hint: hint.to_owned() });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

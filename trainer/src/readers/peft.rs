@@ -1,0 +1,55 @@
+//! PEFT, which defines the format. Source: `PeftModel.from_pretrained` and `load_peft_weights` of
+//! <https://github.com/huggingface/peft>, version 0.21.
+
+use super::{Facts, Judgement, Reader};
+
+/// Hugging Face PEFT on transformers.
+pub(super) struct Peft;
+
+impl Reader for Peft {
+    fn name(&self) -> &'static str {
+        "PEFT"
+    }
+
+    fn judge(&self, facts: &Facts) -> Judgement {
+        let mut judgement = Judgement {
+            how: format!("PeftModel.from_pretrained(base, \"{}\")", facts.folder.display()),
+            ..Judgement::default()
+        };
+        judgement.refuse_if(
+            facts.text("peft_type").is_none(),
+            "peft_type is missing",
+            "write \"peft_type\": \"LORA\" into adapter_config.json",
+        );
+        judgement.refuse_if(
+            facts.tensors.is_empty() && !facts.pickle,
+            "there is no adapter_model.safetensors",
+            "fetch the adapter again",
+        );
+        judgement.refuse_if(
+            facts.config.get("target_modules").is_none_or(serde_json::Value::is_null),
+            "target_modules is missing",
+            "list the adapted modules in adapter_config.json",
+        );
+        if let Some(name) = facts.without_prefix() {
+            judgement.refuse_if(
+                true,
+                format!("tensor {name} lacks the prefix base_model.model., so PEFT leaves it out without an error"),
+                "save the adapter with PEFT or with trainer",
+            );
+        }
+        if let Some(module) = facts.beyond_the_base() {
+            judgement.refuse_if(
+                true,
+                format!("{module} is not in the base"),
+                "name the right base in base_model_name_or_path",
+            );
+        }
+        if let Some(start) = facts.changed_base() {
+            judgement.notes.push(format!(
+                "init_lora_weights = \"{start}\" changes the base too: it only fits the base it was made with"
+            ));
+        }
+        judgement
+    }
+}

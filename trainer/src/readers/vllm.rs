@@ -1,0 +1,75 @@
+//! vLLM. Sources: `vllm/lora/peft_helper.py` (what it refuses), `vllm/config/lora.py` (ranks) and
+//! `vllm/lora/lora_model.py` (modules) of <https://github.com/vllm-project/vllm>.
+
+use super::{Facts, Judgement, Reader};
+
+/// The vLLM server.
+pub(super) struct Vllm;
+
+/// Values that `--max-lora-rank` takes.
+const RANKS: [u64; 9] = [1, 8, 16, 32, 64, 128, 256, 320, 512];
+/// What it allows where nothing is typed.
+const DEFAULT_RANK: u64 = 16;
+/// Linears of the architectures here that it can adapt, and the two ends of a model.
+const MODULES: [&str; 9] =
+    ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "embed_tokens", "lm_head"];
+
+impl Reader for Vllm {
+    fn name(&self) -> &'static str {
+        "vLLM"
+    }
+
+    fn judge(&self, facts: &Facts) -> Judgement {
+        let mut judgement = Judgement::default();
+        let without = "merge it: trainer merge ADAPTER --out DIR, and serve the folder";
+        judgement.refuse_settings(facts, &["modules_to_save", "use_dora"], without);
+        if let Some(bias) = facts.bias() {
+            judgement.refuse_if(
+                true,
+                format!("bias = \"{bias}\": it takes no trained biases"),
+                "train with bias = \"none\"",
+            );
+        }
+        // It reads `r` and `lora_alpha` alone, and scales every module by them.
+        judgement.refuse_settings(
+            facts,
+            &["alpha_pattern", "rank_pattern"],
+            "train all modules with one rank and alpha; vLLM reads r and lora_alpha alone, and would scale by them",
+        );
+        for key in ["r", "lora_alpha", "target_modules"] {
+            judgement.refuse_if(
+                facts.config.get(key).is_none(),
+                format!("{key} is missing"),
+                format!("write {key} into adapter_config.json"),
+            );
+        }
+        judgement.refuse_if(
+            facts.tensors.is_empty() && !facts.pickle,
+            "there is no adapter_model.safetensors",
+            "fetch the adapter again",
+        );
+        let strange: Vec<String> =
+            facts.leaves().into_iter().filter(|leaf| !MODULES.contains(&leaf.as_str())).collect();
+        judgement.refuse_if(!strange.is_empty(), format!("it adapts no {}", strange.join(", ")), without);
+        let others = facts.others();
+        if let Some(name) = others.first() {
+            judgement.refuse_if(true, format!("tensor {name} is no part of a low-rank pair"), without);
+        }
+        if let Some(start) = facts.changed_base() {
+            judgement.refuse_if(
+                true,
+                format!("init_lora_weights = \"{start}\": the adapter only fits a base that was changed"),
+                "convert it with PEFT's path_initial_model_for_weight_conversion",
+            );
+        }
+        let Some(rank) = facts.largest_rank() else { return judgement };
+        let allowed = RANKS.iter().copied().find(|allowed| *allowed >= rank);
+        judgement.refuse_if(allowed.is_none(), format!("rank {rank} is above {}", RANKS[RANKS.len() - 1]), without);
+        if let Some(allowed) = allowed {
+            let option = if allowed > DEFAULT_RANK { format!(" --max-lora-rank {allowed}") } else { String::new() };
+            judgement.how =
+                format!("vllm serve BASE --enable-lora --lora-modules NAME={}{option}", facts.folder.display());
+        }
+        judgement
+    }
+}

@@ -1,0 +1,205 @@
+//! Owns what `RUN`, `ADAPTER` or `CHECKPOINT` on a command line means: which adapter, on which base, and which held-out
+//! rows go with it. Knows folders and names; knows no format and opens no device.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use model::Checkpoint;
+use model::adapter::{self, Adapter};
+use model::tokenizer::Tokenizer;
+
+use crate::commands::{PullLine, configs_root, note};
+use crate::config::{self, Config};
+use crate::divergence::{self, Row};
+use crate::local_lm::Speech;
+use crate::prepared::Prepared;
+use crate::pull::{self, Cache, Pulled};
+
+/// A base, and what is added to it.
+pub struct Shipped {
+    /// The base, opened.
+    pub checkpoint: Checkpoint,
+    /// The base by the name that others know it by.
+    pub base_name: String,
+    /// Where it came from, in words.
+    pub base_source: String,
+    /// The adapter, if there is one.
+    pub adapter: Option<Adapter>,
+    /// Its folder.
+    pub adapter_folder: Option<PathBuf>,
+    /// A name for the whole.
+    pub name: String,
+    run: Option<Box<Config>>,
+}
+
+/// What was typed, looked at from outside.
+enum Kind {
+    Run(Box<Config>),
+    Adapter(PathBuf),
+    Base(String),
+}
+
+impl Shipped {
+    /// Finds and opens it. `model` names another base than the one that the run or the adapter names.
+    pub fn open(what: &str, model: Option<&str>) -> Result<Self> {
+        let kind = kind(what)?;
+        let name =
+            Path::new(what).file_name().map_or_else(|| what.to_owned(), |name| name.to_string_lossy().into_owned());
+        let (run, folder) = match &kind {
+            Kind::Run(config) => (Some(config.clone()), Some(Path::new(what).join("adapter"))),
+            Kind::Adapter(folder) => (None, Some(folder.clone())),
+            Kind::Base(_) => (None, None),
+        };
+        let pulled = match (model, &kind) {
+            (Some(_), Kind::Base(_)) => bail!("{what} is a whole model: --model names the base of an adapter"),
+            (Some(model), _) => pulled_model(model, &configs_root(None))?,
+            (None, Kind::Base(model)) => pulled_model(model, &configs_root(None))?,
+            (None, Kind::Run(config)) => pulled_model(&config.base.to_string(), &config.roots.configs)?,
+            (None, Kind::Adapter(folder)) => pulled_base(folder)?,
+        };
+        let checkpoint = Checkpoint::open(&pulled.path)?;
+        let adapter = folder.as_deref().map(|folder| read_adapter(folder, &checkpoint)).transpose()?;
+        let base_name = match adapter.as_ref().and_then(|adapter| adapter.base_model.clone()) {
+            Some(name) if model.is_none() && !Path::new(&name).is_absolute() => name,
+            _ => checkpoint.name(),
+        };
+        let base_source = pulled.source;
+        if let Some(folder) = &folder {
+            warn_of_another_template(folder, &checkpoint)?;
+        }
+        Ok(Shipped { checkpoint, base_name, base_source, adapter, adapter_folder: folder, name, run })
+    }
+
+    /// Whether it brings held-out rows of its own.
+    #[must_use]
+    pub fn has_rows(&self) -> bool {
+        self.run.is_some()
+    }
+
+    /// SHA-256 of the adapter's weights.
+    #[must_use]
+    pub fn adapter_sha256(&self) -> Option<String> {
+        let folder = self.adapter_folder.as_deref()?;
+        Some(pull::cache::hash_file(&folder.join(adapter::WEIGHTS_FILE)).ok()?.sha256)
+    }
+
+    /// Where the base came from, unless that is a path of this machine.
+    #[must_use]
+    pub fn public_source(&self) -> Option<&str> {
+        let local = self.base_source.starts_with("folder ") || self.base_source.starts_with("file ");
+        (!local).then_some(self.base_source.as_str())
+    }
+
+    /// Held-out rows as ids, at most `limit`: those of a file, or those of the run. `None` where there are neither.
+    pub fn held_out(&self, speech: &Speech, file: Option<&Path>, limit: usize) -> Result<Option<Vec<Row>>> {
+        match (file, &self.run) {
+            (_, _) if limit == 0 => Ok(None),
+            (Some(file), _) => divergence::read_rows(speech, file, limit).map(Some),
+            (None, Some(config)) => {
+                let prepared = Prepared::new(config).context(
+                    "the held-out rows of the run\nhint: --rows FILE.jsonl names others, --kl-rows 0 does without",
+                )?;
+                let rows = prepared.data.test.iter().take(limit);
+                let rows = rows.map(|row| Row::new(speech, &row.record.id, &row.prompt, row.record.target()));
+                let rows: Vec<Row> = rows.collect::<Result<_>>()?;
+                Ok((!rows.is_empty()).then_some(rows))
+            }
+            (None, None) => Ok(None),
+        }
+    }
+}
+
+/// What is written has the words of the base; an adapter that was trained with others must not lose them unnoticed.
+fn warn_of_another_template(folder: &Path, base: &Checkpoint) -> Result<()> {
+    let file = folder.join("tokenizer.json");
+    if !file.is_file() {
+        return Ok(());
+    }
+    let source = |tokenizer: &Tokenizer| -> Result<Option<String>> {
+        Ok(tokenizer.chat_template()?.map(|template| template.source().to_owned()))
+    };
+    let (own, its) = (Tokenizer::from_file(&file)?, base.tokenizer()?);
+    if source(&own)? != source(&its)? || own.vocab_size() != its.vocab_size() {
+        note(&format!(
+            "warning: {} brings another tokenizer or chat template than its base, and that of the base is used\n\
+             hint: put its tokenizer files into a copy of the base, and name that with --model",
+            folder.display()
+        ));
+    }
+    Ok(())
+}
+
+/// The adapter that an argument names: in a run, in a folder, or on the hub.
+pub fn adapter_folder(what: &str) -> Result<PathBuf> {
+    let path = Path::new(what);
+    let inside = path.join("adapter");
+    if inside.is_dir() {
+        return Ok(inside);
+    }
+    if !path.exists() && pull::is_repository(what) {
+        return pulled_adapter(what);
+    }
+    Ok(path.to_path_buf())
+}
+
+fn kind(what: &str) -> Result<Kind> {
+    let path = Path::new(what);
+    let has = |name: &str| path.join(name).is_file();
+    if has("config.toml") && (path.join("adapter").is_dir() || has("events.jsonl") || has("summary.json")) {
+        if !path.join("adapter").join(adapter::CONFIG_FILE).is_file() {
+            bail!("{what}: the run has no adapter, since it did not finish\nhint: trainer fit CONFIG --resume");
+        }
+        return Ok(Kind::Run(Box::new(config::load(&path.join("config.toml"), &[])?)));
+    }
+    if has(adapter::CONFIG_FILE) {
+        return Ok(Kind::Adapter(path.to_path_buf()));
+    }
+    if has("config.json") || path.is_file() {
+        return Ok(Kind::Base(what.to_owned()));
+    }
+    if path.exists() {
+        bail!(
+            "{what}: neither a run, an adapter nor a checkpoint\n\
+             hint: a run has config.toml and adapter/, an adapter adapter_config.json, a checkpoint config.json"
+        );
+    }
+    if pull::is_repository(what) {
+        return pulled_adapter(what).map(Kind::Adapter);
+    }
+    Ok(Kind::Base(what.to_owned()))
+}
+
+fn pulled_model(name: &str, configs: &Path) -> Result<Pulled> {
+    let mut line = PullLine::new();
+    pull::model(name, configs, &Cache::open()?, &mut |text| note(text), &mut |progress| line.show(progress))
+}
+
+/// An adapter of the hub, in the cache.
+fn pulled_adapter(repo: &str) -> Result<PathBuf> {
+    let mut line = PullLine::new();
+    let found =
+        pull::repository(repo, None, &Cache::open()?, &mut |text| note(text), &mut |progress| line.show(progress))?;
+    if !found.path.join(adapter::CONFIG_FILE).is_file() {
+        bail!("{repo} holds a whole model and no adapter\nhint: name its folder: {}", found.path.display());
+    }
+    Ok(found.path)
+}
+
+/// The base that an adapter names.
+pub fn pulled_base(folder: &Path) -> Result<Pulled> {
+    let named = adapter::base_of(folder)?;
+    let shown = folder.display();
+    let Some(name) = named.name else {
+        bail!("{shown}: the adapter names no base\nhint: --model NAME, or a folder or .gguf file");
+    };
+    let mut line = PullLine::new();
+    let (cache, configs) = (Cache::open()?, configs_root(None));
+    let watch = &mut |progress: &pull::Progress| line.show(progress);
+    pull::base(&name, named.revision.as_deref(), &configs, &cache, &mut |text| note(text), watch)
+        .with_context(|| format!("{shown} names {name} as its base\nhint: --model names another place of it"))
+}
+
+fn read_adapter(folder: &Path, base: &Checkpoint) -> Result<Adapter> {
+    let adapter = adapter::load(folder, &base.config);
+    adapter.with_context(|| format!("cannot use the adapter {}", folder.display()))
+}
