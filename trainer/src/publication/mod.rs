@@ -24,7 +24,7 @@ pub use record::Record;
 pub use scan::Known;
 
 use crate::hub::publish::LocalFile;
-use crate::run_dir::{write_atomically, make_folder};
+use crate::run_dir::{make_folder, write_atomically};
 use run::FinishedRun;
 use scan::{Places, Scanned};
 
@@ -57,8 +57,6 @@ const SUMMARY_KEYS: [&str; 15] = [
     "wall_seconds",
     "program",
 ];
-/// The ranks that vLLM can be told to expect, <https://docs.vllm.ai/en/latest/features/lora/>.
-const VLLM_RANKS: [u64; 9] = [1, 8, 16, 32, 64, 128, 256, 320, 512];
 
 /// Where a publication goes.
 #[derive(Debug, Clone, Copy)]
@@ -247,7 +245,7 @@ fn summary(run: &FinishedRun, rank: u64, weight_bytes: usize) -> Result<Value> {
     summary.insert("tokenizer_sha256".to_owned(), json!(run.speech.0));
     summary.insert("chat_template_sha256".to_owned(), json!(run.speech.1));
     summary.insert("settings".to_owned(), run::settings(&run.config)?);
-    summary.insert("vllm_max_lora_rank".to_owned(), json!(VLLM_RANKS.into_iter().find(|known| *known >= rank)));
+    summary.insert("vllm_max_lora_rank".to_owned(), json!(crate::readers::vllm_rank(rank)));
     summary.insert("power".to_owned(), run.power.clone().unwrap_or_default());
     let licences: Vec<_> = [&run.base, &run.data].into_iter().filter_map(|origin| origin.licence.as_ref()).collect();
     summary.insert("licences".to_owned(), json!(licences));

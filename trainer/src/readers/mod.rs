@@ -12,6 +12,12 @@ mod vllm;
 
 pub use facts::Facts;
 
+/// What `--max-lora-rank` of vLLM must be for an adapter of this rank; none where vLLM takes no such rank.
+#[must_use]
+pub fn vllm_rank(rank: u64) -> Option<u64> {
+    vllm::allowed_rank(rank)
+}
+
 /// A program that reads adapters.
 pub trait Reader: Sync {
     /// Its name, as its users write it.

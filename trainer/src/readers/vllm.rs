@@ -14,6 +14,11 @@ const DEFAULT_RANK: u64 = 16;
 const MODULES: [&str; 9] =
     ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "embed_tokens", "lm_head"];
 
+/// The least of them that an adapter of this rank needs; none where it takes no such rank.
+pub(super) fn allowed_rank(rank: u64) -> Option<u64> {
+    RANKS.into_iter().find(|allowed| *allowed >= rank)
+}
+
 impl Reader for Vllm {
     fn name(&self) -> &'static str {
         "vLLM"
@@ -63,7 +68,7 @@ impl Reader for Vllm {
             );
         }
         let Some(rank) = facts.largest_rank() else { return judgement };
-        let allowed = RANKS.iter().copied().find(|allowed| *allowed >= rank);
+        let allowed = allowed_rank(rank);
         judgement.refuse_if(allowed.is_none(), format!("rank {rank} is above {}", RANKS[RANKS.len() - 1]), without);
         if let Some(allowed) = allowed {
             let option = if allowed > DEFAULT_RANK { format!(" --max-lora-rank {allowed}") } else { String::new() };
