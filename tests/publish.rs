@@ -310,6 +310,8 @@ fn a_hub_that_is_switched_off_or_not_there_is_told() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     command.env_remove("HF_HUB_OFFLINE").env("HF_ENDPOINT", format!("http://{free}"));
     Done::of(command.output().unwrap()).refused(&["the hub", "times in a row"]);
+    command.env("HF_ENDPOINT", "no address");
+    Done::of(command.output().unwrap()).refused(&["the hub client cannot start", "is HF_ENDPOINT the address"]);
     let mut odd = finished().command();
     odd.arg("publish").arg(run.path("")).args(["--repo", "legal"]);
     Done::of(odd.output().unwrap()).refused(&["--repo legal is no name of a repository", "OWNER/NAME"]);

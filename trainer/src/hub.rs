@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, bail};
 use hf_hub::progress::{DownloadEvent, ProgressEvent, ProgressHandler};
 use hf_hub::repository::RepoTreeEntry;
-use hf_hub::{HFClient, HFClientSync, HFError, HFRepositorySync, RepoTypeModel};
+use hf_hub::{HFClient, HFClientBuilder, HFClientSync, HFError, HFRepositorySync, RepoTypeModel};
 
 use crate::pull::cache::{FileRecord, hash_file, remove_folder};
 use crate::pull::git_object;
@@ -122,7 +122,18 @@ impl HubSettings {
         self.token.as_deref()
     }
 
+    /// Where the hub is: what the environment says, else what its own client takes.
+    pub(crate) fn address(&self) -> Result<String> {
+        let hint = "hint: is HF_ENDPOINT the address of a model hub?";
+        let client = self.builder(0).build().map_err(|error| anyhow!("{}\n{hint}", cannot_start(&error)))?;
+        Ok(client.endpoint().to_owned())
+    }
+
     fn client(&self, retries: usize) -> Result<HFClientSync> {
+        self.builder(retries).build_sync().map_err(|error| cannot_start(&error))
+    }
+
+    fn builder(&self, retries: usize) -> HFClientBuilder {
         let mut builder = HFClient::builder()
             .retry_max_attempts(retries)
             .cache_enabled(false)
@@ -133,8 +144,12 @@ impl HubSettings {
         if let Some(token) = &self.token {
             builder = builder.token(token);
         }
-        builder.build_sync().map_err(|error| anyhow!("the hub client cannot start: {}", root_cause(&error)))
+        builder
     }
+}
+
+fn cannot_start(error: &HFError) -> anyhow::Error {
+    anyhow!("the hub client cannot start: {}", root_cause(error))
 }
 
 /// Fetches a checkpoint into `work`. Files and parts of files that are already there are not fetched again.

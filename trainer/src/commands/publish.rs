@@ -10,7 +10,7 @@ use super::{note, print};
 use crate::cli::Publish;
 use crate::hub::HubSettings;
 use crate::hub::publish::{self, Publication, Visibility};
-use crate::publication::{self, Known, Ready, Record, Said, is_repository};
+use crate::publication::{self, Known, Ready, Record, Said, To, is_repository};
 
 /// Runs the command.
 pub fn run(arguments: Publish) -> Result<ExitCode> {
@@ -26,7 +26,8 @@ pub fn run(arguments: Publish) -> Result<ExitCode> {
         accepted: arguments.accept_licence.clone(),
     };
     let known = Known::of(std::env::vars(), settings.token());
-    let ready = publication::prepare(&arguments.run, repo, &said, &known)?;
+    let hub = settings.address()?;
+    let ready = publication::prepare(&arguments.run, To { hub: &hub, repo }, &said, &known)?;
     ready.notes.iter().for_each(|line| note(&format!("note: {line}")));
     if arguments.dry_run {
         return dry(&ready, arguments.json);

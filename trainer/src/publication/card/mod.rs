@@ -18,6 +18,8 @@ use super::origin::Origin;
 pub struct Facts<'a> {
     /// `owner/name` of the adapter.
     pub repo: &'a str,
+    /// The address of the hub.
+    pub hub: &'a str,
     /// The base model.
     pub base: &'a Origin,
     /// The rows.
@@ -64,7 +66,7 @@ fn opening(facts: &Facts<'_>) -> String {
         None => format!("It was trained on rows of {}.", facts.data.name),
     };
     format!(
-        "# {}\n\nA low-rank adapter (LoRA) for [{base}](https://huggingface.co/{base}). {task}\n\
+        "# {}\n\nA low-rank adapter (LoRA) for `{base}`. {task}\n\
          trainer made it, measured it and wrote this card.",
         facts.name(),
         base = facts.base_on_hub(),

@@ -177,13 +177,9 @@ fn no_better_than(results: &Results, arm: &str) -> Vec<String> {
         .filter(|found| simple(&found.baseline) && found.difference.estimate.low <= 0.0)
         .map(|found| {
             let Estimate { value, low, high, .. } = found.difference.estimate;
-            let what = if high < 0.0 {
-                "anything that it was meant to do better: it is worse than"
-            } else {
-                "a gain that is sure: it may be no better than"
-            };
+            let what = if high < 0.0 { "it is worse" } else { "that is not proven" };
             let interval = format!("{} [{}, {}]", three(value), three(low), three(high));
-            format!("{what} {}, with a difference of {interval}", found.baseline)
+            format!("beating {}: {what}, with a difference of {interval}", found.baseline)
         })
         .collect()
 }
