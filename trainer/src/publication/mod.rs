@@ -67,6 +67,15 @@ pub struct To<'a> {
     pub repo: &'a str,
 }
 
+/// Where a publication goes.
+#[derive(Debug, Clone, Copy)]
+pub struct To<'a> {
+    /// The address of the hub.
+    pub hub: &'a str,
+    /// `owner/name`.
+    pub repo: &'a str,
+}
+
 /// What is published, on disk.
 #[derive(Debug)]
 pub struct Ready {
@@ -167,7 +176,8 @@ fn drafts(
         notes.push("the run has no evaluation, and the card says so; trainer eval CONFIG makes one".to_owned());
     }
     let facts = card::Facts {
-        repo,
+        repo: to.repo,
+        hub: to.hub,
         base: &run.base,
         data: &run.data,
         task: run.task.as_deref(),
