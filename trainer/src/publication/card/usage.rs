@@ -20,14 +20,13 @@ pub(super) fn section(facts: &Facts<'_>) -> String {
          vLLM:\n\n```sh\n\
          vllm serve {base} --enable-lora --max-lora-rank {rank} --lora-modules {name}={repo}\n```\n\n\
          llama.cpp, with the base as `base.gguf`:\n\n```sh\n\
-         hf download {repo} --local-dir {name}\n\
-         python convert_lora_to_gguf.py {name} --base-model-id {base} --outfile {name}.gguf\n\
+         trainer export {repo} --type lora --out {name}.gguf\n\
          llama-cli -m base.gguf --lora {name}.gguf\n```\n\n\
          mistral.rs:\n\n```sh\n\
          mistralrs serve -m {base} --lora {repo}\n```\n\n\
          trainer:\n\n```sh\n\
-         trainer pull {repo}\n\
-         trainer generate --model BASE_FOLDER --adapter ADAPTER_FOLDER \"...\"\n```\n\n\
+         trainer pull {repo}      # fetches the base too, and says what BASE is\n\
+         trainer generate --model BASE --adapter {repo} \"...\"\n```\n\n\
          Right after it was written, trainer opened the adapter again: it gave the same log-probabilities as in memory, and others than the base alone.\n\
          The other programs read the same files; they were not run for this card.",
         prompt = prompt(facts),
