@@ -109,7 +109,7 @@ fn the_head_of_the_card_has_what_the_hub_reads() {
         "## What it is not good for",
         "AutoPeftModelForCausalLM.from_pretrained(\"roe/legal\")",
         "vllm serve tiny/chat --enable-lora --max-lora-rank 8 --lora-modules legal=roe/legal",
-        "convert_lora_to_gguf.py",
+        "trainer export",
         "mistralrs serve -m tiny/chat --lora roe/legal",
         "trainer pull roe/legal",
         "## How it was made",
