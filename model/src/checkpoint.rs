@@ -116,6 +116,11 @@ impl Checkpoint {
         matches!(self.origin, Origin::Folder)
     }
 
+    /// The first format in which weights are rounded to blocks, if any are.
+    pub(crate) fn quantised_as(&self) -> Option<&'static str> {
+        self.tensors.values().map(|stored| stored.format).find(|format| format.weights() > 1).map(BlockType::name)
+    }
+
     /// SHA-256 of the weights: of the file itself, or of the lines `name sha` in name order where there are several.
     pub fn sha256(&self) -> Result<String> {
         let sum = |file: &Mapped| -> Result<(String, String)> {

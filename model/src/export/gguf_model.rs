@@ -38,6 +38,12 @@ pub fn write_gguf(merged: &Merged<'_>, path: &Path, options: &GgufOptions, watch
     let checkpoint = merged.checkpoint();
     let config = &checkpoint.config;
     let mut notes = Vec::new();
+    if let Some(format) = checkpoint.quantised_as().filter(|_| options.kind.is_quantised()) {
+        notes.push(format!(
+            "the base is rounded already ({format}) and is rounded once more; from the Hugging Face folder of the same \
+             base (--model) it is rounded once"
+        ));
+    }
     let mut values = general(config, options);
     values.extend(architecture(config, path, &mut notes)?);
     values.extend(checkpoint.tokenizer()?.gguf_values(config)?);

@@ -225,6 +225,9 @@ fn a_gguf_file_is_merged_into_a_folder_that_computes_the_same() {
         let path = folder.path().join("base.gguf");
         gguf(&Merged::new(&checkpoint, None).unwrap(), GgufType::Q4_0, &path).unwrap();
         let base = Checkpoint::open(&path).unwrap();
+        let twice =
+            gguf(&Merged::new(&base, None).unwrap(), GgufType::Q8_0, &folder.path().join("twice.gguf")).unwrap();
+        assert!(twice.notes[0].contains("rounded once more"), "{:?}", twice.notes);
         let adapter = random_adapter(&base.config, true);
         let out = folder.path().join("merged");
         std::fs::create_dir(&out).unwrap();
