@@ -67,15 +67,6 @@ pub struct To<'a> {
     pub repo: &'a str,
 }
 
-/// Where a publication goes.
-#[derive(Debug, Clone, Copy)]
-pub struct To<'a> {
-    /// The address of the hub.
-    pub hub: &'a str,
-    /// `owner/name`.
-    pub repo: &'a str,
-}
-
 /// What is published, on disk.
 #[derive(Debug)]
 pub struct Ready {
