@@ -6,6 +6,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+use crate::finished_run::finished;
 use crate::util::{Done, Scene, copy_folder, files, rows, tiny_chat, trainer};
 
 fn adapter() -> String {
@@ -198,6 +199,20 @@ fn every_reader_is_asked_and_a_required_one_decides_the_exit_code() {
     required("peft").good();
     required("tgi").refused(&["none of PEFT, vLLM"]);
     scene.run(&["check-adapter", &scene.text("none")]).refused(&["adapter_config.json"]);
+}
+
+#[test]
+fn a_run_is_judged_beside_the_base_of_its_config_and_a_misspelt_path_asks_no_hub() {
+    let done = finished().run(&["check-adapter", &finished().text("run")]).good();
+    for told in [&done.stdout, &done.stderr] {
+        assert!(!told.contains("were not compared"), "{told}");
+    }
+    let scene = scene();
+    fs::create_dir(scene.path("runs")).unwrap();
+    let here = |words: &[&str]| Done::of(scene.command().current_dir(scene.path("")).args(words).output().unwrap());
+    here(&["merge", "runs/lagel", "--out", "x"]).refused(&["runs/lagel is not there"]);
+    here(&["export", "runs/lagel", "--type", "f16", "--out", "x.gguf"]).refused(&["runs/lagel is not there"]);
+    here(&["check-adapter", "runs/lagel"]).refused(&["runs/lagel/adapter_config.json"]);
 }
 
 #[test]

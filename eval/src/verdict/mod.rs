@@ -328,9 +328,11 @@ impl Figures {
         let needed = value.zip(error).filter(|_| !proven).and_then(|(value, error)| {
             power::items_still_needed(n, error, value, decision.margin, alpha, decision.power)
         });
+        // Rows that all differ alike have no spread, and that says nothing about the next ones.
+        let spread = error.filter(|error| *error > 0.0);
         Self {
-            detectable: error.map(|error| power::detectable(error, alpha, decision.power, Sides::One)),
-            power_if_equal: error.map(|error| planning::power_if_equal(error, decision.margin, alpha)),
+            detectable: spread.map(|error| power::detectable(error, alpha, decision.power, Sides::One)),
+            power_if_equal: spread.map(|error| planning::power_if_equal(error, decision.margin, alpha)),
             needed,
             more_data_can_help: value.is_none_or(|value| value > -decision.margin),
         }

@@ -129,6 +129,12 @@ fn no_flips_in_few_groups_are_not_certainty_and_say_how_many_rows_are_missing() 
 }
 
 #[test]
+fn rows_that_all_differ_alike_promise_no_power() {
+    let found = judge(&Made::flips(12, 12, 0), |_, _| {});
+    assert_eq!((found.estimate, found.detectable, found.power_if_equal), (Some(-1.0), None, None));
+}
+
+#[test]
 fn slices_are_corrected_together_and_have_their_own_gates() {
     let made = Made::flips(2000, 40, 40);
     let slice = |name: &str, rows: std::ops::Range<usize>| SliceRows {

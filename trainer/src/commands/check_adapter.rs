@@ -1,6 +1,7 @@
 //! `trainer check-adapter`: which programs would load an adapter, with the reason and what to type. Loads no weights on a
 //! device and asks no network but for an adapter that is named by its repository.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
@@ -9,6 +10,7 @@ use serde_json::json;
 
 use super::{EXIT_NOT_MET, configs_root, note, opened, print};
 use crate::cli::CheckAdapter;
+use crate::config;
 use crate::pull::{self, Cache};
 use crate::readers::{ALL, Facts, Judgement};
 use crate::shipped;
@@ -23,7 +25,7 @@ pub fn run(arguments: CheckAdapter) -> Result<ExitCode> {
     let folder = shipped::adapter_folder(&arguments.what)?;
     let base = match &arguments.model {
         Some(model) => Some(Checkpoint::open(&opened::pull_model(model, &configs_root(None))?.path)?.config),
-        None => base_here(&folder),
+        None => base_here(&arguments.what, &folder),
     };
     let facts = Facts::read(&folder, base)?;
     let judged: Vec<(&str, Judgement)> = ALL.iter().map(|reader| (reader.name(), reader.judge(&facts))).collect();
@@ -64,10 +66,16 @@ fn line(name: &str, judgement: &Judgement) -> String {
     lines.join("\n")
 }
 
-/// The base that the adapter names, if it is on this machine: nothing is fetched for a question.
-fn base_here(folder: &std::path::Path) -> Option<ModelConfig> {
-    let named = model::adapter::base_of(folder).ok()?;
-    let found = pull::base_here(&named.name?, named.revision.as_deref(), &configs_root(None), &Cache::open().ok()?);
+/// The base that the run or the adapter names, if it is on this machine: nothing is fetched for a question.
+fn base_here(what: &str, folder: &Path) -> Option<ModelConfig> {
+    let (name, revision, configs) = match config::load(&Path::new(what).join("config.toml"), &[]) {
+        Ok(run) => (run.base.to_string(), None, run.roots.configs),
+        Err(_) => {
+            let named = model::adapter::base_of(folder).ok()?;
+            (named.name?, named.revision, configs_root(None))
+        }
+    };
+    let found = pull::base_here(&name, revision.as_deref(), &configs, &Cache::open().ok()?);
     let checkpoint = found.and_then(|pulled| Checkpoint::open(&pulled.path).ok());
     if checkpoint.is_none() {
         note("the base is not on this machine, so names and shapes were not compared with it\nhint: --model names it");
