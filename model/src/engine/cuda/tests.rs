@@ -266,7 +266,8 @@ fn answers_equal_the_tensor_engine() {
             assert!(difference < 0.01 * size / count, "{architecture}, {what}: {difference} of {}", size / count);
         };
         let prompts: Vec<Vec<u32>> = vec![(3..20).collect(), vec![7, 8, 9], (30..50).collect()];
-        let continuations = vec![vec![3, 1, 4], vec![1], vec![5, 9]];
+        // One is long: the mean over a handful of values of a random model is not yet that of bfloat16.
+        let continuations = vec![vec![3, 1, 4], vec![1], vec![5, 9], (31..55).collect()];
         for (plain_adapter, adapter) in [(Some(plain_adapter), Some(adapter)), (None, None)] {
             let found = pair.fast.log_probabilities(adapter, &most()).unwrap();
             close(&found, &pair.plain.log_probabilities(plain_adapter, &most()).unwrap(), "log-probabilities");
