@@ -317,7 +317,7 @@ fn a_hub_that_is_switched_off_or_not_there_is_told() {
     Done::of(odd.output().unwrap()).refused(&["--repo legal is no name of a repository", "OWNER/NAME"]);
 }
 
-/// Publishes and goes on serving, for a look with other clients: `HUB_FILE=/tmp/x cargo test … hub_by_hand -- --ignored`.
+/// Publishes and goes on serving, for a look with other clients: `HUB_FILE=FILE cargo test … hub_by_hand -- --ignored`.
 #[test]
 #[ignore = "for checks by hand: serves until it is killed"]
 fn hub_by_hand() {

@@ -14,6 +14,16 @@ use crate::lora::{InitLoraWeights, LoraConfig, LoraLayout, TargetModules};
 pub const CONFIG_FILE: &str = "adapter_config.json";
 /// The file with the weights.
 pub const WEIGHTS_FILE: &str = "adapter_model.safetensors";
+/// What an adapter folder may hold that a reader needs, the first two always.
+pub const FILES: [&str; 7] = [
+    CONFIG_FILE,
+    WEIGHTS_FILE,
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+];
 const PREFIX: &str = "base_model.model.";
 
 /// An adapter read from a folder, checked against a base.

@@ -22,6 +22,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use hf_hub::progress::{DownloadEvent, ProgressEvent, ProgressHandler};
 use hf_hub::repository::RepoTreeEntry;
 use hf_hub::{HFClient, HFClientBuilder, HFClientSync, HFError, HFRepositorySync, RepoTypeModel};
+use model::adapter::{CONFIG_FILE, FILES, WEIGHTS_FILE};
 
 use crate::pull::cache::{FileRecord, hash_file, remove_folder};
 use crate::pull::git_object;
@@ -38,17 +39,6 @@ const SMALL_FILES: [&str; 6] = [
 ];
 const INDEX: &str = "model.safetensors.index.json";
 const SINGLE: &str = "model.safetensors";
-/// What an adapter is made of; the first two must be there.
-const ADAPTER_FILES: [&str; 8] = [
-    "adapter_config.json",
-    "adapter_model.safetensors",
-    "README.md",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "chat_template.jinja",
-];
 /// Above this a file is always stored as a pointer, so its own object name need not be computed.
 const LARGEST_PLAIN_FILE: u64 = 64 << 20;
 /// Attempts for one piece.
@@ -157,6 +147,18 @@ impl HubSettings {
         }
         builder
     }
+}
+
+/// Whether a text is `owner/name` as the hub has it.
+#[must_use]
+pub fn is_repository(text: &str) -> bool {
+    let part = |part: &str| {
+        let plain = part.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
+        plain && !part.is_empty() && part.len() <= 96 && !part.starts_with(['-', '.']) && !part.ends_with(['-', '.'])
+    };
+    text.split_once('/').is_some_and(|(owner, name)| part(owner) && part(name))
+        && !text.contains("..")
+        && !text.contains("--")
 }
 
 fn cannot_start(error: &HFError) -> anyhow::Error {
@@ -276,15 +278,16 @@ impl Task<'_> {
             return Ok(request.files.iter().cloned().collect());
         }
         let has = |name: &str| self.listed.contains_key(name);
-        if has(ADAPTER_FILES[0]) && !has(INDEX) && !has(SINGLE) {
-            if !has(ADAPTER_FILES[1]) {
+        if has(CONFIG_FILE) && !has(INDEX) && !has(SINGLE) {
+            if !has(WEIGHTS_FILE) {
                 bail!(
                     "{} has no {}\nhint: a pickle (adapter_model.bin) can run code and is not read; ask for the other form",
                     request.repo,
-                    ADAPTER_FILES[1]
+                    WEIGHTS_FILE
                 );
             }
-            return Ok(ADAPTER_FILES.iter().filter(|name| has(name)).map(|name| (*name).to_owned()).collect());
+            let wanted = FILES.iter().chain(&["README.md"]);
+            return Ok(wanted.filter(|name| has(name)).map(|name| (*name).to_owned()).collect());
         }
         let mut names: BTreeSet<String> =
             SMALL_FILES.iter().filter(|name| self.listed.contains_key(**name)).map(|name| (*name).to_owned()).collect();
@@ -499,4 +502,19 @@ fn root_cause(error: &dyn std::error::Error) -> String {
         deepest = inner;
     }
     deepest.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_repository;
+
+    #[test]
+    fn a_repository_is_an_owner_and_a_name() {
+        for good in ["roe/legal-lora", "HuggingFaceTB/SmolLM2-135M-Instruct", "a/b.c_d"] {
+            assert!(is_repository(good), "{good}");
+        }
+        for bad in ["legal", "a/b/c", "/b", "a/", "a b/c", "a/b..c", "a/-b", "../x", "a/b--c"] {
+            assert!(!is_repository(bad), "{bad}");
+        }
+    }
 }

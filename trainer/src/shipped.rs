@@ -136,16 +136,10 @@ pub fn adapter_folder(what: &str) -> Result<PathBuf> {
     if inside.is_dir() {
         return Ok(inside);
     }
-    if is_on_the_hub(what) {
+    if pull::is_repository(what) {
         return pulled_adapter(what);
     }
     Ok(path.to_path_buf())
-}
-
-/// Whether it can only mean a repository. A name in a folder of this machine is a misspelt path, and no hub is asked for it.
-fn is_on_the_hub(what: &str) -> bool {
-    let path = Path::new(what);
-    pull::is_repository(what) && !path.exists() && !path.parent().is_some_and(Path::is_dir)
 }
 
 fn kind(what: &str) -> Result<Kind> {
@@ -169,7 +163,7 @@ fn kind(what: &str) -> Result<Kind> {
              hint: a run has config.toml and adapter/, an adapter adapter_config.json, a checkpoint config.json"
         );
     }
-    if is_on_the_hub(what) {
+    if pull::is_repository(what) {
         return pulled_adapter(what).map(Kind::Adapter);
     }
     if path.parent().is_some_and(|parent| parent.file_name().is_some() && parent.is_dir()) {

@@ -25,19 +25,12 @@ pub enum GgufType {
     Q4KM,
 }
 
-/// Name on the command line, code of `general.file_type`, and the format of an ordinary matrix.
-const ALL: [(GgufType, &str, u32, BlockType); 5] = [
-    (GgufType::F16, "f16", 1, BlockType::F16),
-    (GgufType::BF16, "bf16", 32, BlockType::BF16),
-    (GgufType::Q8_0, "q8_0", 7, BlockType::Q8_0),
-    (GgufType::Q4_0, "q4_0", 2, BlockType::Q4_0),
-    (GgufType::Q4KM, "q4_k_m", 15, BlockType::Q4K),
-];
+const ALL: [GgufType; 5] = [GgufType::F16, GgufType::BF16, GgufType::Q8_0, GgufType::Q4_0, GgufType::Q4KM];
 
 impl GgufType {
     /// The code that `general.file_type` has for it.
     pub(super) fn file_type(self) -> u32 {
-        self.entry().2
+        self.entry().1
     }
 
     /// Whether weights are rounded to blocks.
@@ -51,7 +44,7 @@ impl GgufType {
         if name.ends_with("_norm.weight") {
             return BlockType::F32;
         }
-        let ordinary = self.entry().3;
+        let ordinary = self.entry().2;
         if !self.is_quantised() {
             return ordinary;
         }
@@ -70,9 +63,15 @@ impl GgufType {
         fallback(wanted, columns)
     }
 
-    fn entry(self) -> &'static (Self, &'static str, u32, BlockType) {
-        // Every variant is in the table, which a test checks; the fallback is never taken.
-        ALL.iter().find(|entry| entry.0 == self).unwrap_or(&ALL[0])
+    /// Name on the command line, code of `general.file_type`, and the format of an ordinary matrix.
+    fn entry(self) -> (&'static str, u32, BlockType) {
+        match self {
+            GgufType::F16 => ("f16", 1, BlockType::F16),
+            GgufType::BF16 => ("bf16", 32, BlockType::BF16),
+            GgufType::Q8_0 => ("q8_0", 7, BlockType::Q8_0),
+            GgufType::Q4_0 => ("q4_0", 2, BlockType::Q4_0),
+            GgufType::Q4KM => ("q4_k_m", 15, BlockType::Q4K),
+        }
     }
 }
 
@@ -106,7 +105,7 @@ fn fallback(wanted: BlockType, columns: usize) -> BlockType {
 
 impl fmt::Display for GgufType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.entry().1)
+        f.write_str(self.entry().0)
     }
 }
 
@@ -114,8 +113,8 @@ impl FromStr for GgufType {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let found = ALL.iter().find(|entry| entry.1.eq_ignore_ascii_case(text)).map(|entry| entry.0);
-        found.ok_or_else(|| format!("\"{text}\" is none of {}", ALL.map(|entry| entry.1).join(", ")))
+        let found = ALL.into_iter().find(|kind| kind.entry().0.eq_ignore_ascii_case(text));
+        found.ok_or_else(|| format!("\"{text}\" is none of {}", ALL.map(|kind| kind.entry().0).join(", ")))
     }
 }
 
@@ -127,9 +126,11 @@ mod tests {
 
     #[test]
     fn every_mixture_is_in_the_table_under_its_own_name() {
-        for (kind, name, ..) in ALL {
-            assert_eq!((kind.to_string().as_str(), name.parse()), (name, Ok(kind)));
+        for kind in ALL {
+            assert_eq!(kind.to_string().parse(), Ok(kind));
         }
+        let names: std::collections::BTreeSet<String> = ALL.iter().map(GgufType::to_string).collect();
+        assert_eq!(names.len(), ALL.len());
         assert!("q4".parse::<GgufType>().unwrap_err().contains("q4_k_m"));
     }
 

@@ -10,12 +10,12 @@ use super::{note, print};
 use crate::cli::Publish;
 use crate::hub::HubSettings;
 use crate::hub::publish::{self, Publication, Visibility};
-use crate::publication::{self, Known, Ready, Record, Said, To, is_repository};
+use crate::publication::{self, Known, Ready, Record, Said, To};
 
 /// Runs the command.
 pub fn run(arguments: Publish) -> Result<ExitCode> {
     let repo = arguments.repo.as_str();
-    if !is_repository(repo) {
+    if !crate::hub::is_repository(repo) {
         bail!("--repo {repo} is no name of a repository\nhint: --repo OWNER/NAME, of letters, digits and - _ .");
     }
     let settings = HubSettings::from_env();

@@ -19,7 +19,7 @@ use eval::report::{Html, Json, Report};
 use serde_json::{Map, Value, json};
 
 pub use fault::Fault;
-pub use origin::{Said, is_repository};
+pub use origin::Said;
 pub use record::Record;
 pub use scan::Known;
 
@@ -30,15 +30,6 @@ use scan::{Places, Scanned};
 
 /// The folder in a run that is published.
 pub const FOLDER: &str = "publish";
-/// Of the adapter folder: what PEFT, transformers and servers read. The card is made anew.
-const ADAPTER_FILES: [&str; 6] = [
-    model::adapter::CONFIG_FILE,
-    model::adapter::WEIGHTS_FILE,
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "chat_template.jinja",
-];
 /// Of the summary: a list, so that what a later version adds is published by decision.
 const SUMMARY_KEYS: [&str; 15] = [
     "version",
@@ -137,7 +128,8 @@ fn drafts(
 ) -> Result<Vec<Draft>> {
     let adapter = run.folder.join("adapter");
     let mut drafts = Vec::new();
-    for name in ADAPTER_FILES {
+    // The card is made anew.
+    for name in model::adapter::FILES {
         let path = adapter.join(name);
         if !path.is_file() {
             continue;
@@ -195,7 +187,7 @@ fn left_out(adapter: &Path, notes: &mut Vec<String>) -> Result<()> {
     let entries = std::fs::read_dir(adapter).with_context(|| format!("cannot read {}", adapter.display()))?;
     let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
     let mut other: Vec<String> =
-        names.filter(|name| !ADAPTER_FILES.contains(&name.as_str()) && name != "README.md").collect();
+        names.filter(|name| !model::adapter::FILES.contains(&name.as_str()) && name != "README.md").collect();
     other.sort();
     if !other.is_empty() {
         notes.push(format!("left out, since no adapter needs them: {}", other.join(", ")));

@@ -11,6 +11,7 @@ use super::scan::Texts;
 use crate::commands::{PullLine, note};
 use crate::config::Config;
 use crate::config::plan::{Base, Source};
+use crate::hub::is_repository;
 use crate::model_source::ModelSource;
 use crate::pull::{self, Cache};
 
@@ -167,32 +168,6 @@ fn add(record: &Record, what: &str, labels: &[String], texts: &mut Texts) {
     for message in &record.messages {
         if !labels.contains(&message.content) {
             texts.add(what, &message.content);
-        }
-    }
-}
-
-/// Whether a text is `owner/name` as the hub has it.
-pub fn is_repository(text: &str) -> bool {
-    let part = |part: &str| {
-        let plain = part.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
-        plain && !part.is_empty() && part.len() <= 96 && !part.starts_with(['-', '.']) && !part.ends_with(['-', '.'])
-    };
-    text.split_once('/').is_some_and(|(owner, name)| part(owner) && part(name))
-        && !text.contains("..")
-        && !text.contains("--")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::is_repository;
-
-    #[test]
-    fn a_repository_is_an_owner_and_a_name() {
-        for good in ["roe/legal-lora", "HuggingFaceTB/SmolLM2-135M-Instruct", "a/b.c_d"] {
-            assert!(is_repository(good), "{good}");
-        }
-        for bad in ["legal", "a/b/c", "/b", "a/", "a b/c", "a/b..c", "a/-b", "../x", "a/b--c"] {
-            assert!(!is_repository(bad), "{bad}");
         }
     }
 }

@@ -9,18 +9,16 @@ use super::source::Source;
 use super::{
     Cache, Pulled, Surroundings, Watch, first_that_answers, from_entry, local_model, local_source, one_source,
 };
+use crate::hub;
 use crate::model_source::ModelSource;
 
-/// Whether a text can be the name of a repository: `owner/name`, and no path.
+/// Whether what was typed can only mean a repository of the hub. A name in a folder of this machine is a path, misspelt or
+/// not, and no hub is asked for it.
 #[must_use]
 pub fn is_repository(text: &str) -> bool {
-    let plain = |part: &str| {
-        !part.is_empty()
-            && !part.starts_with(['.', '-'])
-            && part.chars().all(|letter| letter.is_ascii_alphanumeric() || "._-".contains(letter))
-    };
-    matches!(text.split('/').collect::<Vec<_>>()[..], [owner, name] if plain(owner) && plain(name))
-        && !text.ends_with(".gguf")
+    let path = Path::new(text);
+    let is_path = path.exists() || path.parent().is_some_and(Path::is_dir) || text.ends_with(".gguf");
+    hub::is_repository(text) && !is_path
 }
 
 /// A repository of the hub: an adapter, or a checkpoint.
@@ -85,7 +83,7 @@ pub fn base_in(
     if Path::new(name).exists() {
         return local_model(name, configs_root);
     }
-    if is_repository(name) {
+    if hub::is_repository(name) {
         return repository_in(surroundings, name, revision, cache, report, watch);
     }
     bail!(
@@ -99,7 +97,7 @@ pub fn base_in(
 pub fn base_here(name: &str, revision: Option<&str>, configs_root: &Path, cache: &Cache) -> Option<Pulled> {
     let quiet = &mut |_: &str| {};
     let mut sources = known(name, configs_root).ok()?.map(|model| model.sources).unwrap_or_default();
-    if sources.is_empty() && is_repository(name) && !Path::new(name).exists() {
+    if sources.is_empty() && hub::is_repository(name) && !Path::new(name).exists() {
         let (repo, revision) = (name.to_owned(), revision.map(str::to_owned));
         sources.push(Source::Hub { repo, revision, files: Vec::new() });
     }
@@ -136,7 +134,9 @@ mod tests {
         for name in ["owner/name", "meta-llama/Llama-3.1-8B", "a_b/c.d"] {
             assert!(is_repository(name), "{name}");
         }
-        for name in ["name", "./name", "../name", "/a/b", "a/b/c", "runs/", "models/x.gguf", "-a/b", "a b/c"] {
+        for name in
+            ["name", "./name", "../name", "/a/b", "a/b/c", "runs/", "models/x.gguf", "src/nothing", "-a/b", "a b/c"]
+        {
             assert!(!is_repository(name), "{name}");
         }
     }

@@ -25,16 +25,8 @@ impl Reader for LlamaCpp {
         if let Some(bias) = facts.bias() {
             judgement.refuse_if(true, format!("bias = \"{bias}\": only A and B are converted"), merged);
         }
-        judgement.refuse_if(
-            facts.config.get("lora_alpha").is_none(),
-            "lora_alpha is missing",
-            "write lora_alpha into adapter_config.json",
-        );
-        judgement.refuse_if(
-            facts.tensors.is_empty() && !facts.pickle,
-            "there is no adapter_model.safetensors",
-            "fetch the adapter again",
-        );
+        judgement.refuse_without_alpha(facts);
+        judgement.refuse_without_weights(facts);
         let is_norm = |name: &&str| name.contains("_layernorm") || name.contains(".norm");
         if let Some(name) = facts.others().into_iter().find(|name| !is_norm(name)) {
             judgement.refuse_if(true, format!("tensor {name}: the converter takes A and B alone"), merged);
@@ -46,16 +38,8 @@ impl Reader for LlamaCpp {
             "lm_head is adapted, and the base has no head of its own (tied)",
             "train without lm_head",
         );
-        if let Some(module) = facts.beyond_the_base() {
-            judgement.refuse_if(true, format!("{module} is not in the base"), "name the right base");
-        }
-        if let Some(start) = facts.changed_base() {
-            judgement.refuse_if(
-                true,
-                format!("init_lora_weights = \"{start}\": the adapter only fits a base that was changed"),
-                "convert it with PEFT's path_initial_model_for_weight_conversion",
-            );
-        }
+        judgement.refuse_foreign_modules(facts);
+        judgement.refuse_changed_base(facts);
         if facts.is_set("use_rslora") {
             judgement.notes.push(
                 "use_rslora: use trainer export; convert_lora_to_gguf.py writes lora_alpha as it is, and llama.cpp then \

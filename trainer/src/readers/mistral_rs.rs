@@ -39,11 +39,7 @@ impl Reader for MistralRs {
             );
         }
         judgement.refuse_if(facts.rank().is_none(), "r is missing or 0", "write r into adapter_config.json");
-        judgement.refuse_if(
-            facts.config.get("lora_alpha").is_none(),
-            "lora_alpha is missing",
-            "write lora_alpha into adapter_config.json",
-        );
+        judgement.refuse_without_alpha(facts);
         judgement.refuse_if(
             facts.tensors.is_empty(),
             "there is no adapter_model.safetensors",
@@ -59,16 +55,8 @@ impl Reader for MistralRs {
                 without,
             );
         }
-        if let Some(module) = facts.beyond_the_base() {
-            judgement.refuse_if(true, format!("{module} is not in the base"), "name the right base");
-        }
-        if let Some(start) = facts.changed_base() {
-            judgement.refuse_if(
-                true,
-                format!("init_lora_weights = \"{start}\": the adapter only fits a base that was changed"),
-                "convert it with PEFT's path_initial_model_for_weight_conversion",
-            );
-        }
+        judgement.refuse_foreign_modules(facts);
+        judgement.refuse_changed_base(facts);
         if facts.is_set("use_rslora") {
             judgement
                 .notes

@@ -65,6 +65,33 @@ impl Judgement {
         }
     }
 
+    /// Refuses an adapter whose training changed its base.
+    fn refuse_changed_base(&mut self, facts: &Facts) {
+        if let Some(start) = facts.changed_base() {
+            let what = format!("init_lora_weights = \"{start}\": the adapter only fits a base that was changed");
+            self.refuse_if(true, what, "convert it with PEFT's path_initial_model_for_weight_conversion");
+        }
+    }
+
+    /// Refuses modules that the base does not have.
+    fn refuse_foreign_modules(&mut self, facts: &Facts) {
+        if let Some(module) = facts.beyond_the_base() {
+            self.refuse_if(true, format!("{module} is not in the base"), "name the right base");
+        }
+    }
+
+    /// Refuses a config without its scale.
+    fn refuse_without_alpha(&mut self, facts: &Facts) {
+        let missing = facts.config.get("lora_alpha").is_none();
+        self.refuse_if(missing, "lora_alpha is missing", "write lora_alpha into adapter_config.json");
+    }
+
+    /// Refuses a folder without weights.
+    fn refuse_without_weights(&mut self, facts: &Facts) {
+        let missing = facts.tensors.is_empty() && !facts.pickle;
+        self.refuse_if(missing, "there is no adapter_model.safetensors", "fetch the adapter again");
+    }
+
     /// A reason for each of these settings that a reader has no form for.
     fn refuse_settings(&mut self, facts: &Facts, keys: &[&str], hint: &str) {
         for key in keys.iter().filter(|key| facts.is_set(key)) {

@@ -21,11 +21,7 @@ impl Reader for Peft {
             "peft_type is missing",
             "write \"peft_type\": \"LORA\" into adapter_config.json",
         );
-        judgement.refuse_if(
-            facts.tensors.is_empty() && !facts.pickle,
-            "there is no adapter_model.safetensors",
-            "fetch the adapter again",
-        );
+        judgement.refuse_without_weights(facts);
         judgement.refuse_if(
             facts.config.get("target_modules").is_none_or(serde_json::Value::is_null),
             "target_modules is missing",

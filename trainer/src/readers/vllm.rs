@@ -48,11 +48,7 @@ impl Reader for Vllm {
                 format!("write {key} into adapter_config.json"),
             );
         }
-        judgement.refuse_if(
-            facts.tensors.is_empty() && !facts.pickle,
-            "there is no adapter_model.safetensors",
-            "fetch the adapter again",
-        );
+        judgement.refuse_without_weights(facts);
         let strange: Vec<String> =
             facts.leaves().into_iter().filter(|leaf| !MODULES.contains(&leaf.as_str())).collect();
         judgement.refuse_if(!strange.is_empty(), format!("it adapts no {}", strange.join(", ")), without);
@@ -60,13 +56,7 @@ impl Reader for Vllm {
         if let Some(name) = others.first() {
             judgement.refuse_if(true, format!("tensor {name} is no part of a low-rank pair"), without);
         }
-        if let Some(start) = facts.changed_base() {
-            judgement.refuse_if(
-                true,
-                format!("init_lora_weights = \"{start}\": the adapter only fits a base that was changed"),
-                "convert it with PEFT's path_initial_model_for_weight_conversion",
-            );
-        }
+        judgement.refuse_changed_base(facts);
         let Some(rank) = facts.largest_rank() else { return judgement };
         let allowed = allowed_rank(rank);
         judgement.refuse_if(allowed.is_none(), format!("rank {rank} is above {}", RANKS[RANKS.len() - 1]), without);

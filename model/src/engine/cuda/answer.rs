@@ -63,6 +63,7 @@ impl CudaEngine {
         let losses = self.device.download(losses)?;
         Ok(inputs.targets.iter().map(|&row| -losses[row]).collect())
     }
+
     /// Log-probabilities of the whole vocabulary in the place of every supervised token of a pack.
     pub(super) fn batch_distributions(
         &mut self,
