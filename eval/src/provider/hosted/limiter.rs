@@ -182,6 +182,12 @@ mod tests {
     fn threads_never_pass_the_gate_beyond_the_limit() {
         use std::sync::atomic::{AtomicUsize, Ordering};
         let (gate, out, most) = (Gate::new(Limiter::new(3)), AtomicUsize::new(0), AtomicUsize::new(0));
+        // The limit grows where as many calls as it allows are out together, which threads need not be.
+        for together in [1, 2] {
+            (0..together).for_each(|_| assert!(gate.enter(|| false)));
+            (0..together).for_each(|_| gate.leave(Echo::Good, 0.0));
+        }
+        assert_eq!(gate.limit(), 3);
         std::thread::scope(|scope| {
             for _ in 0..8 {
                 scope.spawn(|| {
