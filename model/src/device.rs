@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
 
-use burn::tensor::{DType, Device};
+use burn::tensor::{DType, Device, DeviceKind};
 
 use crate::checkpoint::Checkpoint;
 use crate::config::ModelConfig;
@@ -12,7 +12,7 @@ use crate::engine::cuda::CudaEngine;
 use crate::engine::tensor::TensorEngine;
 use crate::engine::{Model, TrainingShape};
 use crate::error::{Error, Result};
-use crate::kernels::{Kernels, Plain, cpu::Cpu};
+use crate::kernels::{Kernels, Plain, cpu::Cpu, gpu::Gpu};
 use crate::lora::LoraLayout;
 use crate::plan::{self, MemoryPlan};
 use crate::weights;
@@ -27,6 +27,8 @@ pub enum DeviceChoice {
     Cpu,
     /// An NVIDIA GPU by index.
     Cuda(usize),
+    /// A GPU through Vulkan, by index.
+    Vulkan(usize),
 }
 
 impl FromStr for DeviceChoice {
@@ -40,7 +42,8 @@ impl FromStr for DeviceChoice {
             ("auto", false) => Ok(DeviceChoice::Auto),
             ("cpu", false) => Ok(DeviceChoice::Cpu),
             ("cuda", _) => Ok(DeviceChoice::Cuda(index)),
-            ("vulkan" | "metal", _) => Err(refused("training through wgpu is not ready in this version")),
+            ("vulkan", _) => Ok(DeviceChoice::Vulkan(index)),
+            ("metal", _) => Err(refused("training through wgpu is not ready in this version")),
             _ => Err(refused("no such device")),
         }
     }
@@ -52,6 +55,7 @@ impl fmt::Display for DeviceChoice {
             DeviceChoice::Auto => f.write_str("auto"),
             DeviceChoice::Cpu => f.write_str("cpu"),
             DeviceChoice::Cuda(index) => write!(f, "cuda:{index}"),
+            DeviceChoice::Vulkan(index) => write!(f, "vulkan:{index}"),
         }
     }
 }
@@ -81,6 +85,8 @@ pub(crate) struct TensorDevice {
     pub(crate) dtype: DType,
     /// Its operations.
     pub(crate) kernels: &'static dyn Kernels,
+    /// Bytes of the largest tensor that an operation can read.
+    pub(crate) largest_binding: u64,
 }
 
 /// What a base is loaded for.
@@ -98,6 +104,7 @@ impl OpenDevice {
         match choice {
             DeviceChoice::Auto if cuda::Device::count() > 0 => cuda(0, kernel_cache),
             DeviceChoice::Auto | DeviceChoice::Cpu => Ok(cpu()),
+            DeviceChoice::Vulkan(index) => Ok(vulkan(index)),
             DeviceChoice::Cuda(index) => {
                 let count = cuda::Device::count();
                 if index < count {
@@ -129,6 +136,15 @@ impl OpenDevice {
             Backend::Tensors(device) => Box::new(TensorEngine::new(weights::random(config, device, options.positions))),
             Backend::Cuda(device) => Box::new(CudaEngine::random(config, device, options)?),
         }))
+    }
+
+    /// Every custom operation of the device beside its plain twin on the CPU. `None` where the device has an engine of its own.
+    #[must_use]
+    pub fn parity(&self) -> Option<Vec<crate::parity::Row>> {
+        match &self.backend {
+            Backend::Tensors(device) => Some(crate::parity::kernels(device)),
+            Backend::Cuda(_) => None,
+        }
     }
 
     /// Refuses a training that does not fit what is free now, so that nobody waits for a base to load in vain.
@@ -163,7 +179,7 @@ impl OpenDevice {
 impl TensorDevice {
     /// The processor with the fast operations for it.
     pub(crate) fn cpu() -> Self {
-        TensorDevice { device: Device::flex(), dtype: DType::F32, kernels: &Cpu }
+        TensorDevice { device: Device::flex(), dtype: DType::F32, kernels: &Cpu, largest_binding: u64::MAX }
     }
 
     /// The processor with framework operations only: slow, for proofs.
@@ -197,6 +213,21 @@ fn cpu() -> OpenDevice {
     }
 }
 
+fn vulkan(index: usize) -> OpenDevice {
+    let software = std::env::var_os("TRAINER_SOFTWARE").is_some();
+    let kind = if software { DeviceKind::Cpu } else { DeviceKind::DiscreteGpu(index) };
+    let dtype = match std::env::var("TRAINER_FORMAT").as_deref() {
+        Ok("bf16") => DType::BF16,
+        Ok("f32") => DType::F32,
+        _ if software => DType::F32,
+        _ => DType::F16,
+    };
+    let plain = std::env::var_os("TRAINER_PLAIN").is_some();
+    let kernels: &'static dyn Kernels = if plain { &Plain } else { &Gpu };
+    let device = TensorDevice { device: Device::vulkan(kind), dtype, kernels, largest_binding: 2 << 30 };
+    OpenDevice { backend: Backend::Tensors(device), description: format!("vulkan:{index} ({dtype:?})"), warning: None }
+}
+
 /// Our own engine where its libraries are here, else the framework's operations: right, but slow.
 fn cuda(index: usize, kernel_cache: Option<&Path>) -> Result<OpenDevice> {
     let opened = cuda::Device::open(index, kernel_cache.map(Path::to_path_buf));
@@ -212,7 +243,7 @@ fn cuda(index: usize, kernel_cache: Option<&Path>) -> Result<OpenDevice> {
         }
         Err(error) => return Err(error.into()),
     };
-    let device = TensorDevice { device: Device::cuda(index), dtype: DType::BF16, kernels: &Plain };
+    let device = TensorDevice { device: Device::cuda(index), dtype: DType::BF16, kernels: &Plain, largest_binding: u64::MAX };
     Ok(OpenDevice {
         backend: Backend::Tensors(device),
         description: format!("cuda:{index} (bf16, framework operations)"),

@@ -16,6 +16,7 @@ pub mod generate;
 pub mod kernels;
 pub mod lora;
 pub mod nn;
+pub mod parity;
 pub mod plan;
 pub mod sampler;
 pub mod tokenizer;

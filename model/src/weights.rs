@@ -1,13 +1,15 @@
 //! Owns the way of a checkpoint's tensors to a device: stacking into packed linears, one layer at a time.
 //! Knows Hugging Face tensor names; knows no file format.
 
+use std::ops::Range;
+
 use burn::tensor::{DType, Distribution, Tensor, TensorData};
 
 use crate::checkpoint::Checkpoint;
 use crate::config::ModelConfig;
 use crate::device::TensorDevice;
 use crate::error::{Error, Result};
-use crate::kernels::{Heads, RopeTable};
+use crate::kernels::{Heads, RopeTable, Vocabulary};
 use crate::nn::{Decoder, Group, Layer, Linear};
 
 /// Loads a frozen decoder that can work on sequences of `positions` tokens. `progress` gets layers done and in all.
@@ -22,11 +24,11 @@ pub(crate) fn load(
         return Err(Error::TooLong { tokens: positions, limit: config.max_position_embeddings });
     }
     let source = Source { checkpoint, open };
-    let embed_tokens = source.matrix(&["model.embed_tokens.weight".to_owned()])?;
+    let embed_tokens = source.vocabulary("model.embed_tokens.weight")?;
     let lm_head = if config.tie_word_embeddings {
         embed_tokens.clone()
     } else {
-        source.matrix(&["lm_head.weight".to_owned()])?
+        source.vocabulary("lm_head.weight")?
     };
     let mut layers = Vec::with_capacity(config.num_hidden_layers);
     for index in 0..config.num_hidden_layers {
@@ -65,9 +67,14 @@ pub(crate) fn random(config: &ModelConfig, open: &TensorDevice, positions: usize
         }),
         heads: heads(config),
     };
-    let embed_tokens = normal([config.vocab_size, config.hidden_size]);
-    let lm_head =
-        if config.tie_word_embeddings { embed_tokens.clone() } else { normal([config.vocab_size, config.hidden_size]) };
+    let vocabulary = || {
+        let height = Vocabulary::height(config.vocab_size, config.hidden_size, open.dtype, open.largest_binding);
+        let rows = |first: usize| height.min(config.vocab_size - first);
+        let pieces = (0..config.vocab_size).step_by(height).map(|first| normal([rows(first), config.hidden_size]));
+        Vocabulary { pieces: pieces.collect() }
+    };
+    let embed_tokens = vocabulary();
+    let lm_head = if config.tie_word_embeddings { embed_tokens.clone() } else { vocabulary() };
     let (frequencies, factor) = config.inverse_frequencies();
     Decoder {
         device: open.device.clone(),
@@ -118,38 +125,90 @@ impl Source<'_> {
 
     /// Matrices of equal width, stacked by rows.
     fn matrix(&self, names: &[String]) -> Result<Tensor<2>> {
-        let (data, rows) = self.stacked(names)?;
-        let columns = data.num_elements() / rows.max(1);
-        Ok(Tensor::<1>::from_data(data, (&self.open.device, self.open.dtype)).reshape([rows, columns]))
+        let (values, rows) = self.stacked(names)?;
+        let columns = values.length() / rows.max(1);
+        Ok(values.tensor(0..rows * columns, self.open).reshape([rows, columns]))
+    }
+
+    /// A table with a row a token, in pieces that the device can bind.
+    fn vocabulary(&self, name: &str) -> Result<Vocabulary> {
+        let (values, rows) = self.stacked(&[name.to_owned()])?;
+        let columns = values.length() / rows.max(1);
+        let height = Vocabulary::height(rows, columns, self.open.dtype, self.open.largest_binding);
+        let pieces = (0..rows).step_by(height).map(|first| {
+            let end = rows.min(first + height);
+            values.tensor(first * columns..end * columns, self.open).reshape([end - first, columns])
+        });
+        Ok(Vocabulary { pieces: pieces.collect() })
     }
 
     /// Vectors, one after the other.
     fn vector(&self, names: &[String]) -> Result<Tensor<1>> {
-        let (data, _) = self.stacked(names)?;
-        Ok(Tensor::from_data(data, (&self.open.device, self.open.dtype)))
+        let (values, _) = self.stacked(names)?;
+        Ok(values.tensor(0..values.length(), self.open))
     }
 
-    fn stacked(&self, names: &[String]) -> Result<(TensorData, usize)> {
+    fn stacked(&self, names: &[String]) -> Result<(Values, usize)> {
         let mut rows = 0;
-        let (mut wide, mut narrow) = (Vec::new(), Vec::new());
+        let mut values = Values::new(self.open.dtype);
         for name in names {
             let tensor = self.checkpoint.tensor(name)?;
             rows += tensor.shape.first().copied().unwrap_or(0);
-            match self.open.dtype {
-                DType::BF16 => narrow.extend(tensor.to_bf16()),
-                _ => wide.extend(tensor.to_f32()),
+            match &mut values {
+                Values::Bf16(values) => values.extend(tensor.to_bf16()),
+                Values::F16(values) => values.extend(tensor.to_f32().into_iter().map(half::f16::from_f32)),
+                Values::F32(values) => values.extend(tensor.to_f32()),
             }
         }
-        Ok(match self.open.dtype {
-            DType::BF16 => {
-                let length = narrow.len();
-                (TensorData::new(narrow, [length]), rows)
-            }
-            _ => {
-                let length = wide.len();
-                (TensorData::new(wide, [length]), rows)
-            }
-        })
+        if let Some(at) = values.beyond_range() {
+            return Err(Error::Device {
+                what: format!("value {at} of {} is beyond the range of f16, which this device computes in", names.join(", ")),
+            });
+        }
+        Ok((values, rows))
+    }
+}
+
+/// Values on the way to a device.
+enum Values {
+    Bf16(Vec<half::bf16>),
+    F16(Vec<half::f16>),
+    F32(Vec<f32>),
+}
+
+impl Values {
+    fn new(dtype: DType) -> Self {
+        match dtype {
+            DType::BF16 => Values::Bf16(Vec::new()),
+            DType::F16 => Values::F16(Vec::new()),
+            _ => Values::F32(Vec::new()),
+        }
+    }
+
+    fn length(&self) -> usize {
+        match self {
+            Values::Bf16(values) => values.len(),
+            Values::F16(values) => values.len(),
+            Values::F32(values) => values.len(),
+        }
+    }
+
+    /// The first value that became infinite on the way. Only f16 has a range that weights could pass.
+    fn beyond_range(&self) -> Option<usize> {
+        match self {
+            Values::F16(values) => values.iter().position(|value| value.is_infinite()),
+            Values::Bf16(_) | Values::F32(_) => None,
+        }
+    }
+
+    fn tensor(&self, range: Range<usize>, open: &TensorDevice) -> Tensor<1> {
+        let shape = [range.len()];
+        let data = match self {
+            Values::Bf16(values) => TensorData::new(values[range].to_vec(), shape),
+            Values::F16(values) => TensorData::new(values[range].to_vec(), shape),
+            Values::F32(values) => TensorData::new(values[range].to_vec(), shape),
+        };
+        Tensor::from_data(data, (&open.device, open.dtype))
     }
 }
 

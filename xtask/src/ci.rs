@@ -16,6 +16,12 @@ const DENY_WARNINGS: &str = "-D__CLIPPY_HACKERY__warnings__CLIPPY_HACKERY__";
 /// Runs all checks.
 pub(crate) fn run(root: &Path) -> Result<Outcome> {
     require_lint_driver()?;
+    if std::env::var_os("TRAINER_TEST_VULKAN").is_none() {
+        println!(
+            "ci: WITHOUT the tests on a Vulkan device\n\
+             hint: .ci/run brings a device in software; or set TRAINER_TEST_VULKAN to gpu or software where there is one"
+        );
+    }
     if step("fmt", || status(&mut format(root)))?
         && step("tidy", || tidy::run(root).map(|outcome| outcome == Outcome::Good))?
         && step("clippy and tests, in one build", || status(&mut lints_and_tests(root)))?

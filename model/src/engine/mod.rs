@@ -6,6 +6,7 @@
 
 pub mod cuda;
 mod distribution;
+mod loss_scale;
 pub mod tensor;
 
 use std::cell::RefCell;

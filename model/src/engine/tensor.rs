@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use burn::tensor::{DType, Tensor};
 
 use super::distribution::log_softmax;
+use super::loss_scale::LossScale;
 use super::{AdapterId, DeviceMemory, Engine, Pass, StepReport, TrainingShape};
 use crate::config::ModelConfig;
 use crate::error::{Error, Result};
@@ -38,6 +39,7 @@ struct Training {
     moments: Moments,
     gradient: Option<Tensor<1>>,
     loss: f64,
+    scale: LossScale,
     keep: Keep,
     halted: bool,
     reports: VecDeque<StepReport>,
@@ -84,7 +86,7 @@ impl Engine for TensorEngine {
         let (decoder, adapters) = (&self.decoder, self.operands(adapter));
         let (hidden, _) = decoder.forward(&batch.ids, &batch.documents(), &rows, &adapters, None);
         let (losses, _) = decoder.kernels.cross_entropy(&hidden, &decoder.lm_head, &targets, None);
-        Ok(losses.into_iter().map(|loss| -loss).collect())
+        Ok(host(&losses).into_iter().map(|loss| -loss).collect())
     }
 
     fn distributions(
@@ -144,6 +146,7 @@ impl Engine for TensorEngine {
             moments,
             gradient: None,
             loss: 0.0,
+            scale: LossScale::new(self.decoder.dtype),
             keep,
             halted: false,
             reports: VecDeque::new(),
@@ -158,22 +161,36 @@ impl Engine for TensorEngine {
         let documents = batch.documents();
         let dropout = |layer, group| pass.dropout.map(|dropout| dropout.of(layer, group));
         let adapters = held.layout.operands(&held.values, dropout);
-        let (hidden, trace) = decoder.forward(&batch.ids, &documents, &rows, &adapters, Some(training.keep));
-        let (losses, d_hidden) = decoder.kernels.cross_entropy(&hidden, &decoder.lm_head, &targets, Some(pass.scale));
-        training.loss += losses.iter().map(|&loss| f64::from(loss)).sum::<f64>();
-        let mut pieces: Vec<Option<Tensor<1>>> = vec![None; decoder.layers.len()];
-        if let Some(d_hidden) = d_hidden {
-            decoder.backward(d_hidden, trace, &documents, &adapters, |layer, gradients| {
-                pieces[layer] = LoraLayout::flatten(gradients);
-            });
+        loop {
+            let factor = training.scale.factor();
+            let (hidden, trace) = decoder.forward(&batch.ids, &documents, &rows, &adapters, Some(training.keep));
+            let scale = Some(pass.scale * factor);
+            let (losses, d_hidden) = decoder.kernels.cross_entropy(&hidden, &decoder.lm_head, &targets, scale);
+            let mut pieces: Vec<Option<Tensor<1>>> = vec![None; decoder.layers.len()];
+            if let Some(d_hidden) = d_hidden {
+                decoder.backward(d_hidden, trace, &documents, &adapters, |layer, gradients| {
+                    pieces[layer] = LoraLayout::flatten(gradients);
+                });
+            }
+            let piece = LoraLayout::join(pieces);
+            let loss: f64 = host(&losses).into_iter().map(f64::from).sum();
+            if factor != 1.0 {
+                // A loss that is not finite is no matter of the gradient's range.
+                let in_range = piece.as_ref().is_none_or(|piece| decoder.kernels.sum_of_squares(piece).is_finite());
+                if in_range {
+                    training.scale.held();
+                } else if loss.is_finite() && training.scale.overflowed() {
+                    continue;
+                }
+            }
+            training.loss += loss;
+            let piece = if factor == 1.0 { piece } else { piece.map(|piece| piece * factor.recip()) };
+            training.gradient = match (training.gradient.take(), piece) {
+                (Some(sum), Some(piece)) => Some(sum + piece),
+                (sum, piece) => sum.or(piece),
+            };
+            return Ok(());
         }
-        drop(adapters);
-        let piece = LoraLayout::join(pieces);
-        training.gradient = match (training.gradient.take(), piece) {
-            (Some(sum), Some(piece)) => Some(sum + piece),
-            (sum, piece) => sum.or(piece),
-        };
-        Ok(())
     }
 
     fn discard(&mut self) -> Result<()> {
@@ -185,7 +202,7 @@ impl Engine for TensorEngine {
     fn apply(&mut self, step: AdamWStep, max_grad_norm: f32) -> Result<()> {
         let Some(training) = &mut self.training else { return Err(Error::NothingInTraining) };
         let gradient = training.gradient.take().ok_or(Error::NothingSupervised { tokens: 0 })?;
-        let (loss, norm) = (std::mem::take(&mut training.loss), global_norm(&gradient));
+        let (loss, norm) = (std::mem::take(&mut training.loss), self.decoder.kernels.sum_of_squares(&gradient).sqrt());
         let finite = loss.is_finite() && norm.is_finite() && !training.halted;
         training.halted = !finite;
         training.reports.push_back(StepReport { loss, gradient_norm: norm, finite });
@@ -237,11 +254,6 @@ impl Engine for TensorEngine {
     fn memory(&self) -> Option<DeviceMemory> {
         None
     }
-}
-
-/// Root of the sum of squares, summed in f64 in a fixed order.
-fn global_norm(gradient: &Tensor<1>) -> f64 {
-    host(gradient).iter().map(|&value| f64::from(value) * f64::from(value)).sum::<f64>().sqrt()
 }
 
 fn host(tensor: &Tensor<1>) -> Vec<f32> {

@@ -70,8 +70,8 @@ pub fn plain(
     });
     match residual {
         Some(residual) => {
-            same_type("residual of lora_linear", y.dtype(), residual.dtype());
-            (y + residual, u)
+            let dtype = residual.dtype();
+            (y.cast(dtype) + residual, u)
         }
         None => (y, u),
     }
@@ -85,7 +85,7 @@ pub fn plain_backward(
     adapter: Option<(&LoraOperand, &Tensor<2>)>,
     input_gradient: bool,
 ) -> (Option<Tensor<2>>, Option<LoraGradients>) {
-    same_type("lora_linear_backward", dy.dtype(), weight.dtype());
+    let dy = &dy.clone().cast(weight.dtype());
     same_type("lora_linear_backward", x.dtype(), weight.dtype());
     let mut dx = input_gradient.then(|| dy.clone().matmul(weight.clone()));
     let gradients = adapter.map(|(adapter, u)| {

@@ -5,20 +5,23 @@ pub mod adamw;
 pub mod attention;
 pub mod cpu;
 pub mod cross_entropy;
+pub mod gpu;
 pub mod lora_linear;
 pub mod rms_norm;
 pub mod rope;
 pub mod swiglu;
+pub mod vocabulary;
 
 #[cfg(test)]
 mod twins;
 
-use burn::tensor::Tensor;
+use burn::tensor::{DType, Tensor};
 
 pub use adamw::AdamWStep;
 pub use attention::{CachedDocuments, Documents, Heads};
 pub use lora_linear::{LoraGradients, LoraOperand, LoraPart};
 pub use rope::{RopeTable, Rotation};
+pub use vocabulary::Vocabulary;
 
 /// The custom operations. Every default body is the plain twin, built from framework operations only, so a new device
 /// runs correctly before it runs fast, and each override has something to be tested against.
@@ -26,16 +29,20 @@ pub use rope::{RopeTable, Rotation};
 /// # Shapes
 /// `T` tokens of one packed micro-batch, `H` hidden size, `I` MLP width, `r` adapter rank, `V` vocabulary.
 /// `qkv` is `[T, (heads + 2 * kv_heads) * head_dim]`: queries, keys and values of a token side by side.
+///
+/// # Formats
+/// Weights and activations have the format of the device. The residual stream, which is what layers add to, and its gradient
+/// are f32 on every device: sixteen bits lose what many small additions bring, and f16 overflows there.
 pub trait Kernels: Send + Sync {
     /// The name shown to users.
     fn name(&self) -> &'static str;
 
-    /// `y = w * x / rms(x)` per row, x `[T, H]`, w `[H]`.
+    /// `y = w * x / rms(x)` per row, x `[T, H]`, w `[H]`; y has the format of w.
     fn rms_norm(&self, x: &Tensor<2>, weight: &Tensor<1>, epsilon: f32) -> Tensor<2> {
         rms_norm::plain(x, weight, epsilon)
     }
 
-    /// Gradient of [`Kernels::rms_norm`] with respect to x, plus `residual` when given.
+    /// Gradient of [`Kernels::rms_norm`] with respect to x, plus `residual` when given, in the format of x.
     fn rms_norm_backward(
         &self,
         dy: Tensor<2>,
@@ -131,7 +138,7 @@ pub trait Kernels: Send + Sync {
     }
 
     /// `y = residual + x * W^T + bias + scale * (x * A^T) * B^T` with W `[out, in]`.
-    /// Returns y and, where there is an adapter, `u = x * A^T`.
+    /// Returns y, in the format of the residual or else of x, and, where there is an adapter, `u = x * A^T`.
     fn lora_linear(
         &self,
         x: &Tensor<2>,
@@ -143,7 +150,8 @@ pub trait Kernels: Send + Sync {
         lora_linear::plain(x, weight, bias, adapter, residual)
     }
 
-    /// Gradients of [`Kernels::lora_linear`]: with respect to x unless `input_gradient` is false, and to A and B.
+    /// Gradients of [`Kernels::lora_linear`]: with respect to x unless `input_gradient` is false, and to A and B, which are
+    /// f32. `dy` may have another format than the weight.
     fn lora_linear_backward(
         &self,
         dy: &Tensor<2>,
@@ -155,16 +163,32 @@ pub trait Kernels: Send + Sync {
         lora_linear::plain_backward(dy, x, weight, adapter, input_gradient)
     }
 
+    /// The rows of `ids`, in f32.
+    fn embed(&self, table: &Vocabulary, ids: &[u32]) -> Tensor<2> {
+        vocabulary::plain_embed(table, ids)
+    }
+
+    /// `hidden * head^T` in f32.
+    fn logits(&self, hidden: &Tensor<2>, head: &Vocabulary) -> Tensor<2> {
+        vocabulary::plain_logits(hidden, head)
+    }
+
     /// Cross-entropy of `hidden * head^T` against `targets`, all rows supervised.
     /// Returns the loss of each row and, when `scale` is given, the gradient of `scale * sum(loss)` to `hidden`.
     fn cross_entropy(
         &self,
         hidden: &Tensor<2>,
-        head: &Tensor<2>,
+        head: &Vocabulary,
         targets: &[u32],
         scale: Option<f32>,
-    ) -> (Vec<f32>, Option<Tensor<2>>) {
+    ) -> (Tensor<1>, Option<Tensor<2>>) {
         cross_entropy::plain(hidden, head, targets, scale)
+    }
+
+    /// Sum of the squares, in a fixed order.
+    fn sum_of_squares(&self, values: &Tensor<1>) -> f64 {
+        let values = values.to_data_dtype(DType::F32);
+        values.iter::<f32>().map(|value| f64::from(value) * f64::from(value)).sum()
     }
 
     /// One AdamW step over flat buffers; the gradient is scaled by the clip factor first.
@@ -184,7 +208,7 @@ pub trait Kernels: Send + Sync {
 ///
 /// # Panics
 /// When the types differ, which is a defect of the engine.
-pub(crate) fn same_type(what: &str, a: burn::tensor::DType, b: burn::tensor::DType) {
+pub(crate) fn same_type(what: &str, a: DType, b: DType) {
     assert_eq!(a, b, "{what}: operands of different types");
 }
 

@@ -1,12 +1,12 @@
 //! Owns the stack of layers between token ids and hidden rows, forward, backward and cached.
 //! Knows the plan of what is kept between them; knows no loss, no optimiser, no file.
 
-use burn::tensor::{DType, Device, Int, Tensor, TensorData};
+use burn::tensor::{DType, Device, Tensor};
 
 use super::kv_cache::KvCache;
 use super::layer::{Layer, LayerGradients, Rows, Saved, Surroundings};
 use crate::config::ModelConfig;
-use crate::kernels::{CachedDocuments, Documents, Kernels, LoraOperand, RopeTable};
+use crate::kernels::{CachedDocuments, Documents, Kernels, LoraOperand, RopeTable, Vocabulary};
 
 /// What stays in memory between forward and backward of a layer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,18 +25,18 @@ pub struct Decoder {
     pub config: ModelConfig,
     /// Where the tensors live.
     pub device: Device,
-    /// The type of weights and activations.
+    /// The format of weights and activations.
     pub dtype: DType,
     /// The operations of the device.
     pub kernels: &'static dyn Kernels,
     /// `[vocab_size, hidden_size]`.
-    pub embed_tokens: Tensor<2>,
+    pub embed_tokens: Vocabulary,
     /// All layers.
     pub layers: Vec<Layer>,
     /// The final norm.
     pub norm: Tensor<1>,
     /// `[vocab_size, hidden_size]`; the embedding when tied.
-    pub lm_head: Tensor<2>,
+    pub lm_head: Vocabulary,
     /// Positions this decoder can rotate to.
     pub table: RopeTable,
 }
@@ -71,7 +71,7 @@ impl Decoder {
         keep: Option<Keep>,
     ) -> (Tensor<2>, Trace) {
         let rows = Rows::new(rows, ids.len(), &self.device);
-        let mut x = self.embed(ids);
+        let mut x = self.kernels.embed(&self.embed_tokens, ids);
         let mut kept = Vec::new();
         for (index, layer) in self.layers.iter().enumerate() {
             let chosen = self.rows_after(index, &rows);
@@ -128,7 +128,7 @@ impl Decoder {
         adapters: &Adapters,
         append: bool,
     ) -> Tensor<2> {
-        let mut x = self.embed(ids);
+        let mut x = self.kernels.embed(&self.embed_tokens, ids);
         for (index, layer) in self.layers.iter().enumerate() {
             let around = self.around(&adapters[index]);
             let (y, buffers) = layer.forward_cached(x, around, documents, cache.take(index), append);
@@ -144,19 +144,13 @@ impl Decoder {
     /// Logits of hidden rows, in f32.
     #[must_use]
     pub fn logits(&self, normed: Tensor<2>) -> Tensor<2> {
-        normed.matmul(self.lm_head.clone().transpose()).cast(DType::F32)
+        self.kernels.logits(&normed, &self.lm_head)
     }
 
     /// No adapter anywhere.
     #[must_use]
     pub fn without_adapters(&self) -> Adapters {
         self.layers.iter().map(|_| [const { None }; 4]).collect()
-    }
-
-    fn embed(&self, ids: &[u32]) -> Tensor<2> {
-        let indices: Vec<i32> = ids.iter().map(|&id| id as i32).collect();
-        let indices = Tensor::<1, Int>::from_data(TensorData::new(indices, [ids.len()]), &self.device);
-        self.embed_tokens.clone().select(0, indices)
     }
 
     /// Only the last layer's attention output is cut down: every earlier row still feeds later keys.

@@ -75,8 +75,8 @@ fn decoder(config: &ModelConfig, open: &TensorDevice) -> Decoder {
         device: open.device.clone(),
         dtype: DType::F32,
         kernels: open.kernels,
-        lm_head: embed_tokens.clone(),
-        embed_tokens,
+        lm_head: embed_tokens.clone().into(),
+        embed_tokens: embed_tokens.into(),
         layers: (0..config.num_hidden_layers).map(layer).collect(),
         norm: norm("norm", hidden),
         table: RopeTable::new(&frequencies, factor, config.max_position_embeddings, &open.device),
@@ -153,7 +153,7 @@ fn by_autodiff(
         let tokens = ids.len();
         let indices: Vec<i32> = ids.iter().map(|&id| id as i32).collect();
         let indices = Tensor::<1, Int>::from_data(TensorData::new(indices, [tokens]), &decoder.device);
-        let mut x = decoder.embed_tokens.clone().select(0, indices.clone());
+        let mut x = decoder.embed_tokens.whole().select(0, indices.clone());
         for (index, layer) in decoder.layers.iter().enumerate() {
             let linear = |group: Group, part: usize, x: Tensor<2>| -> Tensor<2> {
                 let packed = &layer.linears[group as usize];
@@ -201,7 +201,7 @@ fn by_autodiff(
             let h = activation::silu(linear(Group::GateUp, 0, n.clone())) * linear(Group::GateUp, 1, n);
             x = x + linear(Group::Down, 0, h);
         }
-        let logits = norm(x, &decoder.norm, config.rms_norm_eps).matmul(decoder.lm_head.clone().transpose());
+        let logits = norm(x, &decoder.norm, config.rms_norm_eps).matmul(decoder.lm_head.whole().transpose());
         let logs = activation::log_softmax(logits, 1);
         for token in (1..tokens).filter(|&token| mask[token]) {
             let id = ids[token] as usize;

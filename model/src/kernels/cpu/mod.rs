@@ -16,7 +16,7 @@ use super::adamw::{self, AdamWStep, Moments};
 use super::attention::{CachedDocuments, Documents, Heads};
 use super::lora_linear::{LoraGradients, LoraOperand};
 use super::rope::{RopeTable, Rotation};
-use super::{Kernels, cross_entropy, rms_norm, rope, swiglu};
+use super::{Kernels, Vocabulary, cross_entropy, rms_norm, rope, swiglu};
 
 /// The CPU kernels.
 #[derive(Clone, Copy, Debug, Default)]
@@ -223,12 +223,13 @@ impl Kernels for Cpu {
     fn cross_entropy(
         &self,
         hidden: &Tensor<2>,
-        head: &Tensor<2>,
+        head: &Vocabulary,
         targets: &[u32],
         scale: Option<f32>,
-    ) -> (Vec<f32>, Option<Tensor<2>>) {
-        let ([rows, width], [vocabulary, _]) = (hidden.dims(), head.dims());
-        let (hidden, head) = (Host::read(hidden), Host::read(head));
+    ) -> (Tensor<1>, Option<Tensor<2>>) {
+        let ([rows, width], vocabulary) = (hidden.dims(), head.size());
+        // A processor binds any table whole.
+        let (hidden, head) = (Host::read(hidden), Host::read(&head.whole()));
         let head = Matrix::new(head.values(), vocabulary, width, width);
         let mut losses = vec![0.0; rows];
         let mut gradient = vec![0.0; if scale.is_some() { rows * width } else { 0 }];
@@ -245,7 +246,7 @@ impl Kernels for Cpu {
                 product::multiply(out, width, Into::Overwrite, 1.0, logits, head, Cores::All);
             }
         }
-        (losses, scale.map(|_| tensor(gradient, [rows, width])))
+        (tensor(losses, [rows]), scale.map(|_| tensor(gradient, [rows, width])))
     }
 
     fn adamw(

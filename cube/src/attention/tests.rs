@@ -1,0 +1,124 @@
+//! Owns the proof that attention equals a naive form in f64. Knows the shapes that matter: groups, windows, ragged documents.
+
+use super::*;
+use crate::testing::{array, client, close, numbers, read};
+
+struct Naive {
+    heads: Packed,
+    window: Option<usize>,
+    bounds: Vec<usize>,
+}
+
+impl Naive {
+    fn tokens(&self) -> usize {
+        self.bounds.last().copied().unwrap_or(0)
+    }
+
+    fn width(&self) -> usize {
+        self.heads.all() * self.heads.head_dim
+    }
+
+    /// Output, log-sum-exp and the gradient of qkv.
+    fn run(&self, qkv: &[f32], d_output: &[f32]) -> [Vec<f64>; 3] {
+        let (heads, size, width) = (self.heads, self.heads.head_dim, self.width());
+        let scale = 1.0 / (size as f64).sqrt();
+        let [first, _] = Sight::rows(&self.bounds, self.window);
+        let mut output = vec![0.0; self.tokens() * heads.query * size];
+        let mut sums = vec![0.0; self.tokens() * heads.query];
+        let mut d_qkv = vec![0.0; qkv.len()];
+        let at = |row: usize, head: usize, i: usize| f64::from(qkv[row * width + head * size + i]);
+        for row in 0..self.tokens() {
+            for head in 0..heads.query {
+                let key_head = heads.query + head / (heads.query / heads.key_value);
+                let value_head = key_head + heads.key_value;
+                let keys = first[row] as usize..row + 1;
+                let score = |key: usize| (0..size).map(|i| at(row, head, i) * at(key, key_head, i)).sum::<f64>() * scale;
+                let scores: Vec<f64> = keys.clone().map(score).collect();
+                let peak = scores.iter().copied().fold(f64::MIN, f64::max);
+                let sum = scores.iter().map(|s| (s - peak).exp()).sum::<f64>().ln() + peak;
+                sums[row * heads.query + head] = sum;
+                let place = (row * heads.query + head) * size;
+                let d_o = |i: usize| f64::from(d_output[place + i]);
+                for (key, score) in keys.clone().zip(&scores) {
+                    let share = (score - sum).exp();
+                    (0..size).for_each(|i| output[place + i] += share * at(key, value_head, i));
+                }
+                let delta: f64 = (0..size).map(|i| d_o(i) * output[place + i]).sum();
+                for (key, score) in keys.zip(&scores) {
+                    let share = (score - sum).exp();
+                    let through: f64 = (0..size).map(|i| d_o(i) * at(key, value_head, i)).sum();
+                    let change = share * (through - delta) * scale;
+                    for i in 0..size {
+                        d_qkv[row * width + head * size + i] += change * at(key, key_head, i);
+                        d_qkv[key * width + key_head * size + i] += change * at(row, head, i);
+                        d_qkv[key * width + value_head * size + i] += share * d_o(i);
+                    }
+                }
+            }
+        }
+        [output, sums, d_qkv]
+    }
+}
+
+fn shapes() -> Vec<Naive> {
+    let naive = |query, key_value, head_dim, window, bounds: &[usize]| Naive {
+        heads: Packed { query, key_value, head_dim },
+        window,
+        bounds: bounds.to_vec(),
+    };
+    vec![
+        naive(4, 2, 16, None, &[0, 13, 34]),
+        naive(3, 1, 64, None, &[0, 1, 130, 200]),
+        naive(2, 2, 80, None, &[0, 65]),
+        naive(4, 1, 8, Some(6), &[0, 21, 90]),
+        naive(2, 1, 96, Some(64), &[0, 128, 129]),
+    ]
+}
+
+#[test]
+fn attention_equals_its_naive_form() {
+    if !crate::testing::asked() {
+        return;
+    }
+    for naive in shapes() {
+        let tokens = naive.tokens();
+        let qkv = numbers(tokens * naive.width(), 1);
+        let d_output = numbers(tokens * naive.heads.query * naive.heads.head_dim, 2);
+        let [output, sums, d_qkv] = naive.run(&qkv, &d_output);
+        let sight = Sight::new(&client(), &naive.bounds, naive.window);
+        let qkv = array([tokens, naive.width()], &qkv);
+        let d_output = array([tokens, naive.heads.query * naive.heads.head_dim], &d_output);
+        let (got, got_sums) = forward(&qkv, naive.heads, &sight);
+        close(&read(&got), &output, 1e-5);
+        close(&read(&got_sums), &sums, 1e-5);
+        close(&read(&backward(&d_output, &qkv, &got, &got_sums, naive.heads, &sight)), &d_qkv, 2e-5);
+    }
+}
+
+#[test]
+fn cached_attention_equals_attention_of_all() {
+    if !crate::testing::asked() {
+        return;
+    }
+    for naive in shapes() {
+        let (first, tokens, capacity) = (17, 60, 64);
+        let naive = Naive { bounds: vec![0, tokens], ..naive };
+        let qkv = numbers(tokens * naive.width(), 3);
+        let size = naive.heads.query * naive.heads.head_dim;
+        let [output, ..] = naive.run(&qkv, &vec![0.0; tokens * size]);
+        let width = naive.heads.key_value * naive.heads.head_dim;
+        let keys = crate::elementwise::zeros(&client(), [3 * capacity, width], f32::elem_type_native());
+        let values = crate::elementwise::zeros(&client(), [3 * capacity, width], f32::elem_type_native());
+        let window = naive.window.map_or(u32::MAX, |window| window as u32);
+        let mut got = Vec::new();
+        for (from, to) in [(0, first), (first, tokens)] {
+            let places: Vec<u32> = (from..to).flat_map(|_| [1, from as u32, 0, window]).collect();
+            let places = Array::from_u32(&client(), &places);
+            let new = array([to - from, naive.width()], &qkv[from * naive.width()..to * naive.width()]);
+            let cache = Cache { keys: &keys, values: &values, capacity, places: &places };
+            got.extend(read(&cached(&new, &cache, naive.heads)));
+            append(&new, &cache, naive.heads);
+        }
+        close(&got, &output, 1e-5);
+    }
+}
