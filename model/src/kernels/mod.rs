@@ -168,6 +168,16 @@ pub trait Kernels: Send + Sync {
         vocabulary::plain_embed(table, ids)
     }
 
+    /// Some rows, in order.
+    fn gather(&self, tensor: &Tensor<2>, rows: &[u32]) -> Tensor<2> {
+        vocabulary::plain_gather(tensor, rows)
+    }
+
+    /// `total` rows that are zero but for some distinct ones.
+    fn scatter(&self, tensor: Tensor<2>, rows: &[u32], total: usize) -> Tensor<2> {
+        vocabulary::plain_scatter(tensor, rows, total)
+    }
+
     /// `hidden * head^T` in f32.
     fn logits(&self, hidden: &Tensor<2>, head: &Vocabulary) -> Tensor<2> {
         vocabulary::plain_logits(hidden, head)

@@ -1,7 +1,8 @@
 //! Owns a table with one row a token of the vocabulary (embedding or head), cut by rows into pieces that a device can bind,
-//! and the plain twins of what is asked of it. Knows neither which table it is nor how it was loaded.
+//! and the plain twins of what is asked of
+//! it and of rows in general. Knows neither which table it is nor how it was loaded.
 
-use burn::tensor::{DType, Int, Tensor, TensorData};
+use burn::tensor::{DType, Device, IndexingUpdateOp, Int, Tensor, TensorData};
 
 use super::same_type;
 
@@ -86,6 +87,23 @@ pub fn plain_embed(table: &Vocabulary, ids: &[u32]) -> Tensor<2> {
     }
     #[expect(clippy::expect_used, reason = "a vocabulary has a token")]
     sum.expect("a vocabulary has a piece")
+}
+
+/// Plain twin of `Kernels::gather`.
+pub fn plain_gather(tensor: &Tensor<2>, rows: &[u32]) -> Tensor<2> {
+    tensor.clone().select(0, indices(rows, &tensor.device()))
+}
+
+/// Plain twin of `Kernels::scatter`.
+pub fn plain_scatter(tensor: Tensor<2>, rows: &[u32], total: usize) -> Tensor<2> {
+    let ([_, width], device) = (tensor.dims(), tensor.device());
+    let zeros = Tensor::zeros([total, width], (&device, tensor.dtype()));
+    zeros.select_assign(0, indices(rows, &device), tensor, IndexingUpdateOp::Add)
+}
+
+fn indices(rows: &[u32], device: &Device) -> Tensor<1, Int> {
+    let indices: Vec<i32> = rows.iter().map(|&row| row as i32).collect();
+    Tensor::from_data(TensorData::new(indices, [rows.len()]), device)
 }
 
 /// Plain twin of `Kernels::logits`.

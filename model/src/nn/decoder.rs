@@ -70,7 +70,7 @@ impl Decoder {
         adapters: &Adapters,
         keep: Option<Keep>,
     ) -> (Tensor<2>, Trace) {
-        let rows = Rows::new(rows, ids.len(), &self.device);
+        let rows = Rows::new(rows, ids.len());
         let mut x = self.kernels.embed(&self.embed_tokens, ids);
         let mut kept = Vec::new();
         for (index, layer) in self.layers.iter().enumerate() {

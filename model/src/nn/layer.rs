@@ -1,7 +1,7 @@
 //! Owns one decoder layer: hand-written forward and backward around frozen weights, and what is kept between them.
 //! Knows tensors and adapters' operands; knows neither the loss nor how adapters are stored.
 
-use burn::tensor::{Int, Tensor, TensorData};
+use burn::tensor::Tensor;
 
 use super::linear::{Group, Linear};
 use crate::kernels::{CachedDocuments, Documents, Heads, Kernels, LoraGradients, LoraOperand, RopeTable, Rotation};
@@ -37,27 +37,23 @@ pub struct Surroundings<'a> {
 /// Rows that later work needs; the rest of the pack is left out after the last attention.
 #[derive(Clone, Debug)]
 pub struct Rows {
-    indices: Tensor<1, Int>,
+    rows: Vec<u32>,
     total: usize,
 }
 
 impl Rows {
     /// Distinct rows out of `total`.
     #[must_use]
-    pub fn new(rows: &[usize], total: usize, device: &burn::tensor::Device) -> Self {
-        let indices: Vec<i32> = rows.iter().map(|&row| row as i32).collect();
-        let count = indices.len();
-        Rows { indices: Tensor::from_data(TensorData::new(indices, [count]), device), total }
+    pub fn new(rows: &[usize], total: usize) -> Self {
+        Rows { rows: rows.iter().map(|&row| row as u32).collect(), total }
     }
 
-    fn gather(&self, tensor: &Tensor<2>) -> Tensor<2> {
-        tensor.clone().select(0, self.indices.clone())
+    fn gather(&self, tensor: &Tensor<2>, kernels: &dyn Kernels) -> Tensor<2> {
+        kernels.gather(tensor, &self.rows)
     }
 
-    fn scatter(&self, tensor: Tensor<2>) -> Tensor<2> {
-        let [_, width] = tensor.dims();
-        let zeros = Tensor::zeros([self.total, width], (&tensor.device(), tensor.dtype()));
-        zeros.select_assign(0, self.indices.clone(), tensor, burn::tensor::IndexingUpdateOp::Add)
+    fn scatter(&self, tensor: Tensor<2>, kernels: &dyn Kernels) -> Tensor<2> {
+        kernels.scatter(tensor, &self.rows, self.total)
     }
 }
 
@@ -98,8 +94,8 @@ impl Layer {
         let qkv_before_norm = self.qk_norm.as_ref().map(|_| projected.clone());
         let qkv = self.positioned(projected, around, documents.positions());
         let (attention, log_sum_exp) = kernels.attention(&qkv, self.heads, documents);
-        let attention_rows = rows.map(|rows| rows.gather(&attention));
-        let residual = rows.map_or_else(|| x.clone(), |rows| rows.gather(&x));
+        let attention_rows = rows.map(|rows| rows.gather(&attention, kernels));
+        let residual = rows.map_or_else(|| x.clone(), |rows| rows.gather(&x, kernels));
         let from_attention = attention_rows.as_ref().unwrap_or(&attention);
         let (middle, u_output) = self.linear(Group::Output, from_attention, around, Some(residual));
         let normed = kernels.rms_norm(&middle, &self.post_attention_layernorm, around.epsilon);
@@ -142,7 +138,7 @@ impl Layer {
         let from_attention = attention_rows.as_ref().unwrap_or(&attention);
         let (d_attention, g_output) = backward(Group::Output, &d_middle, from_attention, true);
         let (d_attention, d_middle) = match rows {
-            Some(rows) => (rows.scatter(required(d_attention)), rows.scatter(d_middle)),
+            Some(rows) => (rows.scatter(required(d_attention), kernels), rows.scatter(d_middle, kernels)),
             None => (required(d_attention), d_middle),
         };
         let d_qkv = kernels.attention_backward(d_attention, &qkv, &attention, &log_sum_exp, self.heads, documents);

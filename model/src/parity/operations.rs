@@ -16,6 +16,7 @@ pub(super) type Case = (&'static str, String, Run);
 pub(super) fn all() -> Vec<Case> {
     let mut cases = Vec::new();
     norms(&mut cases);
+    rows(&mut cases);
     swiglu(&mut cases);
     heads(&mut cases);
     cached(&mut cases);
@@ -49,6 +50,16 @@ fn norms(cases: &mut Vec<Case>) {
             });
         }
     }
+}
+
+fn rows(cases: &mut Vec<Case>) {
+    let rows = [7_u32, 0, 39, 12];
+    add(cases, "gather", "4 of 40 x 38".to_owned(), move |kernels, at| {
+        host(&kernels.gather(&at.values("x", [40, 38]), &rows))
+    });
+    add(cases, "scatter", "4 to 40 x 38".to_owned(), move |kernels, at| {
+        host(&kernels.scatter(at.stream("x", [4, 38]), &rows, 40))
+    });
 }
 
 fn swiglu(cases: &mut Vec<Case>) {

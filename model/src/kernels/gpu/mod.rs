@@ -181,6 +181,18 @@ impl Kernels for Gpu {
         pieces[0].matrix(rows::gather_pieces(&arrays, &ids, values::element(DType::F32)))
     }
 
+    fn gather(&self, tensor: &Tensor<2>, indices: &[u32]) -> Tensor<2> {
+        let tensor = Values::read(tensor);
+        let indices = tensor.upload("rows", indices);
+        tensor.matrix(rows::gather(&tensor.array, &indices, tensor.array.dtype))
+    }
+
+    fn scatter(&self, tensor: Tensor<2>, indices: &[u32], total: usize) -> Tensor<2> {
+        let tensor = Values::read(&tensor);
+        let indices = tensor.upload("rows", indices);
+        tensor.matrix(rows::scatter(&tensor.array, &indices, total))
+    }
+
     fn logits(&self, hidden: &Tensor<2>, head: &Vocabulary) -> Tensor<2> {
         head::logits(hidden, head)
     }
