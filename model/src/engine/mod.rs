@@ -6,6 +6,7 @@
 
 pub mod cuda;
 mod distribution;
+pub mod guarded;
 pub mod tensor;
 
 use std::cell::RefCell;
