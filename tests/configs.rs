@@ -199,7 +199,7 @@ fn keys_that_contradict_each_other_are_refused() {
         ("r = 4", "r = 4\ntarget_modules = []", "lora.target_modules"),
         ("save_every_steps = 3", "save_every_steps = 0", "train.save_every_steps"),
         ("name = \"cpu\"", "name = \"cuda:99x\"", "device.name"),
-        ("name = \"cpu\"", "name = \"metal\"", "device.name"),
+        ("name = \"cpu\"", "name = \"metal:x\"", "device.name"),
         ("enabled = false", "arm = [{ name = \"a\", provider = \"replay\" }]", "eval.arm"),
         ("version = 1", "version = 2", "version is 2"),
         ("version = 1", "", "no version"),

@@ -6,6 +6,7 @@ mod bad_input;
 mod bad_models;
 mod cli;
 mod configs;
+mod devices;
 mod eval;
 mod finished_run;
 mod fit;

@@ -13,7 +13,7 @@ use model::arch::llama::LLAMA;
 use model::arch::mistral::MISTRAL;
 use model::arch::qwen2::QWEN2;
 use model::config::{ModelConfig, RopeScaling};
-use model::device::{DeviceChoice, LoadOptions, OpenDevice};
+use model::device::{DeviceChoice, LoadOptions, OpenDevice, Precision};
 use model::engine::TrainingShape;
 use model::lora::{InitLoraWeights, LoraConfig, LoraLayout, TargetModules};
 use model::train::{AdamWConfig, Batch, Recompute, Session};
@@ -84,7 +84,7 @@ fn main() {
     };
     let optimiser = AdamWConfig { beta_1: 0.9, beta_2: 0.999, epsilon: 1e-8, weight_decay: 0.0, max_grad_norm: 1.0 };
     let cache = std::env::var_os("KERNEL_CACHE").map(std::path::PathBuf::from);
-    let open = OpenDevice::open(device, cache.as_deref()).expect("a device");
+    let open = OpenDevice::open(device, Precision::Auto, cache.as_deref()).expect("a device");
     let layout = LoraLayout::new(&config, &lora).unwrap();
     let started = Instant::now();
     let model = open.random(&config, LoadOptions { positions: length, adapters: &[&layout] }).expect("a model");

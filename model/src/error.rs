@@ -3,6 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::device::{DeviceFailure, FailureKind};
+
 /// What can go wrong between a checkpoint on disk and a trained adapter.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -105,10 +107,37 @@ pub enum Error {
         limit: usize,
     },
     /// A device that was asked for cannot be had.
-    #[error("device {what}\nhint: devices are auto, cpu and cuda[:N]; trainer doctor lists what answers here")]
+    #[error(
+        "device {what}\nhint: devices are auto, cpu, cuda[:N], vulkan[:N] and metal[:N]; trainer doctor lists what answers here"
+    )]
     Device {
         /// The choice and the reason.
         what: String,
+    },
+    /// A device that was asked for is not here, or not as it was asked for.
+    #[error("{what}\nhint: {hint}")]
+    DeviceUnavailable {
+        /// What was asked for and what is here.
+        what: String,
+        /// What to type or install.
+        hint: String,
+    },
+    /// A device failed while it was used.
+    #[error(transparent)]
+    DeviceFailed(#[from] DeviceFailure),
+    /// A tensor that cannot be divided is larger than the device lets a kernel read.
+    #[error("{what} would take {:.2} GB, the largest tensor of the device is {:.2} GB{}", *bytes as f64 / 1e9, *limit_bytes as f64 / 1e9, .hint.as_ref().map(|hint| format!("\nhint: {hint}")).unwrap_or_default())]
+    BufferTooLarge {
+        /// The tensor.
+        what: String,
+        /// Its size.
+        bytes: u64,
+        /// The largest that can be.
+        limit_bytes: u64,
+        /// Tokens of the largest micro-batch that fits, where that is the matter.
+        tokens_that_fit: Option<usize>,
+        /// What to type where it is not.
+        hint: Option<String>,
     },
     /// A batch without a supervised token would give no gradient.
     #[error("a batch of {tokens} tokens has no supervised token")]
@@ -149,7 +178,12 @@ impl Error {
     /// Whether the memory of the device did not suffice, as foretold by a plan or as met on the way.
     #[must_use]
     pub fn is_out_of_memory(&self) -> bool {
-        matches!(self, Error::DoesNotFit { .. } | Error::Cuda(cuda::Error::OutOfMemory { .. }))
+        match self {
+            Error::DoesNotFit { .. } | Error::Cuda(cuda::Error::OutOfMemory { .. }) => true,
+            Error::DeviceFailed(failure) => failure.kind == FailureKind::OutOfMemory,
+            Error::BufferTooLarge { tokens_that_fit, .. } => tokens_that_fit.is_some(),
+            _ => false,
+        }
     }
 
     /// A broken file.

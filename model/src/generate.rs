@@ -162,7 +162,7 @@ fn prefill(decoder: &Decoder, adapters: &Adapters, prompts: &[Vec<u32>], capacit
 
 fn rows_of(logits: &Tensor<2>) -> Vec<Vec<f32>> {
     let [_, vocabulary] = logits.dims();
-    let values: Vec<f32> = logits.to_data().iter::<f32>().collect();
+    let values = crate::device::read::host_or_unwind(logits);
     values.chunks_exact(vocabulary).map(<[f32]>::to_vec).collect()
 }
 

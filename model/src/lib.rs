@@ -25,6 +25,6 @@ pub mod weights;
 
 pub use checkpoint::Checkpoint;
 pub use config::ModelConfig;
-pub use device::{DeviceChoice, LoadOptions, OpenDevice};
+pub use device::{DeviceChoice, LoadOptions, OpenDevice, Precision};
 pub use engine::Model;
 pub use error::{Error, Result};

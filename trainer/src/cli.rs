@@ -58,7 +58,7 @@ pub struct ConfigArgs {
     /// Override a key, such as --set train.epochs=1
     #[arg(long = "set", value_name = "KEY.PATH=VALUE")]
     pub set: Vec<String>,
-    /// auto, cpu or cuda[:N]
+    /// auto, cpu, cuda[:N], vulkan[:N] or metal[:N]
     #[arg(long, value_name = "DEVICE")]
     pub device: Option<String>,
     /// Where the run folder goes, instead of runs/NAME
@@ -166,7 +166,7 @@ pub struct ModelArgs {
     /// An adapter folder, a run, or OWNER/NAME on the hub
     #[arg(long, value_name = "ADAPTER")]
     pub adapter: Option<String>,
-    /// auto, cpu or cuda[:N]
+    /// auto, cpu, cuda[:N], vulkan[:N] or metal[:N]
     #[arg(long, default_value = "auto", value_name = "DEVICE")]
     pub device: String,
     /// A system message before the prompt
@@ -225,7 +225,7 @@ pub struct Compared {
     /// Compare on at most this many rows; 0 compares on none
     #[arg(long, default_value_t = 64, value_name = "N")]
     pub kl_rows: usize,
-    /// auto, cpu or cuda[:N]: where both are asked
+    /// auto, cpu, cuda[:N], vulkan[:N] or metal[:N]: where both are asked
     #[arg(long, default_value = "auto", value_name = "DEVICE")]
     pub device: String,
 }

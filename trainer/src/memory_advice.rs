@@ -44,6 +44,7 @@ impl Attempt {
             Some(&Error::DoesNotFit { tokens_that_fit, tokens_that_fit_recomputed, .. }) => {
                 self.that_fit(tokens_that_fit, tokens_that_fit_recomputed)
             }
+            Some(&Error::BufferTooLarge { tokens_that_fit, .. }) => self.that_fit(tokens_that_fit, None),
             Some(_) => self.that_need_less(),
         };
         let what = format!("training with micro-batches of {} tokens does not fit the device", self.tokens);
@@ -188,6 +189,25 @@ mod tests {
                         hint: or --set train.recompute=always\n\
                         hint: or a lora.r below 16, or a smaller model.base";
         assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn a_tensor_that_no_kernel_could_read_asks_for_fewer_tokens_and_memory_that_was_refused_for_half() {
+        let wide = Error::BufferTooLarge {
+            what: "one activation of 4096 tokens".to_owned(),
+            bytes: 300_000_000,
+            limit_bytes: 128_000_000,
+            tokens_that_fit: Some(1700),
+            hint: None,
+        };
+        let expected = "training with micro-batches of 4096 tokens does not fit the device: one activation of 4096 tokens \
+                        would take 0.30 GB, the largest tensor of the device is 0.13 GB\n\
+                        hint: --set train.micro_batch_tokens=1700\n\
+                        hint: or a lora.r below 16, or a smaller model.base";
+        assert_eq!(crate::words::of(&ATTEMPT.explain(wide.into())), expected);
+        let refused = model::device::DeviceFailure::told("out of device memory allocating 9 bytes");
+        let text = crate::words::of(&ATTEMPT.explain(Error::from(refused).into()));
+        assert!(text.contains("hint: --set train.micro_batch_tokens=2048\n"), "{text}");
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 pub mod cuda;
 mod distribution;
+pub mod guarded;
 mod loss_scale;
 pub mod tensor;
 

@@ -3,12 +3,13 @@
 
 use std::collections::VecDeque;
 
-use burn::tensor::{DType, Tensor};
+use burn::tensor::Tensor;
 
 use super::distribution::log_softmax;
 use super::loss_scale::LossScale;
 use super::{AdapterId, DeviceMemory, Engine, Pass, StepReport, TrainingShape};
 use crate::config::ModelConfig;
+use crate::device::read;
 use crate::error::{Error, Result};
 use crate::generate::{self, Generated, Limits};
 use crate::kernels::AdamWStep;
@@ -228,7 +229,7 @@ impl Engine for TensorEngine {
     fn training_state(&self) -> Result<[Vec<f32>; 3]> {
         let Some(training) = &self.training else { return Err(Error::NothingInTraining) };
         let values = &self.adapters[training.adapter].values;
-        Ok([host(values), host(&training.moments.first), host(&training.moments.second)])
+        Ok([read::host(values)?, read::host(&training.moments.first)?, read::host(&training.moments.second)?])
     }
 
     fn set_training_state(&mut self, [values, first, second]: [&[f32]; 3]) -> Result<()> {
@@ -257,5 +258,5 @@ impl Engine for TensorEngine {
 }
 
 fn host(tensor: &Tensor<1>) -> Vec<f32> {
-    tensor.to_data_dtype(DType::F32).iter::<f32>().collect()
+    read::host_or_unwind(tensor)
 }

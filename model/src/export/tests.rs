@@ -11,7 +11,7 @@ use super::*;
 use crate::adapter::{self, Adapter};
 use crate::checkpoint::{Checkpoint, StoredType};
 use crate::config::ModelConfig;
-use crate::device::{DeviceChoice, LoadOptions, OpenDevice};
+use crate::device::{DeviceChoice, LoadOptions, OpenDevice, Precision};
 use crate::engine::Model;
 use crate::lora::{InitLoraWeights, LoraConfig, LoraLayout, TargetModules};
 use crate::train::Batch;
@@ -34,7 +34,7 @@ fn quiet() -> impl FnMut(u64, u64) {
 }
 
 fn load(checkpoint: &Checkpoint, adapters: &[&LoraLayout]) -> Model {
-    let device = OpenDevice::open(DeviceChoice::Cpu, None).unwrap();
+    let device = OpenDevice::open(DeviceChoice::Cpu, Precision::Auto, None).unwrap();
     device.load(checkpoint, LoadOptions { positions: 32, adapters }, |_, _| {}).unwrap()
 }
 

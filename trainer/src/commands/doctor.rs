@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
+use model::device::Found;
 
 use super::print;
 use crate::cli::Doctor;
@@ -17,7 +18,8 @@ pub fn run(arguments: Doctor) -> Result<ExitCode> {
     if arguments.json {
         let value = serde_json::json!({
             "version": env!("CARGO_PKG_VERSION"),
-            "devices": devices,
+            "devices": devices.iter().map(|device| &device.description).collect::<Vec<_>>(),
+            "adapters": devices.iter().filter_map(adapter).collect::<Vec<_>>(),
             "memory_bytes": memory,
             "cache": cache.root(),
             "pip": pip.is_ok(),
@@ -27,7 +29,10 @@ pub fn run(arguments: Doctor) -> Result<ExitCode> {
     }
     print(&format!("trainer {}", env!("CARGO_PKG_VERSION")))?;
     for device in devices {
-        print(&format!("device  {device}"))?;
+        print(&format!("device  {}", device.description))?;
+        for line in device.details {
+            print(&format!("        {line}"))?;
+        }
     }
     if let Some(bytes) = memory {
         print(&format!("memory  {}", crate::pull::progress::bytes_words(bytes)))?;
@@ -38,4 +43,10 @@ pub fn run(arguments: Doctor) -> Result<ExitCode> {
         Err(error) => print(&format!("pip     {}", error.to_string().lines().next().unwrap_or_default()))?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What a GPU through Vulkan or Metal can do.
+fn adapter(device: &Found) -> Option<serde_json::Value> {
+    let limits = device.limits.as_ref()?;
+    Some(serde_json::json!({ "device": device.description, "limits": limits, "details": device.details }))
 }

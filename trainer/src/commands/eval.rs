@@ -45,7 +45,7 @@ pub fn run(arguments: Eval) -> Result<ExitCode> {
         format!("{} has no adapter that fits\nhint: trainer fit CONFIG, or --run DIR", run.display())
     })?;
     let others = other_adapters(&config, &prepared)?;
-    let device = opened::device_noted(config.device)?;
+    let device = opened::device_noted(config.device, config.precision)?;
     let layouts: Vec<_> = others.iter().map(|other| &other.adapter.layout).chain([&tuned.layout]).collect();
     let options = LoadOptions { positions: prepared.positions(&config), adapters: &layouts };
     let model = device.load(&prepared.checkpoint, options, |_, _| {})?;

@@ -45,7 +45,7 @@ pub fn run(arguments: Fit) -> Result<ExitCode> {
     // A target that matches no module is told before there is a folder.
     LoraLayout::new(&prepared.checkpoint.config, &config.lora)?;
     let start = start::read(&config, &prepared.checkpoint.config)?;
-    let device = opened::device(config.device)?;
+    let device = opened::device(config.device, config.precision)?;
     let identity = prepared.identity(&config, total_steps, start.as_ref());
     if arguments.resume {
         same_settings(&config)?;

@@ -8,7 +8,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use model::checkpoint::StoredType;
 use model::export::{FolderOptions, Merged, Written, write_folder};
-use model::{Checkpoint, DeviceChoice, LoadOptions};
+use model::{Checkpoint, DeviceChoice, LoadOptions, Precision};
 use serde_json::{Value, json};
 
 use super::{note, opened, print};
@@ -112,7 +112,7 @@ fn load(
     positions: usize,
     compared: &Compared,
 ) -> Result<model::Model> {
-    let device = opened::device_noted(compared.device.parse::<DeviceChoice>()?)?;
+    let device = opened::device_noted(compared.device.parse::<DeviceChoice>()?, Precision::Auto)?;
     let limit = checkpoint.config.max_position_embeddings;
     if positions > limit {
         bail!(

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use model::adapter::Adapter;
 use model::engine::AdapterId;
-use model::{Checkpoint, DeviceChoice, LoadOptions, Model, OpenDevice};
+use model::{Checkpoint, DeviceChoice, LoadOptions, Model, OpenDevice, Precision};
 
 use super::{PullLine, note};
 use crate::cli::ModelArgs;
@@ -30,13 +30,13 @@ pub fn pull_model(name: &str, configs_root: &Path) -> Result<Pulled> {
 }
 
 /// Opens a device. What is compiled for it stays in the cache.
-pub fn device(choice: DeviceChoice) -> Result<OpenDevice> {
-    Ok(OpenDevice::open(choice, Some(&Cache::open()?.kernels()))?)
+pub fn device(choice: DeviceChoice, precision: Precision) -> Result<OpenDevice> {
+    Ok(OpenDevice::open(choice, precision, Some(&Cache::open()?.kernels()))?)
 }
 
 /// The same, and says if the device is slower than it could be.
-pub fn device_noted(choice: DeviceChoice) -> Result<OpenDevice> {
-    let device = device(choice)?;
+pub fn device_noted(choice: DeviceChoice, precision: Precision) -> Result<OpenDevice> {
+    let device = device(choice, precision)?;
     device.warning.iter().for_each(|warning| note(&format!("warning: {warning}")));
     Ok(device)
 }
@@ -44,7 +44,7 @@ pub fn device_noted(choice: DeviceChoice) -> Result<OpenDevice> {
 /// Opens what `--model` and `--adapter` name. `positions` caps the context, to save memory.
 pub fn open(arguments: &ModelArgs, positions: usize) -> Result<Opened> {
     let pulled = pull_model(&arguments.model, &super::configs_root(None))?;
-    let device = device_noted(arguments.device.parse::<DeviceChoice>()?)?;
+    let device = device_noted(arguments.device.parse::<DeviceChoice>()?, Precision::Auto)?;
     let checkpoint = Checkpoint::open(&pulled.path)?;
     let speech = Speech::of(&checkpoint)?;
     let adapter: Option<Adapter> = match &arguments.adapter {

@@ -23,7 +23,7 @@ use crate::pull::progress::bytes_words;
 /// Runs the command.
 pub fn run(arguments: Plan) -> Result<ExitCode> {
     let config = fit::load(&arguments.config, None)?;
-    let device = opened::device_noted(config.device)?;
+    let device = opened::device_noted(config.device, config.precision)?;
     // Asked before the probe takes some of it.
     let available_host = crate::memory::available();
     // Only a base that cannot be had is planned from its shape; broken rows are an error here as in a run.

@@ -154,6 +154,7 @@ pub const KEYS: &[Key] = &[
     key("redact", "names", Kind::Text),
     key("redact", "pattern", Kind::Entries(Entry::Pattern)),
     key("device", "name", Kind::Text),
+    key("device", "precision", Kind::Choice(&["auto", "f32", "f16", "bf16"])),
     key("output", "dir", Kind::Text),
 ];
 

@@ -6,14 +6,15 @@ use std::path::{Component, Path, PathBuf};
 use std::str::FromStr;
 
 use eval::scorer::ScorerOptions;
-use model::DeviceChoice;
+use model::device::Format;
 use model::engine::TrainingShape;
 use model::lora::{InitLoraWeights, LoraConfig};
 use model::train::AdamWConfig;
+use model::{DeviceChoice, Precision};
 use toml::{Table, Value};
 
 use super::decision::{RawCost, RawDecision, RawRedact};
-use super::raw::{InitWeights, RawConfig, RawData, RawEval, RawTrain, Recompute};
+use super::raw::{InitWeights, RawConfig, RawData, RawEval, RawTrain, Recompute, Stored};
 use super::validate::{self, Contradiction};
 
 /// A config that was checked.
@@ -47,6 +48,8 @@ pub struct Config {
     pub redact: RawRedact,
     /// Where it runs.
     pub device: DeviceChoice,
+    /// The number format of weights and activations there.
+    pub precision: Precision,
     /// The folder of this run.
     pub run_folder: PathBuf,
     /// Where names are looked up.
@@ -293,6 +296,12 @@ pub(super) fn resolve(mut raw: RawConfig, file: &Path) -> Result<Config, Vec<Con
             cost: raw.cost.clone(),
             redact: raw.redact.clone(),
             device,
+            precision: match raw.device.precision {
+                Stored::Auto => Precision::Auto,
+                Stored::F32 => Precision::Is(Format::F32),
+                Stored::F16 => Precision::Is(Format::F16),
+                Stored::Bf16 => Precision::Is(Format::Bf16),
+            },
             run_folder: raw.output.dir.join(&raw.name),
             roots,
             file,

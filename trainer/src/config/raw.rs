@@ -187,8 +187,10 @@ pub struct RawEval {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawDevice {
-    /// `auto`, `cpu`, `cuda` or `cuda:N`.
+    /// `auto`, `cpu`, `cuda`, `cuda:N`, `vulkan`, `vulkan:N`, `metal` or `metal:N`.
     pub name: String,
+    /// The number format of weights and activations on it: `auto` what is fast there, `f32`, `f16` or `bf16`.
+    pub precision: Stored,
 }
 
 /// `[output]`
@@ -245,6 +247,20 @@ pub enum Recompute {
     Never,
     /// All.
     Always,
+}
+
+/// The number format of weights and activations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stored {
+    /// What is fast on the device.
+    Auto,
+    /// Four bytes.
+    F32,
+    /// Half precision.
+    F16,
+    /// Two bytes with the range of f32.
+    Bf16,
 }
 
 /// PEFT's `init_lora_weights`: a flag or a word.
@@ -328,7 +344,7 @@ impl Default for RawConfig {
             decision: RawDecision::default(),
             cost: RawCost::default(),
             redact: RawRedact::default(),
-            device: RawDevice { name: "auto".to_owned() },
+            device: RawDevice { name: "auto".to_owned(), precision: Stored::Auto },
             output: RawOutput { dir: PathBuf::from("runs") },
         }
     }

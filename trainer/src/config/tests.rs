@@ -73,6 +73,7 @@ fn sample(key: &Key) -> &'static str {
         "train.micro_batch_tokens" => "8192",
         "train.max_steps" => "77",
         "train.recompute" => "\"never\"",
+        "device.precision" => "\"f16\"",
         _ => match key.kind {
             Kind::Flag if matches!(key.name, "enabled") => "false",
             Kind::Flag => "true",
@@ -215,7 +216,7 @@ name = "tpu"
             configs/test.toml:20: train.warmup_steps is 30, and the run ends after 20 steps
             hint: write a smaller warmup_steps, such as 0
             configs/test.toml:23: device.name: device "tpu": no such device
-            hint: devices are auto, cpu, cuda and cuda:N; what is here: trainer doctor
+            hint: devices are auto, cpu, cuda[:N], vulkan[:N] and metal[:N]; what is here: trainer doctor
             --set lora.r=0: lora.r is 0
             hint: the rank, such as 16
             --set train.leraning_rate=1: unknown key `train.leraning_rate`

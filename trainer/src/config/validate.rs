@@ -67,7 +67,7 @@ pub(super) fn read_prompt(path: &Path) -> Result<String, Contradiction> {
 
 /// What is wrong with `device.name`.
 pub(super) fn device_fault(error: &model::Error) -> Contradiction {
-    let hint = "devices are auto, cpu, cuda and cuda:N; what is here: trainer doctor".to_owned();
+    let hint = "devices are auto, cpu, cuda[:N], vulkan[:N] and metal[:N]; what is here: trainer doctor".to_owned();
     let what = error.to_string();
     let what = what.lines().next().unwrap_or_default().to_owned();
     Contradiction { keys: vec!["device.name"], what: format!("device.name: {what}"), hint }

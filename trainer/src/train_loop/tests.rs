@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::path::Path;
 use std::rc::Rc;
 
+use model::engine::guarded::Guarded;
 use model::engine::{AdapterId, DeviceMemory, Engine, Pass, StepReport};
 use model::generate::{Generated, Limits};
 use model::kernels::AdamWStep;
@@ -41,6 +42,8 @@ struct FakeEngine {
     bad_step: Option<u64>,
     /// The step that is refused as soon as it is handed over.
     refused_step: Option<u64>,
+    /// The step in which the device is lost, as a framework tells it.
+    lost_step: Option<u64>,
     memory: Option<DeviceMemory>,
     log: Rc<RefCell<Log>>,
 }
@@ -94,6 +97,9 @@ impl Engine for FakeEngine {
         let mut log = self.log.borrow_mut();
         if self.refused_step == Some(log.steps + 1) {
             return Err(Error::TooLong { tokens: batch.ids.len(), limit: 1 });
+        }
+        if self.lost_step == Some(log.steps + 1) {
+            panic!("Error while reading data: The device is poisoned\nCaused by:\n  Unknown: the device was reset");
         }
         log.tried.push(batch.ids.len());
         log.loss += batch.ids.iter().map(|id| f64::from(*id)).sum::<f64>();
@@ -183,7 +189,7 @@ fn engine(speed: Speed) -> FakeEngine {
         "num_attention_heads": 2, "num_key_value_heads": 2, "max_position_embeddings": 64, "eos_token_id": 2,
     });
     let config = ModelConfig::from_hf_json(&json, Path::new("config.json")).unwrap();
-    FakeEngine { config, speed, bad_step: None, refused_step: None, memory: None, log: Rc::default() }
+    FakeEngine { config, speed, bad_step: None, refused_step: None, lost_step: None, memory: None, log: Rc::default() }
 }
 
 fn config() -> Config {
@@ -210,7 +216,7 @@ struct Done {
 }
 
 /// Trains seven steps of two rows each.
-fn train(engine: FakeEngine, asks: Asks) -> Done {
+fn train(engine: impl Engine + 'static, asks: Asks) -> Done {
     let (config, samples) = (config(), samples(14));
     let loader = Loader::new(&samples, &config.train).unwrap();
     let folder = tempfile::tempdir().unwrap();
@@ -236,7 +242,7 @@ fn train(engine: FakeEngine, asks: Asks) -> Done {
     Done { outcome, events: heard.events, checkpoints }
 }
 
-fn session(engine: FakeEngine, config: &Config) -> Session {
+fn session(engine: impl Engine + 'static, config: &Config) -> Session {
     let shape = config.training_shape(10, 10);
     Session::new(Model::new(Box::new(engine)), config.lora.clone(), config.adamw(), shape, 0).unwrap()
 }
@@ -301,6 +307,21 @@ fn a_step_that_is_refused_is_named_unless_one_before_it_failed() {
     assert_eq!(steps, 2, "steps that were done are told before the failure");
     let (text, _) = refused(Some(2));
     assert!(text.starts_with("step 2 on rows ") && text.ends_with("the loss is not finite"), "{text}");
+}
+
+#[test]
+fn a_device_that_is_lost_ends_the_run_with_one_error_and_leaves_the_last_checkpoint() {
+    let lost = FakeEngine { lost_step: Some(5), ..engine(Speed::AtOnce) };
+    let done = train(Guarded::new(lost, "vulkan:0"), Asks::Nothing);
+    let text = crate::words::of(&done.outcome.unwrap_err());
+    assert!(text.starts_with("step 5 on rows "), "{text}");
+    assert!(text.contains("vulkan:0 was lost: Unknown: the device was reset"), "{text}");
+    assert!(text.contains("hint: ") && text.contains("--resume"), "{text}");
+    assert!(!text.contains("panicked") && text.matches("was lost").count() == 1, "{text}");
+    assert_eq!(done.checkpoints, ["step-000003"]);
+    let order: Vec<String> =
+        said(&done.events).iter().map(|line| line.split(' ').take(2).collect::<Vec<_>>().join(" ")).collect();
+    assert_eq!(order, ["step 1", "step 2", "step 3", "saved 3", "step 4", "valid 4"]);
 }
 
 #[test]
