@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::util::{Done, Scene, files, tiny_chat};
+use crate::util::{Done, Scene, files, steps, tiny_chat};
 
 /// The same command on a machine without any driver of Vulkan.
 fn without_adapters(command: &mut Command) -> &mut Command {
@@ -75,4 +75,25 @@ fn memory_that_a_gpu_has_not_is_refused_before_anything_is_written() {
     refused.refused(&["the trainable weights would take", "the largest tensor of the device is", "a smaller lora.r"]);
     let left: Vec<String> = files(&scene.path("run")).into_iter().filter(|file| file != ".lock").collect();
     assert!(left.is_empty(), "left behind: {left:?}");
+}
+
+#[test]
+fn twenty_steps_on_a_gpu_equal_those_of_the_processor() {
+    let scene = Scene::new();
+    let fit = |device: &str| {
+        let mut command = scene.command();
+        command.args(["fit", "configs/smoke.toml", "--plain", "--device", device, "--max-steps", "20"]);
+        command.args(["--set", "train.epochs=20", "--set", "device.precision=f32", "--set", "eval.enabled=false"]);
+        command.args(["--out", &scene.text(&device.replace(':', "-"))]);
+        command
+    };
+    let Some(there) = with_software(&mut fit("vulkan:0")).map(done) else { return };
+    there.good();
+    done(&mut fit("cpu")).good();
+    let (there, here) = (steps(&scene.path("vulkan-0")), steps(&scene.path("cpu")));
+    assert_eq!((there.len(), here.len()), (20, 20));
+    for (there, here) in there.iter().zip(&here) {
+        let difference = (there.loss - here.loss).abs() / here.loss.abs();
+        assert!(difference < 1e-3, "step {}: {} beside {} on the processor", here.step, there.loss, here.loss);
+    }
 }

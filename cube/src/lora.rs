@@ -210,9 +210,12 @@ mod tests {
                 _ if dtype == half::f16::elem_type_native() => 1,
                 _ => 2,
             }];
-            for (t, inner, widths, rank) in
-                [(5, 8, vec![8, 8, 16], 8), (200, 96, vec![100, 52], 16), (128, 256, vec![128], 16), (70, 33, vec![41], 4)]
-            {
+            for (t, inner, widths, rank) in [
+                (5, 8, vec![8, 8, 16], 8),
+                (200, 96, vec![100, 52], 16),
+                (128, 256, vec![128], 16),
+                (70, 33, vec![41], 4),
+            ] {
                 let out: usize = widths.iter().sum();
                 let ranks = rank * widths.len();
                 let (x, hx) = rounded([t, inner], 1, dtype);
@@ -235,7 +238,8 @@ mod tests {
                     column += width;
                 }
                 let adapter = Adapter::new(&a, &parts, out, 2.0, dtype);
-                let (y, u) = forward(&x, None, &w, Some(&bias), Some(&adapter), Some(&residual), f32::elem_type_native());
+                let (y, u) =
+                    forward(&x, None, &w, Some(&bias), Some(&adapter), Some(&residual), f32::elem_type_native());
                 let u = u.unwrap();
                 let hu: Vec<f64> = wide(&u).into_iter().map(f64::from).collect();
                 close(&wide(&u), &times(&hx, &ha, [t, inner, ranks], [false, true]), tolerance);

@@ -315,12 +315,8 @@ fn gpu(interface: Interface, index: usize, precision: Precision) -> Result<OpenD
     let name = format!("{}:{index}", interface.word());
     let gpu::Gpu { device, limits, .. } = gpu::open(interface, index)?;
     let format = limits.format(&name, precision)?;
-    let tensors = TensorDevice {
-        device,
-        dtype: dtype_of(format),
-        kernels: &Gpu,
-        largest_binding: limits.largest_binding_bytes,
-    };
+    let tensors =
+        TensorDevice { device, dtype: dtype_of(format), kernels: &Gpu, largest_binding: limits.largest_binding_bytes };
     Ok(OpenDevice {
         description: format!("{name} {} ({})", adapter.name, limits.summary(format, &adapter.driver)),
         backend: Backend::Gpu(Box::new(GpuDevice { name, tensors, limits })),

@@ -127,7 +127,7 @@ pub(crate) fn score(
             let hidden = decoder.forward_cached(&ids.repeat(rows.len()), &documents, &mut cache, adapters, false);
             let targets = targets.repeat(rows.len());
             let (losses, _) = decoder.kernels.cross_entropy(&hidden, &decoder.lm_head, &targets, None);
-            later = losses.to_data().iter::<f32>().collect();
+            later = crate::device::read::host_or_unwind(&losses);
         }
         let mut later = later.into_iter();
         for row in rows {

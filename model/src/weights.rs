@@ -25,11 +25,8 @@ pub(crate) fn load(
     }
     let source = Source { checkpoint, open };
     let embed_tokens = source.vocabulary("model.embed_tokens.weight")?;
-    let lm_head = if config.tie_word_embeddings {
-        embed_tokens.clone()
-    } else {
-        source.vocabulary("lm_head.weight")?
-    };
+    let lm_head =
+        if config.tie_word_embeddings { embed_tokens.clone() } else { source.vocabulary("lm_head.weight")? };
     let mut layers = Vec::with_capacity(config.num_hidden_layers);
     for index in 0..config.num_hidden_layers {
         layers.push(source.layer(&config, index)?);
@@ -162,7 +159,10 @@ impl Source<'_> {
         }
         if let Some(at) = values.beyond_range() {
             return Err(Error::Device {
-                what: format!("value {at} of {} is beyond the range of f16, which this device computes in", names.join(", ")),
+                what: format!(
+                    "value {at} of {} is beyond the range of f16, which this device computes in",
+                    names.join(", ")
+                ),
             });
         }
         Ok((values, rows))

@@ -6,6 +6,7 @@
 mod bench;
 mod ci;
 mod golden;
+mod parity;
 mod tidy;
 
 use std::path::PathBuf;
@@ -22,6 +23,8 @@ usage: cargo xtask ci                             everything below that can fail
                                                   goes to tests/golden/generate.py
        cargo xtask bench [--only WORDS] [--best] [--programs FOLDER] [--python P]
                                                   on a GPU: training beside its peers, and kernels beside their floors
+       cargo xtask parity --device X [--precision P] [--out FILE] [--programs FOLDER]
+                                                  every operation and 50 steps of training beside the CPU, as a table
 
 exit codes: 0 done, 1 something was found, 2 error";
 
@@ -57,6 +60,7 @@ fn run(arguments: &[String]) -> Result<Outcome> {
         ("ci", []) => ci::run(&root()?),
         ("tidy", []) => tidy::run(&root()?),
         ("golden", rest) => golden::run(&root()?, rest),
+        ("parity", rest) => parity::run(&root()?, rest),
         // Needs no workspace where the programs that measure were built elsewhere.
         ("bench", rest) => bench::run(root, rest),
         ("ci" | "tidy", [extra, ..]) => bail!("`{command}` takes no argument, found `{extra}`\n\n{USAGE}"),

@@ -84,7 +84,8 @@ fn append_kernel<F: Float>(
     let width = comptime!(heads.key_value * heads.head_dim);
     let (token, column) = (ABSOLUTE_POS / width, ABSOLUTE_POS % width);
     if token < tokens {
-        let (row, past, start) = (places[4 * token] as usize, places[4 * token + 1] as usize, places[4 * token + 2] as usize);
+        let (row, past, start) =
+            (places[4 * token] as usize, places[4 * token + 1] as usize, places[4 * token + 2] as usize);
         let to = (row * capacity + past + token - start) * width + column;
         let from = token * comptime!(shape.width()) + heads.query * heads.head_dim + column;
         keys[to] = qkv[from];
@@ -112,7 +113,8 @@ fn cached_kernel<F: Float>(
         let group = head / comptime!(heads.query / heads.key_value);
         let width = comptime!(heads.key_value * heads.head_dim);
         let query = token * comptime!(shape.width()) + head * heads.head_dim;
-        let (row, past, start) = (places[4 * token] as usize, places[4 * token + 1] as usize, places[4 * token + 2] as usize);
+        let (row, past, start) =
+            (places[4 * token] as usize, places[4 * token + 1] as usize, places[4 * token + 2] as usize);
         // Positions count from the beginning of the row of the cache.
         let end = past + token - start + 1;
         let seen = end - usize::min(end, places[4 * token + 3] as usize);

@@ -178,7 +178,8 @@ fn forward_kernel<F: Float>(
         }
         sync_cube();
         let p = load_shares::<F>(&shares, comptime!(heads.head_dim), false);
-        let v = load_columns::<F>(qkv, tokens, keys, key_head + comptime!((heads.query + heads.key_value) as u32), shape);
+        let v =
+            load_columns::<F>(qkv, tokens, keys, key_head + comptime!((heads.query + heads.key_value) as u32), shape);
         cmma::execute(&p, &v, &total, &total);
         sync_cube();
     }
@@ -328,7 +329,8 @@ fn load_rows<F: Float>(qkv: &[F], tokens: u32, start: u32, head: u32, #[comptime
     let mut rows =
         unsafe { Matrix::<F, Cube>::uninitialized(MatrixIdent::A, TILE, TILE, size, MatrixLayout::Undefined) };
     let view = TensorView::new(qkv, seq![tokens, comptime!(shape.width() as u32)]).finish();
-    let view = view.slice(seq![start, head * comptime!(size as u32)], seq![comptime!(TILE as u32), comptime!(size as u32)]);
+    let view =
+        view.slice(seq![start, head * comptime!(size as u32)], seq![comptime!(TILE as u32), comptime!(size as u32)]);
     cmma::load_tensor(&mut rows, &view);
     rows
 }
@@ -336,12 +338,19 @@ fn load_rows<F: Float>(qkv: &[F], tokens: u32, start: u32, head: u32, #[comptime
 /// The same of the gradient of the output.
 #[cube]
 #[allow(unsafe_code, reason = "the matrix is loaded before it is read")]
-fn load_outputs<F: Float>(d_output: &[F], tokens: u32, start: u32, head: u32, #[comptime] shape: Shape) -> Matrix<F, Cube> {
+fn load_outputs<F: Float>(
+    d_output: &[F],
+    tokens: u32,
+    start: u32,
+    head: u32,
+    #[comptime] shape: Shape,
+) -> Matrix<F, Cube> {
     let size = comptime!(shape.heads.head_dim);
     let mut rows =
         unsafe { Matrix::<F, Cube>::uninitialized(MatrixIdent::A, TILE, TILE, size, MatrixLayout::Undefined) };
     let view = TensorView::new(d_output, seq![tokens, comptime!((shape.heads.query * size) as u32)]).finish();
-    let view = view.slice(seq![start, head * comptime!(size as u32)], seq![comptime!(TILE as u32), comptime!(size as u32)]);
+    let view =
+        view.slice(seq![start, head * comptime!(size as u32)], seq![comptime!(TILE as u32), comptime!(size as u32)]);
     cmma::load_tensor(&mut rows, &view);
     rows
 }
@@ -354,7 +363,8 @@ fn load_columns<F: Float>(qkv: &[F], tokens: u32, start: u32, head: u32, #[compt
     let mut columns =
         unsafe { Matrix::<F, Cube>::uninitialized(MatrixIdent::B, TILE, size, TILE, MatrixLayout::Undefined) };
     let view = TensorView::new(qkv, seq![tokens, comptime!(shape.width() as u32)]).finish();
-    let view = view.slice(seq![start, head * comptime!(size as u32)], seq![comptime!(TILE as u32), comptime!(size as u32)]);
+    let view =
+        view.slice(seq![start, head * comptime!(size as u32)], seq![comptime!(TILE as u32), comptime!(size as u32)]);
     cmma::load_tensor(&mut columns, &view);
     columns
 }
@@ -373,7 +383,8 @@ fn load_output_columns<F: Float>(
     let mut columns =
         unsafe { Matrix::<F, Cube>::uninitialized(MatrixIdent::B, TILE, size, TILE, MatrixLayout::Undefined) };
     let view = TensorView::new(d_output, seq![tokens, comptime!((shape.heads.query * size) as u32)]).finish();
-    let view = view.slice(seq![start, head * comptime!(size as u32)], seq![comptime!(TILE as u32), comptime!(size as u32)]);
+    let view =
+        view.slice(seq![start, head * comptime!(size as u32)], seq![comptime!(TILE as u32), comptime!(size as u32)]);
     cmma::load_tensor(&mut columns, &view);
     columns
 }
@@ -422,7 +433,8 @@ fn product_tile<F: Float>(
     let mut right =
         unsafe { Matrix::<F, Cube>::uninitialized(MatrixIdent::B, TILE, TILE, size, MatrixLayout::Undefined) };
     let view = TensorView::new(qkv, seq![tokens, comptime!(shape.width() as u32)]).finish();
-    let view = view.slice(seq![start, head * comptime!(size as u32)], seq![comptime!(TILE as u32), comptime!(size as u32)]);
+    let view =
+        view.slice(seq![start, head * comptime!(size as u32)], seq![comptime!(TILE as u32), comptime!(size as u32)]);
     cmma::load_tensor(&mut right, &view.permuted(seq![1, 0]));
     let products = empty_sum(TILE, size);
     cmma::execute(left, &right, &products, &products);

@@ -32,7 +32,8 @@ impl Naive {
                 let key_head = heads.query + head / (heads.query / heads.key_value);
                 let value_head = key_head + heads.key_value;
                 let keys = first[row] as usize..row + 1;
-                let score = |key: usize| (0..size).map(|i| at(row, head, i) * at(key, key_head, i)).sum::<f64>() * scale;
+                let score =
+                    |key: usize| (0..size).map(|i| at(row, head, i) * at(key, key_head, i)).sum::<f64>() * scale;
                 let scores: Vec<f64> = keys.clone().map(score).collect();
                 let peak = scores.iter().copied().fold(f64::MIN, f64::max);
                 let sum = scores.iter().map(|s| (s - peak).exp()).sum::<f64>().ln() + peak;

@@ -101,7 +101,13 @@ fn forward_kernel<F: Float>(
         let mut peak = f32::new(-3.0e38);
         let mut sum = 0.0f32;
         for key in range_stepped(seen + unit, row + 1, UNITS) {
-            let score = dot::<F, F>(qkv, query, qkv, key * comptime!(shape.width()) + key_head * heads.head_dim, heads.head_dim);
+            let score = dot::<F, F>(
+                qkv,
+                query,
+                qkv,
+                key * comptime!(shape.width()) + key_head * heads.head_dim,
+                heads.head_dim,
+            );
             let score = score * comptime!(shape.scale());
             let largest = f32::max(peak, score);
             sum = sum * f32::exp(peak - largest) + f32::exp(score - largest);
@@ -300,7 +306,13 @@ fn keys_kernel<D: Float, F: Float>(
 
 /// Product of two stretches of values.
 #[cube]
-pub(super) fn dot<A: Float, B: Float>(a: &[A], a_start: usize, b: &[B], b_start: usize, #[comptime] length: usize) -> f32 {
+pub(super) fn dot<A: Float, B: Float>(
+    a: &[A],
+    a_start: usize,
+    b: &[B],
+    b_start: usize,
+    #[comptime] length: usize,
+) -> f32 {
     let mut sum = 0.0f32;
     for at in 0..length {
         sum += f32::cast_from(a[a_start + at]) * f32::cast_from(b[b_start + at]);

@@ -10,7 +10,13 @@ use crate::launch::spread;
 
 /// `first + second + bias + residual`.
 #[must_use]
-pub(super) fn sum(first: &Array, second: Option<&Array>, bias: Option<&Array>, residual: Option<&Array>, dtype: ElemType) -> Array {
+pub(super) fn sum(
+    first: &Array,
+    second: Option<&Array>,
+    bias: Option<&Array>,
+    residual: Option<&Array>,
+    dtype: ElemType,
+) -> Array {
     let out = Array::empty(&first.client, first.shape, dtype);
     let (count, dim) = spread(&first.client, out.length());
     sum_kernel::launch(

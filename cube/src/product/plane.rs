@@ -219,14 +219,7 @@ fn plane_kernel<I: Float, O: Float, N: Size>(
     let mut sums = Sequence::<Matrix<f32>>::new();
     #[unroll]
     for _ in 0..comptime!(tile.fragments[0] * tile.fragments[1]) {
-        sums.push(Matrix::<f32>::from_value(
-            MatrixIdent::Accumulator,
-            SIDE,
-            SIDE,
-            SIDE,
-            MatrixLayout::Undefined,
-            0.0,
-        ));
+        sums.push(Matrix::<f32>::from_value(MatrixIdent::Accumulator, SIDE, SIDE, SIDE, MatrixLayout::Undefined, 0.0));
     }
     let from = CUBE_POS_Z * chunk;
     let to = u32::min(from + chunk, k);
@@ -362,8 +355,10 @@ fn fragment<I: Float, N: Size>(
     #[comptime] ident: MatrixIdent,
     #[comptime] stage: Stage,
 ) -> Matrix<I> {
-    let along = comptime!(if matches!(ident, MatrixIdent::A) { MatrixLayout::RowMajor } else { MatrixLayout::ColMajor });
-    let across = comptime!(if matches!(ident, MatrixIdent::A) { MatrixLayout::ColMajor } else { MatrixLayout::RowMajor });
+    let along =
+        comptime!(if matches!(ident, MatrixIdent::A) { MatrixLayout::RowMajor } else { MatrixLayout::ColMajor });
+    let across =
+        comptime!(if matches!(ident, MatrixIdent::A) { MatrixLayout::ColMajor } else { MatrixLayout::RowMajor });
     let layout = comptime!(if stage.across { across } else { along });
     let mut matrix = unsafe { Matrix::<I>::uninitialized(ident, SIDE, SIDE, SIDE, layout) };
     let to = from + comptime!(SIDE * stage.pitch());

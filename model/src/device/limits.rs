@@ -53,10 +53,10 @@ pub struct MatrixShape {
 /// How products of matrices are computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Products {
-    /// On matrix units, by whole workgroups.
-    Workgroup,
-    /// On matrix units, by planes.
-    Plane,
+    /// On matrix units, those of attention too.
+    Matrices,
+    /// On matrix units, but for those of attention.
+    LargeOnly,
     /// Number by number.
     Plain,
 }
@@ -64,8 +64,8 @@ pub enum Products {
 impl Products {
     fn words(self) -> &'static str {
         match self {
-            Products::Workgroup => "products on cooperative matrices (workgroup)",
-            Products::Plane => "products on cooperative matrices (plane)",
+            Products::Matrices => "products and attention on cooperative matrices",
+            Products::LargeOnly => "products on cooperative matrices, plain attention",
             Products::Plain => "plain products",
         }
     }
@@ -101,12 +101,14 @@ impl Limits {
     /// How products of matrices of a format are computed.
     #[must_use]
     pub fn products(&self, format: Format) -> Products {
-        if self.workgroup_matrices.contains(&format) {
-            Products::Workgroup
-        } else if self.plane_matrices.iter().any(|shape| shape.format == format) {
-            Products::Plane
-        } else {
+        let shape = MatrixShape { format, m: 16, n: 16, k: 16 };
+        let (least, most) = self.plane_units;
+        if least != most || !self.plane_matrices.contains(&shape) {
             Products::Plain
+        } else if self.workgroup_matrices.contains(&format) {
+            Products::Matrices
+        } else {
+            Products::LargeOnly
         }
     }
 
@@ -155,7 +157,7 @@ impl Limits {
     #[must_use]
     pub fn summary(&self, format: Format, driver: &str) -> String {
         let matrices = match self.products(format) {
-            Products::Workgroup | Products::Plane => ", cooperative matrices",
+            Products::Matrices | Products::LargeOnly => ", cooperative matrices",
             Products::Plain => "",
         };
         let software = if self.kind == AdapterKind::Software { ", software" } else { "" };
@@ -221,8 +223,8 @@ pub(crate) mod tests {
 
     #[test]
     fn the_path_names_format_and_products() {
-        assert_eq!(card().path(Format::F16), "f16 storage, products on cooperative matrices (workgroup)");
-        assert_eq!(card().path(Format::Bf16), "bf16 storage, products on cooperative matrices (plane)");
+        assert_eq!(card().path(Format::F16), "f16 storage, products and attention on cooperative matrices");
+        assert_eq!(card().path(Format::Bf16), "bf16 storage, products on cooperative matrices, plain attention");
         assert_eq!(card().path(Format::F32), "f32, plain products");
         assert_eq!(least().path(Format::F32), "f32, plain products");
     }

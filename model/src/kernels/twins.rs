@@ -32,7 +32,8 @@ fn the_gpus_kernels_equal_their_twins() {
     };
     for dtype in formats {
         // A small limit, so that tables are cut.
-        let device = TensorDevice { device: Device::vulkan(kind), dtype, kernels: &Gpu, largest_binding: 1 << 20 };
+        let device =
+            TensorDevice { device: Device::vulkan(kind.clone()), dtype, kernels: &Gpu, largest_binding: 1 << 20 };
         all_hold(&device, f64::INFINITY);
     }
 }

@@ -123,7 +123,8 @@ fn heads(cases: &mut Vec<Case>) {
 fn cached(cases: &mut Vec<Case>) {
     for (heads, _) in shapes() {
         let (first, second) = (17, 90);
-        let shape = format!("{first} and {second} tokens, {} / {} heads of {}", heads.query, heads.key_value, heads.head_dim);
+        let shape =
+            format!("{first} and {second} tokens, {} / {} heads of {}", heads.query, heads.key_value, heads.head_dim);
         add(cases, "attention_cached, cache_append", shape, move |kernels, at| {
             let qkv = at.values("qkv", [first + second, heads.packed_width()]);
             let rows = |from: usize, to: usize| qkv.clone().slice([from..to, 0..heads.packed_width()]);

@@ -8,9 +8,9 @@ mod values;
 
 use burn::tensor::{DType, Tensor};
 use cube::Array;
+use cube::attention::{self, Cache, Sight};
 use cube::optimizer::{self, AdamW};
 use cube::rotation::{self, Direction, Table};
-use cube::attention::{self, Cache, Sight};
 use cube::{Packed, head_norm, norm, rows, swiglu};
 
 use values::Values;
@@ -20,6 +20,7 @@ use super::attention::{CachedDocuments, Documents, Heads};
 use super::lora_linear::{LoraGradients, LoraOperand};
 use super::rope::{RopeTable, Rotation};
 use super::{Kernels, Vocabulary};
+use crate::device::read;
 
 /// The GPU's kernels.
 #[derive(Clone, Copy, Debug, Default)]
@@ -210,7 +211,7 @@ impl Kernels for Gpu {
     fn sum_of_squares(&self, values: &Tensor<1>) -> f64 {
         let values = Values::read(values);
         let sum: Tensor<2> = values.matrix(optimizer::sum_of_squares(&values.array));
-        sum.to_data().iter::<f32>().map(f64::from).sum()
+        read::host_or_unwind(&sum).into_iter().map(f64::from).sum()
     }
 
     fn adamw(

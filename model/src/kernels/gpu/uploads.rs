@@ -29,9 +29,9 @@ pub(super) fn upload(
     send: impl FnOnce(&[u32]) -> Array,
 ) -> Array {
     UPLOADS.with_borrow_mut(|uploads| {
-        let found = uploads.iter().position(|upload| {
-            upload.name == name && *upload.values == *values && upload.device == *device
-        });
+        let found = uploads
+            .iter()
+            .position(|upload| upload.name == name && *upload.values == *values && upload.device == *device);
         let upload = match found {
             Some(place) => uploads.remove(place),
             None => Upload { device: device.clone(), name, values: values.into(), array: send(values) },
