@@ -4,6 +4,7 @@
 //! Values are stored in f32, f16 or bf16 and computed in f32. A kernel takes at most seven buffers, and no more workgroups
 //! along one axis than the device allows.
 
+#![warn(missing_docs)]
 // Bodies of kernels look like Rust and are not: a format is an argument that the body does not read, beside the buffer it belongs
 // to; loops count, since nothing can be iterated over; conditions do not stop early.
 #![allow(

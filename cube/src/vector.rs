@@ -74,19 +74,19 @@ fn plane_size(client: &Client, units: usize) -> usize {
 
 /// The row of this unit; may be beyond the last.
 #[cube]
-pub fn row_of(#[comptime] sharing: Sharing) -> usize {
+pub(crate) fn row_of(#[comptime] sharing: Sharing) -> usize {
     CUBE_POS * comptime!(sharing.units / sharing.lanes) + UNIT_POS as usize / comptime!(sharing.lanes)
 }
 
 /// The place of this unit among those of its row.
 #[cube]
-pub fn lane_of(#[comptime] sharing: Sharing) -> usize {
+pub(crate) fn lane_of(#[comptime] sharing: Sharing) -> usize {
     UNIT_POS as usize % comptime!(sharing.lanes)
 }
 
 /// Sum over the units of a row, for all of them, in a fixed order. Every unit of the workgroup must come here.
 #[cube]
-pub fn row_sum(value: f32, #[comptime] sharing: Sharing) -> f32 {
+pub(crate) fn row_sum(value: f32, #[comptime] sharing: Sharing) -> f32 {
     let mut sum = value;
     if comptime!(sharing.plane > 0) {
         let planes = comptime!(sharing.units / sharing.plane);
@@ -124,7 +124,7 @@ pub fn row_sum(value: f32, #[comptime] sharing: Sharing) -> f32 {
 
 /// Largest value of the units of a row, for all of them. Every unit of the workgroup must come here.
 #[cube]
-pub fn row_max(value: f32, #[comptime] sharing: Sharing) -> f32 {
+pub(crate) fn row_max(value: f32, #[comptime] sharing: Sharing) -> f32 {
     let mut largest = value;
     if comptime!(sharing.plane > 0) {
         let planes = comptime!(sharing.units / sharing.plane);

@@ -14,8 +14,8 @@ use anyhow::{Context as _, Result};
 
 use crate::Outcome;
 
-/// Folders that are not ours or not text.
-const SKIPPED: [&str; 5] = [".git", "target", "runs", "oracle-venv", "__pycache__"];
+/// Folders that are not ours or not text. `cubecl-spirv` is the code of others as they published it, with one repair.
+const SKIPPED: [&str; 6] = [".git", "target", "runs", "oracle-venv", "__pycache__", "cubecl-spirv"];
 /// Endings of the files that people read.
 const TEXT: [&str; 13] = ["rs", "toml", "md", "py", "sh", "yml", "yaml", "jinja", "txt", "cu", "cuh", "cpp", "h"];
 

@@ -1,7 +1,7 @@
 //! Owns attention on the matrix units of a workgroup, forward and backward. Knows no layer and no document: which keys a query
 //! sees is given for every row.
 //!
-//! A workgroup owns a tile of queries or of keys of one head. Scores pass through shared memory, where each unit has half a row.
+//! A workgroup owns a tile of queries or of keys of one head. Scores pass through shared memory, where each unit has a part of a row.
 //! The forward pass goes over the keys twice, once for the log-sum-exp and once for the output, so that sums on the matrix units
 //! are never rescaled. No sum is shared between workgroups, so results do not depend on their order.
 
@@ -15,8 +15,10 @@ use crate::Array;
 
 /// Rows and columns of a tile of scores.
 const TILE: usize = 64;
-/// Units of a workgroup: two for each row of scores.
-const UNITS: usize = 128;
+/// Units of a workgroup.
+const UNITS: usize = 256;
+/// Units of each row of scores.
+const LANES: usize = UNITS / TILE;
 /// Scores of one unit.
 const SHARE: usize = TILE * TILE / UNITS;
 /// Values between rows of scores in shared memory.
@@ -115,7 +117,7 @@ fn forward_kernel<F: Float>(
     let heads = comptime!(shape.heads);
     let (head, start) = (CUBE_POS_Y, CUBE_POS_X * comptime!(TILE as u32));
     let key_head = head / comptime!((heads.query / heads.key_value) as u32);
-    let own = UNIT_POS / 2;
+    let own = UNIT_POS / comptime!(LANES as u32);
     let row = start + own;
     let seen = first[u32::min(row, tokens - 1) as usize];
     let mut scores = Shared::<[f32]>::new_slice(comptime!(TILE * WIDE));
@@ -125,7 +127,7 @@ fn forward_kernel<F: Float>(
     let begin = first[start as usize];
     let q = load_rows::<F>(qkv, tokens, start, head, shape);
 
-    // The two units of a row each see half of its scores.
+    // The units of a row each see a part of its scores.
     let mut peak = f32::new(-3.0e38);
     let mut sum = 0.0f32;
     for keys in range_stepped(begin, end, comptime!(TILE as u32)) {
@@ -133,7 +135,7 @@ fn forward_kernel<F: Float>(
         let mut largest = peak;
         #[unroll]
         for part in 0..SHARE {
-            let column = comptime!(2 * part as u32) + UNIT_POS % 2;
+            let column = comptime!((LANES * part) as u32) + UNIT_POS % comptime!(LANES as u32);
             let key = keys + column;
             let score = scores[(own as usize) * WIDE + column as usize] * comptime!(shape.scale());
             if key >= seen && key <= row {
@@ -144,7 +146,7 @@ fn forward_kernel<F: Float>(
         peak = largest;
         #[unroll]
         for part in 0..SHARE {
-            let column = comptime!(2 * part as u32) + UNIT_POS % 2;
+            let column = comptime!((LANES * part) as u32) + UNIT_POS % comptime!(LANES as u32);
             let key = keys + column;
             let score = scores[(own as usize) * WIDE + column as usize] * comptime!(shape.scale());
             if key >= seen && key <= row {
@@ -156,12 +158,20 @@ fn forward_kernel<F: Float>(
     scores[UNIT_POS as usize] = peak;
     scores[UNIT_POS as usize + UNITS] = sum;
     sync_cube();
-    let other = (UNIT_POS ^ 1) as usize;
-    let (other_peak, other_sum) = (scores[other], scores[other + UNITS]);
-    let largest = f32::max(peak, other_peak);
-    let log_sum = largest + f32::ln(sum * f32::exp(peak - largest) + other_sum * f32::exp(other_peak - largest));
+    let lanes = own as usize * LANES;
+    let mut largest = scores[lanes];
+    #[unroll]
+    for lane in 1..LANES {
+        largest = f32::max(largest, scores[lanes + lane]);
+    }
+    let mut whole = 0.0f32;
+    #[unroll]
+    for lane in 0..LANES {
+        whole += scores[lanes + UNITS + lane] * f32::exp(scores[lanes + lane] - largest);
+    }
+    let log_sum = largest + f32::ln(whole);
     sync_cube();
-    if UNIT_POS % 2 == 0 && row < tokens {
+    if UNIT_POS % comptime!(LANES as u32) == 0 && row < tokens {
         sums[(row * comptime!(heads.query as u32) + head) as usize] = log_sum;
     }
 
@@ -170,7 +180,7 @@ fn forward_kernel<F: Float>(
         score_tile::<F>(&q, qkv, &mut scores, tokens, keys, key_head, shape);
         #[unroll]
         for part in 0..SHARE {
-            let column = comptime!(2 * part as u32) + UNIT_POS % 2;
+            let column = comptime!((LANES * part) as u32) + UNIT_POS % comptime!(LANES as u32);
             let key = keys + column;
             let score = scores[(own as usize) * WIDE + column as usize] * comptime!(shape.scale());
             let share = select(key >= seen && key <= row, f32::exp(score - log_sum), 0.0f32);
@@ -209,7 +219,7 @@ fn queries_kernel<F: Float>(
     let (head, start) = (CUBE_POS_Y, CUBE_POS_X * comptime!(TILE as u32));
     let key_head = head / comptime!((heads.query / heads.key_value) as u32);
     let value_head = key_head + comptime!((heads.query + heads.key_value) as u32);
-    let own = UNIT_POS / 2;
+    let own = UNIT_POS / comptime!(LANES as u32);
     let row = start + own;
     let known = u32::min(row, tokens - 1);
     let seen = first[known as usize];
@@ -227,7 +237,7 @@ fn queries_kernel<F: Float>(
         score_tile::<F>(&q, qkv, &mut scores, tokens, keys, key_head, shape);
         #[unroll]
         for part in 0..SHARE {
-            let column = comptime!(2 * part as u32) + UNIT_POS % 2;
+            let column = comptime!((LANES * part) as u32) + UNIT_POS % comptime!(LANES as u32);
             let key = keys + column;
             let score = scores[(own as usize) * WIDE + column as usize] * comptime!(shape.scale());
             held[part] = select(key >= seen && key <= row, f32::exp(score - log_sum), 0.0f32);
@@ -236,7 +246,7 @@ fn queries_kernel<F: Float>(
         product_tile::<F>(&d_o, qkv, &mut scores, tokens, keys, value_head, shape);
         #[unroll]
         for part in 0..SHARE {
-            let column = comptime!(2 * part) + (UNIT_POS % 2) as usize;
+            let column = comptime!(LANES * part) + UNIT_POS as usize % LANES;
             let change = scores[(own as usize) * WIDE + column] - delta;
             shares[(own as usize) * NARROW + column] = F::cast_from(held[part] * change * comptime!(shape.scale()));
         }
@@ -266,7 +276,7 @@ fn keys_kernel<F: Float>(
     let heads = comptime!(shape.heads);
     let (key_head, keys) = (CUBE_POS_Y, CUBE_POS_X * comptime!(TILE as u32));
     let value_head = key_head + comptime!((heads.query + heads.key_value) as u32);
-    let own = UNIT_POS / 2;
+    let own = UNIT_POS / comptime!(LANES as u32);
     let mut scores = Shared::<[f32]>::new_slice(comptime!(TILE * WIDE));
     let mut shares = Shared::<[F]>::new_slice(comptime!(TILE * NARROW));
     let mut held = Local::<f32>::new(SHARE);
@@ -286,7 +296,7 @@ fn keys_kernel<F: Float>(
             score_tile::<F>(&q, qkv, &mut scores, tokens, keys, key_head, shape);
             #[unroll]
             for part in 0..SHARE {
-                let column = comptime!(2 * part as u32) + UNIT_POS % 2;
+                let column = comptime!((LANES * part) as u32) + UNIT_POS % comptime!(LANES as u32);
                 let key = keys + column;
                 let score = scores[(own as usize) * WIDE + column as usize] * comptime!(shape.scale());
                 let visible = key >= seen && key <= row && row < tokens;
@@ -301,7 +311,7 @@ fn keys_kernel<F: Float>(
             product_tile::<F>(&d_o, qkv, &mut scores, tokens, keys, value_head, shape);
             #[unroll]
             for part in 0..SHARE {
-                let column = comptime!(2 * part) + (UNIT_POS % 2) as usize;
+                let column = comptime!(LANES * part) + UNIT_POS as usize % LANES;
                 let change = scores[(own as usize) * WIDE + column] - delta;
                 shares[(own as usize) * NARROW + column] = F::cast_from(held[part] * change * comptime!(shape.scale()));
             }
