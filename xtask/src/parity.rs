@@ -137,6 +137,7 @@ fn parse(arguments: &[String]) -> Result<Options> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
