@@ -13,6 +13,7 @@
     clippy::collapsible_if,
     clippy::manual_is_multiple_of
 )]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 pub mod array;
 pub mod attention;

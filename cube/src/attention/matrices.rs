@@ -26,7 +26,7 @@ const WIDE: usize = TILE + 4;
 /// Values between rows of probabilities in shared memory.
 const NARROW: usize = TILE + 8;
 
-/// Whether a device has matrices of a workgroup (`VK_NV_cooperative_matrix2`) for values of a format.
+/// Whether a device has matrices of a workgroup (`VK_NV_cooperative_matrix2`) for values of a format, with sides of 32.
 #[must_use]
 pub(super) fn is_offered(client: &Client, dtype: ElemType) -> bool {
     let wide = f32::elem_type_native();

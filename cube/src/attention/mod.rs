@@ -72,7 +72,7 @@ impl Shape {
 
     fn on_matrices(self, qkv: &Array) -> bool {
         let size = self.heads.head_dim;
-        matrices::is_offered(&qkv.client, qkv.dtype) && size.is_multiple_of(16) && size <= 128
+        matrices::is_offered(&qkv.client, qkv.dtype) && size.is_multiple_of(32) && size <= 128
     }
 }
 
