@@ -42,7 +42,8 @@ impl fmt::Display for Row {
 /// Compares every custom operation of a device with its plain twin on the CPU, on the same values.
 pub(crate) fn kernels(device: &TensorDevice) -> Vec<Row> {
     let place = Place { device: &device.device, dtype: device.dtype, rounded: device.dtype };
-    let twin = Place { device: &Device::flex(), dtype: DType::F32, rounded: device.dtype };
+    let processor = TensorDevice::cpu();
+    let twin = Place { device: &processor.device, dtype: DType::F32, rounded: device.dtype };
     let bound = bound(device.dtype);
     let compare = |(operation, shape, run): operations::Case| {
         let (fast, plain) = (run(device.kernels, place), run(&Plain, twin));
