@@ -26,6 +26,7 @@ pub mod loss;
 pub mod norm;
 pub mod optimizer;
 pub mod packed;
+mod planes;
 pub mod product;
 pub mod rotation;
 pub mod rows;

@@ -14,25 +14,24 @@ use crate::Array;
 use crate::launch::spread;
 use crate::product::{Narrow, Product};
 
+/// Rows of an adapter are filled up to a multiple of this.
+const RANKS: usize = 8;
+
 /// The adapters beside a packed linear, ready for products.
 #[derive(Clone)]
 pub struct Adapter {
-    /// `[ranks, in]`, the A of each part stacked, in the format of the weight.
+    /// `[ranks, in]`, the A of each part stacked, in the format of the weight. Rows of zeros follow, up to a multiple of
+    /// [`RANKS`], so that rows of `u` and `p` are as long as kernels on matrix units ask for.
     pub a: Array,
-    /// `[ranks, out]`, the transposed B of each part in its own rows and columns, times the scale, in the format of the weight.
+    /// `[ranks, out]`, the transposed B of each part in its own rows and columns, times the scale, in the format of the weight;
+    /// as many rows as `a`.
     pub b: Array,
+    /// All ranks, without the rows of zeros.
+    pub ranks: usize,
     /// What the product of an adapter is multiplied by.
     pub scale: f32,
     /// Outputs and ranks of each part.
     pub parts: Vec<[Range<usize>; 2]>,
-}
-
-/// Gradients of an adapter in f32.
-pub struct Gradients {
-    /// Like [`Adapter::a`].
-    pub a: Array,
-    /// The block of each part.
-    pub b: Vec<Array>,
 }
 
 impl Adapter {
@@ -40,13 +39,10 @@ impl Adapter {
     #[must_use]
     pub fn new(a: &Array, b: &[(Array, [Range<usize>; 2])], outputs: usize, scale: f32, dtype: ElemType) -> Self {
         let ranks = a.shape[0];
-        let all = Array::empty(&a.client, [ranks, outputs], dtype);
+        let all = Array::empty(&a.client, [ranks.next_multiple_of(RANKS), outputs], dtype);
         let (count, dim) = spread(&a.client, all.length());
         let part = |at: usize| &b[at.min(b.len() - 1)];
-        let places = [0, 1, 2].map(|at| {
-            let [outputs, ranks] = &part(at).1;
-            [outputs.start as u32, outputs.end as u32, ranks.start as u32, ranks.end as u32]
-        });
+        let parts: Vec<_> = b.iter().map(|(_, place)| place.clone()).collect();
         diagonal_kernel::launch(
             &a.client,
             count,
@@ -58,14 +54,15 @@ impl Adapter {
             outputs as u32,
             scale,
             b.len(),
-            places,
+            places(&parts),
             dtype,
         );
-        Adapter { a: cast(a, dtype), b: all, scale, parts: b.iter().map(|(_, place)| place.clone()).collect() }
+        Adapter { a: filled(a, dtype), b: all, ranks, scale, parts }
     }
 }
 
-/// `y` in `dtype` and, where there is an adapter, `u`. `dropped` is x with dropout, where there is any.
+/// `y` in `dtype` and, where there is an adapter, `u`, with a column for each row of [`Adapter::a`]. `dropped` is x with
+/// dropout, where there is any.
 #[must_use]
 pub fn forward(
     x: &Array,
@@ -109,30 +106,110 @@ impl Backward<'_> {
         Product { main, beside, bias: None, residual: None }.run(self.dy.dtype)
     }
 
-    /// The gradients of the adapter.
+    /// The gradients of the adapter in f32: that of A, and then that of the B of each part, row by row.
     #[must_use]
-    pub fn gradients(&self, p: &Array) -> Option<Gradients> {
+    pub fn gradients(&self, p: &Array) -> Option<Array> {
         let (adapter, u) = self.adapter?;
-        let wide = f32::elem_type_native();
-        let a = Narrow::of(p.transposed(), self.x.plain()).whole(wide);
-        let all = Narrow::of(self.dy.transposed(), u.plain());
-        let block = |place: [Range<usize>; 2]| all.block(place, adapter.scale, false, wide);
-        let b = adapter.parts.iter().cloned().map(block).collect();
-        Some(Gradients { a, b })
+        let a = Narrow::of(p.transposed(), self.x.plain());
+        let b = Narrow::of(self.dy.transposed(), u.plain());
+        let a_kept = adapter.ranks * adapter.a.shape[1];
+        let length = a_kept + adapter.parts.iter().map(|[rows, ranks]| rows.len() * ranks.len()).sum::<usize>();
+        let out = Array::empty(&p.client, [1, length], f32::elem_type_native());
+        let (count, dim) = spread(&p.client, length);
+        gradients_kernel::launch(
+            &p.client,
+            count,
+            dim,
+            a.parts().arg(),
+            b.parts().arg(),
+            out.arg(),
+            a.splits() as u32,
+            b.splits() as u32,
+            a_kept as u32,
+            adapter.a.length() as u32,
+            self.dy.shape[1] as u32 * adapter.a.shape[0] as u32,
+            adapter.a.shape[0] as u32,
+            adapter.scale,
+            adapter.parts.len(),
+            places(&adapter.parts),
+        );
+        Some(out)
     }
 }
 
-fn cast(array: &Array, dtype: ElemType) -> Array {
-    let out = Array::empty(&array.client, array.shape, dtype);
+/// Outputs and ranks of up to three parts, from and to; the last again where there are fewer.
+fn places(parts: &[[Range<usize>; 2]]) -> [[u32; 4]; 3] {
+    [0, 1, 2].map(|at| {
+        let [outputs, ranks] = &parts[at.min(parts.len() - 1)];
+        [outputs.start as u32, outputs.end as u32, ranks.start as u32, ranks.end as u32]
+    })
+}
+
+/// Values of the parts before one.
+fn before(places: [[u32; 4]; 3], part: usize) -> u32 {
+    places[..part].iter().map(|[top, bottom, left, right]| (bottom - top) * (right - left)).sum()
+}
+
+/// Sums the parts of both products into one piece: `a` as it is, of `b` the blocks on its diagonal times a factor.
+#[cube(launch)]
+#[allow(clippy::too_many_arguments)]
+fn gradients_kernel(
+    a: &[f32],
+    b: &[f32],
+    out: &mut [f32],
+    a_splits: u32,
+    b_splits: u32,
+    a_kept: u32,
+    a_length: u32,
+    b_length: u32,
+    ranks: u32,
+    scale: f32,
+    #[comptime] parts: usize,
+    #[comptime] places: [[u32; 4]; 3],
+) {
+    if ABSOLUTE_POS < out.len() {
+        let place = ABSOLUTE_POS as u32;
+        let mut sum = 0.0f32;
+        if place < a_kept {
+            for split in 0..a_splits {
+                sum += a[(split * a_length + place) as usize];
+            }
+        } else {
+            let place = place - a_kept;
+            let mut at = 0u32;
+            #[unroll]
+            for part in 0..parts {
+                let (top, left, width) =
+                    comptime!((places[part][0], places[part][2], places[part][3] - places[part][2]));
+                let first = comptime!(before(places, part));
+                if place >= first {
+                    at = (top + (place - first) / width) * ranks + left + (place - first) % width;
+                }
+            }
+            for split in 0..b_splits {
+                sum += b[(split * b_length + at) as usize];
+            }
+            sum *= scale;
+        }
+        out[ABSOLUTE_POS] = sum;
+    }
+}
+
+/// An array in a format, with rows of zeros up to a multiple of [`RANKS`].
+fn filled(array: &Array, dtype: ElemType) -> Array {
+    let [rows, columns] = array.shape;
+    let out = Array::empty(&array.client, [rows.next_multiple_of(RANKS), columns], dtype);
     let (count, dim) = spread(&array.client, out.length());
-    cast_kernel::launch(&array.client, count, dim, array.arg(), out.arg(), dtype);
+    fill_kernel::launch(&array.client, count, dim, array.arg(), out.arg(), array.length() as u32, dtype);
     out
 }
 
 #[cube(launch)]
-fn cast_kernel<O: Float>(array: &[f32], out: &mut [O], #[define(O)] _output: ElemType) {
+fn fill_kernel<O: Float>(array: &[f32], out: &mut [O], length: u32, #[define(O)] _output: ElemType) {
     if ABSOLUTE_POS < out.len() {
-        out[ABSOLUTE_POS] = O::cast_from(array[ABSOLUTE_POS]);
+        let inside = ABSOLUTE_POS < length as usize;
+        let value = array[select(inside, ABSOLUTE_POS, 0usize)];
+        out[ABSOLUTE_POS] = O::cast_from(select(inside, value, 0.0f32));
     }
 }
 
@@ -188,6 +265,14 @@ mod tests {
         read(&elementwise::cast(array, f32::elem_type_native(), 1.0))
     }
 
+    /// The first columns of an array; the others must be zero.
+    fn cut(array: &Array, columns: usize) -> Vec<f32> {
+        let values = wide(array);
+        let rows = values.chunks(array.shape[1]);
+        assert!(rows.clone().all(|row| row[columns..].iter().all(|value| *value == 0.0)));
+        rows.flat_map(|row| row[..columns].to_vec()).collect()
+    }
+
     /// `a * b` of row-major matrices, one of them possibly transposed.
     fn times(a: &[f64], b: &[f64], [m, k, n]: [usize; 3], [a_t, b_t]: [bool; 2]) -> Vec<f64> {
         let left = |i: usize, l: usize| if a_t { a[l * m + i] } else { a[i * k + l] };
@@ -215,6 +300,8 @@ mod tests {
                 (200, 96, vec![100, 52], 16),
                 (128, 256, vec![128], 16),
                 (70, 33, vec![41], 4),
+                (150, 64, vec![64, 24, 24], 1),
+                (90, 64, vec![14], 2),
             ] {
                 let out: usize = widths.iter().sum();
                 let ranks = rank * widths.len();
@@ -241,8 +328,9 @@ mod tests {
                 let (y, u) =
                     forward(&x, None, &w, Some(&bias), Some(&adapter), Some(&residual), f32::elem_type_native());
                 let u = u.unwrap();
-                let hu: Vec<f64> = wide(&u).into_iter().map(f64::from).collect();
-                close(&wide(&u), &times(&hx, &ha, [t, inner, ranks], [false, true]), tolerance);
+                let u_kept = cut(&u, ranks);
+                let hu: Vec<f64> = u_kept.iter().copied().map(f64::from).collect();
+                close(&u_kept, &times(&hx, &ha, [t, inner, ranks], [false, true]), tolerance);
                 let mut want = times(&hx, &hw, [t, inner, out], [false, true]);
                 let side = times(&hu, &hb, [t, ranks, out], [false, true]);
                 let residual = read(&residual);
@@ -253,21 +341,23 @@ mod tests {
 
                 let backward = Backward { dy: &dy, x: &x, weight: &w, adapter: Some((&adapter, &u)) };
                 let p = backward.p().unwrap();
-                let hp: Vec<f64> = wide(&p).into_iter().map(f64::from).collect();
-                close(&wide(&p), &times(&hdy, &hb, [t, out, ranks], [false, false]), tolerance);
+                let p_kept = cut(&p, ranks);
+                let hp: Vec<f64> = p_kept.iter().copied().map(f64::from).collect();
+                close(&p_kept, &times(&hdy, &hb, [t, out, ranks], [false, false]), tolerance);
                 let mut want = times(&hdy, &hw, [t, out, inner], [false, false]);
                 let side = times(&hp, &ha, [t, ranks, inner], [false, false]);
                 want.iter_mut().zip(side).for_each(|(want, side)| *want += side);
                 close(&wide(&backward.dx(Some(&p))), &want, tolerance);
                 let gradients = backward.gradients(&p).unwrap();
-                close(&read(&gradients.a), &times(&hp, &hx, [ranks, t, inner], [true, false]), tolerance);
+                let gradients = read(&gradients);
+                let (da, db) = gradients.split_at(ranks * inner);
+                close(da, &times(&hp, &hx, [ranks, t, inner], [true, false]), tolerance);
                 let all = times(&hdy, &hu, [out, t, ranks], [true, false]);
-                for (b, (_, [rows, columns])) in gradients.b.iter().zip(&parts) {
-                    let block = |row: usize| columns.clone().map(move |column| (row, column));
-                    let want: Vec<f64> =
-                        rows.clone().flat_map(block).map(|(row, column)| 2.0 * all[row * ranks + column]).collect();
-                    close(&read(b), &want, tolerance);
-                }
+                let blocks = parts.iter().flat_map(|(_, [rows, columns])| {
+                    rows.clone().flat_map(|row| columns.clone().map(move |column| row * ranks + column))
+                });
+                let want: Vec<f64> = blocks.map(|at| 2.0 * all[at]).collect();
+                close(db, &want, tolerance);
             }
         }
     }

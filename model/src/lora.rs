@@ -9,9 +9,9 @@ use burn::tensor::{Tensor, TensorData};
 use crate::config::ModelConfig;
 use crate::dropout::{DropoutKey, key_of, normal, uniform};
 use crate::error::{Error, Result};
-use crate::kernels::{LoraGradients, LoraOperand, LoraPart};
+use crate::kernels::{LoraOperand, LoraPart, Prepared};
 use crate::nn::decoder::Adapters;
-use crate::nn::{Decoder, Group};
+use crate::nn::{Decoder, Group, LayerGradients};
 
 /// Which modules get an adapter, as PEFT reads it.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -245,6 +245,7 @@ impl LoraLayout {
                             .collect(),
                         scale: self.scale,
                         dropout: dropout(layer, group),
+                        prepared: Prepared::default(),
                     })
                 })
             })
@@ -257,23 +258,10 @@ impl LoraLayout {
         self.operands(&flat(values, &decoder.device), |_, _| None)
     }
 
-    /// The gradients of one layer as one piece of the flat order.
+    /// The flat buffer from the gradients of every layer, where there is any.
     #[must_use]
-    pub fn flatten(gradients: [Option<LoraGradients>; 4]) -> Option<Tensor<1>> {
-        let mut pieces = Vec::new();
-        for gradient in gradients.into_iter().flatten() {
-            for matrix in std::iter::once(gradient.a).chain(gradient.b) {
-                let [rows, columns] = matrix.dims();
-                pieces.push(matrix.reshape([rows * columns]));
-            }
-        }
-        (!pieces.is_empty()).then(|| Tensor::cat(pieces, 0))
-    }
-
-    /// The flat buffer from one piece a layer (`None` where a layer has no adapter).
-    #[must_use]
-    pub fn join(pieces: Vec<Option<Tensor<1>>>) -> Option<Tensor<1>> {
-        let pieces: Vec<_> = pieces.into_iter().flatten().collect();
+    pub fn join(layers: Vec<LayerGradients>) -> Option<Tensor<1>> {
+        let pieces: Vec<_> = layers.into_iter().flatten().flatten().collect();
         (!pieces.is_empty()).then(|| Tensor::cat(pieces, 0))
     }
 }

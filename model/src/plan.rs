@@ -163,8 +163,9 @@ pub(crate) fn tensors(
     shape: TrainingShape,
 ) -> MemoryPlan {
     let bytes = |values: usize| (values * element_bytes) as u64;
+    // The residual stream and its gradient are f32 on every device.
+    let stream = |rows: usize| (4 * rows * config.hidden_size) as u64;
     let tokens = shape.max_tokens as u64;
-    let hidden = config.hidden_size;
     let qkv = Group::Qkv.output_width(config);
     let gate_up = Group::GateUp.output_width(config);
     let attention = Group::Output.input_width(config);
@@ -172,14 +173,14 @@ pub(crate) fn tensors(
     let ranks = layout.ranks_per_layer();
     let before_norm = if config.qk_norm { qkv } else { 0 };
     let products =
-        bytes(2 * hidden + qkv + before_norm + attention + gate_up + ranks) + 4 * config.num_attention_heads as u64;
+        stream(2) + bytes(qkv + before_norm + attention + gate_up + ranks) + 4 * config.num_attention_heads as u64;
     let (kept, recompute) = match shape.recompute {
         Recompute::Auto | Recompute::Never => (layers * products, "nothing"),
         // The layer that is rebuilt keeps its products while its backward pass runs.
-        Recompute::Always => (layers * bytes(hidden) + products, "every layer"),
+        Recompute::Always => (layers * stream(1) + products, "every layer"),
     };
     // Backward of the MLP: h, its gradient, the gradient of gate and up, the normed input and three rows of the stream.
-    let workspace = bytes(2 * config.intermediate_size + gate_up + 4 * hidden);
+    let workspace = stream(3) + bytes(2 * config.intermediate_size + gate_up + config.hidden_size);
     let chunk = shape.max_supervised.min(chunk_rows(config.vocab_size));
     let parts = vec![
         Part { name: "weights", bytes: bytes(config.num_parameters()) + (positions * config.head_dim * 4) as u64 },

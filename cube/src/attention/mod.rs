@@ -5,7 +5,7 @@
 //! each begins and ends, so that no list of documents is needed on the device.
 
 mod cached;
-mod matrices;
+mod planes;
 mod units;
 
 #[cfg(test)]
@@ -14,7 +14,7 @@ mod tests;
 use cubecl::client::Client;
 use cubecl::prelude::*;
 
-use crate::launch::spread;
+use crate::vector::{Sharing, lane_of, row_of, row_sum, vector_size};
 use crate::{Array, Packed};
 
 pub use cached::{Cache, append, cached};
@@ -71,8 +71,7 @@ impl Shape {
     }
 
     fn on_matrices(self, qkv: &Array) -> bool {
-        let size = self.heads.head_dim;
-        matrices::is_offered(&qkv.client, qkv.dtype) && size.is_multiple_of(32) && size <= 128
+        planes::are_offered_for(&qkv.client, qkv.dtype, self)
     }
 }
 
@@ -83,7 +82,7 @@ impl Shape {
 #[must_use]
 pub fn forward(qkv: &Array, heads: Packed, sight: &Sight) -> (Array, Array) {
     let shape = Shape { heads };
-    if shape.on_matrices(qkv) { matrices::forward(qkv, shape, sight) } else { units::forward(qkv, shape, sight) }
+    if shape.on_matrices(qkv) { planes::forward(qkv, shape, sight) } else { units::forward(qkv, shape, sight) }
 }
 
 /// The gradient of qkv: with P the probabilities, `dV = P^T dO`, `dS = P (dO V^T - D)`, `D = rowsum(dO O)`, `dQ = s dS K`,
@@ -103,22 +102,24 @@ pub fn backward(
 ) -> Array {
     let shape = Shape { heads };
     let deltas = Array::empty(&qkv.client, log_sum_exp.shape, f32::elem_type_native());
-    let (count, dim) = spread(&qkv.client, deltas.length());
     let size = heads.head_dim;
+    let width = vector_size(&qkv.client, &[d_output.dtype, output.dtype], &[size]);
+    let sharing = Sharing::new(&qkv.client, size / width);
     deltas_kernel::launch(
         &qkv.client,
-        count,
-        dim,
-        d_output.arg(),
-        output.arg(),
+        sharing.grid(&qkv.client, deltas.length()),
+        sharing.dim(),
+        width,
+        d_output.vectors(width),
+        output.vectors(width),
         deltas.arg(),
-        size,
+        sharing,
         d_output.dtype,
         output.dtype,
     );
     let d_qkv = qkv.like();
     if shape.on_matrices(qkv) && d_output.dtype == qkv.dtype {
-        matrices::backward(d_output, qkv, log_sum_exp, &deltas, &d_qkv, shape, sight);
+        planes::backward(d_output, qkv, log_sum_exp, &deltas, &d_qkv, shape, sight);
     } else {
         units::backward(d_output, qkv, log_sum_exp, &deltas, &d_qkv, shape, sight);
     }
@@ -126,20 +127,24 @@ pub fn backward(
 }
 
 #[cube(launch)]
-fn deltas_kernel<D: Float, F: Float>(
-    d_output: &[D],
-    output: &[F],
+fn deltas_kernel<D: Float, F: Float, N: Size>(
+    d_output: &[Vector<D, N>],
+    output: &[Vector<F, N>],
     deltas: &mut [f32],
-    #[comptime] size: usize,
+    #[comptime] sharing: Sharing,
     #[define(D)] _gradient: ElemType,
     #[define(F)] _format: ElemType,
 ) {
-    if ABSOLUTE_POS < deltas.len() {
-        let mut sum = 0.0f32;
-        for at in 0..size {
-            let place = ABSOLUTE_POS * size + at;
-            sum += f32::cast_from(d_output[place]) * f32::cast_from(output[place]);
-        }
-        deltas[ABSOLUTE_POS] = sum;
+    let row = row_of(sharing);
+    let inside = row < deltas.len();
+    let known = select(inside, row, 0usize);
+    let mut sums = Vector::<f32, N>::new(0.0);
+    for at in range_stepped(lane_of(sharing), comptime!(sharing.vectors), comptime!(sharing.lanes)) {
+        let place = known * comptime!(sharing.vectors) + at;
+        sums += Vector::cast_from(d_output[place]) * Vector::cast_from(output[place]);
+    }
+    let sum = row_sum(sums.vector_sum(), sharing);
+    if inside && lane_of(sharing) == 0 {
+        deltas[row] = sum;
     }
 }

@@ -1,8 +1,10 @@
 //! Owns the proof that attention equals a naive form in f64. Knows the shapes that matter: groups, windows, ragged documents.
 
 use super::*;
-use crate::testing::{array, client, close, numbers, read};
+use crate::elementwise::cast;
+use crate::testing::{array, client, close, numbers, on_gpu, read};
 
+#[derive(Clone)]
 struct Naive {
     heads: Packed,
     window: Option<usize>,
@@ -73,7 +75,25 @@ fn shapes() -> Vec<Naive> {
         naive(2, 2, 80, None, &[0, 65]),
         naive(4, 1, 8, Some(6), &[0, 21, 90]),
         naive(2, 1, 96, Some(64), &[0, 128, 129]),
+        naive(2, 1, 128, None, &[0, 90, 200]),
+        naive(8, 2, 64, None, &[0, 256]),
     ]
+}
+
+/// The formats of a device, with what rounding to them costs.
+fn formats() -> Vec<(ElemType, f64)> {
+    let mut formats = vec![(f32::elem_type_native(), 2e-5)];
+    if on_gpu() {
+        formats.extend([(half::f16::elem_type_native(), 5e-3), (half::bf16::elem_type_native(), 4e-2)]);
+    }
+    formats
+}
+
+/// An array in a format, and the numbers it holds after rounding.
+fn rounded(shape: [usize; 2], seed: u64, factor: f32, dtype: ElemType) -> (Array, Vec<f32>) {
+    let small = cast(&array(shape, &numbers(shape[0] * shape[1], seed)), dtype, factor);
+    let values = read(&cast(&small, f32::elem_type_native(), 1.0));
+    (small, values)
 }
 
 #[test]
@@ -81,18 +101,21 @@ fn attention_equals_its_naive_form() {
     if !crate::testing::asked() {
         return;
     }
-    for naive in shapes() {
-        let tokens = naive.tokens();
-        let qkv = numbers(tokens * naive.width(), 1);
-        let d_output = numbers(tokens * naive.heads.query * naive.heads.head_dim, 2);
-        let [output, sums, d_qkv] = naive.run(&qkv, &d_output);
-        let sight = Sight::new(&client(), &naive.bounds, naive.window);
-        let qkv = array([tokens, naive.width()], &qkv);
-        let d_output = array([tokens, naive.heads.query * naive.heads.head_dim], &d_output);
-        let (got, got_sums) = forward(&qkv, naive.heads, &sight);
-        close(&read(&got), &output, 1e-5);
-        close(&read(&got_sums), &sums, 1e-5);
-        close(&read(&backward(&d_output, &qkv, &got, &got_sums, naive.heads, &sight)), &d_qkv, 2e-5);
+    for (dtype, tolerance) in formats() {
+        // Larger numbers make peaks that grow by more than is left to them.
+        for (naive, factor) in shapes().into_iter().flat_map(|naive| [(naive.clone(), 1.0), (naive, 3.0)]) {
+            let tokens = naive.tokens();
+            let (qkv, values) = rounded([tokens, naive.width()], 1, factor, dtype);
+            let (d_output, changes) = rounded([tokens, naive.heads.query * naive.heads.head_dim], 2, 1.0, dtype);
+            let [output, sums, d_qkv] = naive.run(&values, &changes);
+            let sight = Sight::new(&client(), &naive.bounds, naive.window);
+            let (got, got_sums) = forward(&qkv, naive.heads, &sight);
+            let wide = |array: &Array| read(&cast(array, f32::elem_type_native(), 1.0));
+            let tolerance = tolerance * f64::from(factor);
+            close(&wide(&got), &output, tolerance);
+            close(&read(&got_sums), &sums, 1e-5);
+            close(&wide(&backward(&d_output, &qkv, &got, &got_sums, naive.heads, &sight)), &d_qkv, 2.0 * tolerance);
+        }
     }
 }
 

@@ -1,7 +1,5 @@
 //! Owns what is added to products after they are made: parts of a split sum, a bias, a residual. Knows no layer.
 
-use std::ops::Range;
-
 use cubecl::ir::ElemType;
 use cubecl::prelude::*;
 
@@ -63,63 +61,22 @@ fn sum_kernel<B: Float, O: Float>(
     }
 }
 
-/// Rows and columns of `[splits * m, n]` parts, summed over the parts and times a factor, or their transpose.
+/// `[splits * m, n]` parts, summed.
 #[must_use]
-pub(super) fn block(
-    parts: &Array,
-    splits: usize,
-    [rows, columns]: [Range<usize>; 2],
-    factor: f32,
-    transposed: bool,
-    dtype: ElemType,
-) -> Array {
-    let shape = if transposed { [columns.len(), rows.len()] } else { [rows.len(), columns.len()] };
-    let out = Array::empty(&parts.client, shape, dtype);
+pub(super) fn parts(parts: &Array, splits: usize, dtype: ElemType) -> Array {
+    let out = Array::empty(&parts.client, [parts.shape[0] / splits, parts.shape[1]], dtype);
     let (count, dim) = spread(&parts.client, out.length());
-    block_kernel::launch(
-        &parts.client,
-        count,
-        dim,
-        parts.arg(),
-        out.arg(),
-        splits as u32,
-        (parts.shape[0] / splits) as u32,
-        parts.shape[1] as u32,
-        rows.start as u32,
-        columns.start as u32,
-        shape[1] as u32,
-        factor,
-        transposed,
-        dtype,
-    );
+    parts_kernel::launch(&parts.client, count, dim, parts.arg(), out.arg(), splits as u32, dtype);
     out
 }
 
 #[cube(launch)]
-#[allow(clippy::too_many_arguments)]
-fn block_kernel<O: Float>(
-    parts: &[f32],
-    out: &mut [O],
-    splits: u32,
-    m: u32,
-    n: u32,
-    first_row: u32,
-    first_column: u32,
-    width: u32,
-    factor: f32,
-    #[comptime] transposed: bool,
-    #[define(O)] _output: ElemType,
-) {
+fn parts_kernel<O: Float>(parts: &[f32], out: &mut [O], splits: u32, #[define(O)] _output: ElemType) {
     if ABSOLUTE_POS < out.len() {
-        let (i, j) = (ABSOLUTE_POS as u32 / width, ABSOLUTE_POS as u32 % width);
-        let mut at = (first_row + i) * n + first_column + j;
-        if comptime!(transposed) {
-            at = (first_row + j) * n + first_column + i;
-        }
-        let mut value = 0.0f32;
+        let mut sum = 0.0f32;
         for split in 0..splits {
-            value += parts[(split * m * n + at) as usize];
+            sum += parts[split as usize * out.len() + ABSOLUTE_POS];
         }
-        out[ABSOLUTE_POS] = O::cast_from(value * factor);
+        out[ABSOLUTE_POS] = O::cast_from(sum);
     }
 }

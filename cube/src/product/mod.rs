@@ -93,10 +93,9 @@ impl<'a> Product<'a> {
         let path = Path::of(&a.array.client, a.array.dtype);
         let added = self.bias.is_some() || self.residual.is_some();
         let [c, d] = self.beside.unwrap_or(self.main);
-        if path == Path::Plane && plane::takes(&[a, b, c, d]) {
-            let shape = [a.shape()[0], b.shape()[1]];
-            let sum = plane::product(self, shape, if added { wide } else { dtype });
-            return if added { combine::sum(&sum, None, self.bias, self.residual, dtype) } else { sum };
+        let shape = [a.shape()[0], b.shape()[1]];
+        if path == Path::Plane && plane::takes(&[a, b, c, d], shape[1]) {
+            return plane::product(self, shape, dtype);
         }
         if !added && self.beside.is_none() {
             return library::product(a, b, dtype);
@@ -117,29 +116,28 @@ impl Narrow {
     /// `a * b`.
     #[must_use]
     pub fn of(a: Factor<'_>, b: Factor<'_>) -> Self {
-        if Path::of(&a.array.client, a.array.dtype) == Path::Plane && plane::takes(&[a, b]) {
+        if Path::of(&a.array.client, a.array.dtype) == Path::Plane && plane::takes(&[a, b], b.shape()[1]) {
             let (parts, splits) = plane::narrow(a, b);
             return Narrow { parts, splits };
         }
         Narrow { parts: library::product(a, b, f32::elem_type_native()), splits: 1 }
     }
 
+    /// The parts, `[splits * m, n]` in f32.
+    #[must_use]
+    pub fn parts(&self) -> &Array {
+        &self.parts
+    }
+
+    /// How many parts there are.
+    #[must_use]
+    pub fn splits(&self) -> usize {
+        self.splits
+    }
+
     /// The product in a format.
     #[must_use]
     pub fn whole(&self, dtype: ElemType) -> Array {
-        let [rows, columns] = [self.parts.shape[0] / self.splits, self.parts.shape[1]];
-        self.block([0..rows, 0..columns], 1.0, false, dtype)
-    }
-
-    /// Rows and columns of the product times a factor, or their transpose.
-    #[must_use]
-    pub fn block(
-        &self,
-        [rows, columns]: [std::ops::Range<usize>; 2],
-        factor: f32,
-        transposed: bool,
-        dtype: ElemType,
-    ) -> Array {
-        combine::block(&self.parts, self.splits, [rows, columns], factor, transposed, dtype)
+        combine::parts(&self.parts, self.splits, dtype)
     }
 }

@@ -155,11 +155,6 @@ fn limits(properties: &DeviceProperties, kind: AdapterKind, native: bool) -> Lim
     let mut plane_matrices: Vec<MatrixShape> = plane.collect();
     plane_matrices.sort_unstable();
     plane_matrices.dedup();
-    let workgroup = properties.features.matmul.cube_mma.iter();
-    let mut workgroup_matrices: Vec<Format> =
-        workgroup.filter_map(|shape| product(shape.a_type, shape.b_type, shape.cd_type)).collect();
-    workgroup_matrices.sort_unstable();
-    workgroup_matrices.dedup();
     let hardware = &properties.hardware;
     let (x, y, z) = hardware.max_cube_count;
     Limits {
@@ -174,7 +169,6 @@ fn limits(properties: &DeviceProperties, kind: AdapterKind, native: bool) -> Lim
         f16: usage(FloatKind::F16).is_superset(TypeUsage::Buffer | TypeUsage::Conversion | TypeUsage::Arithmetic),
         bf16: usage(FloatKind::BF16).is_superset(TypeUsage::Buffer | TypeUsage::Conversion),
         plane_matrices,
-        workgroup_matrices,
         native,
     }
 }

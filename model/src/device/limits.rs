@@ -31,8 +31,6 @@ pub struct Limits {
     pub bf16: bool,
     /// Shapes of products that the units of a plane do together, with f32 sums.
     pub plane_matrices: Vec<MatrixShape>,
-    /// Formats of products that a whole workgroup does together, with f32 sums.
-    pub workgroup_matrices: Vec<Format>,
     /// Whether kernels go to the driver in its own language, as everything but f32 needs.
     pub native: bool,
 }
@@ -55,8 +53,6 @@ pub struct MatrixShape {
 pub enum Products {
     /// On matrix units, those of attention too.
     Matrices,
-    /// On matrix units, but for those of attention.
-    LargeOnly,
     /// Number by number.
     Plain,
 }
@@ -65,7 +61,6 @@ impl Products {
     fn words(self) -> &'static str {
         match self {
             Products::Matrices => "products and attention on cooperative matrices",
-            Products::LargeOnly => "products on cooperative matrices, plain attention",
             Products::Plain => "plain products",
         }
     }
@@ -102,13 +97,12 @@ impl Limits {
     #[must_use]
     pub fn products(&self, format: Format) -> Products {
         let shape = MatrixShape { format, m: 16, n: 16, k: 16 };
-        let (least, most) = self.plane_units;
-        if least != most || !self.plane_matrices.contains(&shape) {
-            Products::Plain
-        } else if self.workgroup_matrices.contains(&format) {
+        let room = self.units_per_workgroup >= 128 && self.shared_memory_bytes >= 28 << 10;
+        // The kernels share rows among the units of a plane, so that its size must be known.
+        if self.plane_units == (32, 32) && room && self.plane_matrices.contains(&shape) {
             Products::Matrices
         } else {
-            Products::LargeOnly
+            Products::Plain
         }
     }
 
@@ -134,9 +128,6 @@ impl Limits {
             if !shapes.is_empty() {
                 let _ = write!(text, ", matrices of {format} {}", shapes.join(" "));
             }
-            if self.workgroup_matrices.contains(&format) {
-                let _ = write!(text, ", of {format} by workgroup");
-            }
         }
         let (least, most) = self.plane_units;
         let planes = if least == most { least.to_string() } else { format!("{least} to {most}") };
@@ -157,7 +148,7 @@ impl Limits {
     #[must_use]
     pub fn summary(&self, format: Format, driver: &str) -> String {
         let matrices = match self.products(format) {
-            Products::Matrices | Products::LargeOnly => ", cooperative matrices",
+            Products::Matrices => ", cooperative matrices",
             Products::Plain => "",
         };
         let software = if self.kind == AdapterKind::Software { ", software" } else { "" };
@@ -185,7 +176,6 @@ pub(crate) mod tests {
             f16: false,
             bf16: false,
             plane_matrices: Vec::new(),
-            workgroup_matrices: Vec::new(),
             native: true,
         }
     }
@@ -201,7 +191,6 @@ pub(crate) mod tests {
             f16: true,
             bf16: true,
             plane_matrices: vec![shape(Format::F16), shape(Format::Bf16)],
-            workgroup_matrices: vec![Format::F16],
             ..least()
         }
     }
@@ -224,7 +213,9 @@ pub(crate) mod tests {
     #[test]
     fn the_path_names_format_and_products() {
         assert_eq!(card().path(Format::F16), "f16 storage, products and attention on cooperative matrices");
-        assert_eq!(card().path(Format::Bf16), "bf16 storage, products on cooperative matrices, plain attention");
+        assert_eq!(card().path(Format::Bf16), "bf16 storage, products and attention on cooperative matrices");
+        let unsure = Limits { plane_units: (32, 64), ..card() };
+        assert_eq!(unsure.path(Format::F16), "f16 storage, plain products");
         assert_eq!(card().path(Format::F32), "f32, plain products");
         assert_eq!(least().path(Format::F32), "f32, plain products");
     }
@@ -233,7 +224,7 @@ pub(crate) mod tests {
     fn what_it_can_do_is_one_line() {
         assert_eq!(
             card().words(),
-            "discrete GPU, 85.0 GB, f32 f16 bf16, matrices of f16 16x16x16, of f16 by workgroup, matrices of bf16 16x16x16, \
+            "discrete GPU, 85.0 GB, f32 f16 bf16, matrices of f16 16x16x16, matrices of bf16 16x16x16, \
              planes of 32, 48 KiB shared, largest tensor any size"
         );
         let weak = Limits { native: false, plane_units: (8, 32), ..least() };

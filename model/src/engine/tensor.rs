@@ -16,7 +16,7 @@ use crate::kernels::AdamWStep;
 use crate::kernels::adamw::Moments;
 use crate::lora::{LoraLayout, flat};
 use crate::nn::decoder::Adapters;
-use crate::nn::{Decoder, Keep};
+use crate::nn::{Decoder, Keep, LayerGradients};
 use crate::sampler::Sampler;
 use crate::train::{Batch, Recompute};
 
@@ -167,10 +167,10 @@ impl Engine for TensorEngine {
             let (hidden, trace) = decoder.forward(&batch.ids, &documents, &rows, &adapters, Some(training.keep));
             let scale = Some(pass.scale * factor);
             let (losses, d_hidden) = decoder.kernels.cross_entropy(&hidden, &decoder.lm_head, &targets, scale);
-            let mut pieces: Vec<Option<Tensor<1>>> = vec![None; decoder.layers.len()];
+            let mut pieces: Vec<LayerGradients> = vec![LayerGradients::default(); decoder.layers.len()];
             if let Some(d_hidden) = d_hidden {
                 decoder.backward(d_hidden, trace, &documents, &adapters, |layer, gradients| {
-                    pieces[layer] = LoraLayout::flatten(gradients);
+                    pieces[layer] = gradients;
                 });
             }
             let piece = LoraLayout::join(pieces);

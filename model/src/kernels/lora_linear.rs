@@ -5,6 +5,7 @@
 //! and no dense weight gradient exists.
 
 use std::ops::Range;
+use std::sync::{Arc, OnceLock};
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 
@@ -22,6 +23,25 @@ pub struct LoraOperand {
     pub scale: f32,
     /// Dropout on the adapter's input, while training.
     pub dropout: Option<DropoutKey>,
+    /// What the kernels of a device made of it, for every later use of the same numbers.
+    pub prepared: Prepared,
+}
+
+/// An adapter as a GPU's kernels want it, from its first use on.
+#[derive(Clone, Default)]
+pub struct Prepared(Arc<OnceLock<cube::lora::Adapter>>);
+
+impl Prepared {
+    /// The adapter, made by `make` at the first use.
+    pub fn get(&self, make: impl FnOnce() -> cube::lora::Adapter) -> &cube::lora::Adapter {
+        self.0.get_or_init(make)
+    }
+}
+
+impl std::fmt::Debug for Prepared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.0.get().is_some() { "prepared" } else { "not prepared" })
+    }
 }
 
 /// One part of a packed linear.
@@ -33,15 +53,6 @@ pub struct LoraPart {
     pub columns: Range<usize>,
     /// The columns of u the part reads.
     pub ranks: Range<usize>,
-}
-
-/// Gradients of one packed adapter.
-#[derive(Clone, Debug)]
-pub struct LoraGradients {
-    /// Like `LoraOperand::a`.
-    pub a: Tensor<2>,
-    /// Like the B of each part, in order.
-    pub b: Vec<Tensor<2>>,
 }
 
 /// Plain twin of `Kernels::lora_linear`.
@@ -84,7 +95,7 @@ pub fn plain_backward(
     weight: &Tensor<2>,
     adapter: Option<(&LoraOperand, &Tensor<2>)>,
     input_gradient: bool,
-) -> (Option<Tensor<2>>, Option<LoraGradients>) {
+) -> (Option<Tensor<2>>, Option<Tensor<1>>) {
     let dy = &dy.clone().cast(weight.dtype());
     same_type("lora_linear_backward", x.dtype(), weight.dtype());
     let mut dx = input_gradient.then(|| dy.clone().matmul(weight.clone()));
@@ -102,7 +113,11 @@ pub fn plain_backward(
         let p = Tensor::cat(p_parts, 1);
         let a = p.clone().transpose().matmul(input).cast(DType::F32);
         dx = dx.take().map(|dx| dx + dropped(p.matmul(adapter.a.clone().cast(dtype)), adapter.dropout));
-        LoraGradients { a, b }
+        let flat = |matrix: Tensor<2>| {
+            let [rows, columns] = matrix.dims();
+            matrix.reshape([rows * columns])
+        };
+        Tensor::cat(std::iter::once(a).chain(b).map(flat).collect(), 0)
     });
     (dx, gradients)
 }

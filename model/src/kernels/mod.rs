@@ -19,7 +19,7 @@ use burn::tensor::{DType, Tensor};
 
 pub use adamw::AdamWStep;
 pub use attention::{CachedDocuments, Documents, Heads};
-pub use lora_linear::{LoraGradients, LoraOperand, LoraPart};
+pub use lora_linear::{LoraOperand, LoraPart, Prepared};
 pub use rope::{RopeTable, Rotation};
 pub use vocabulary::Vocabulary;
 
@@ -138,7 +138,8 @@ pub trait Kernels: Send + Sync {
     }
 
     /// `y = residual + x * W^T + bias + scale * (x * A^T) * B^T` with W `[out, in]`.
-    /// Returns y, in the format of the residual or else of x, and, where there is an adapter, `u = x * A^T`.
+    /// Returns y, in the format of the residual or else of x, and, where there is an adapter, `u = x * A^T`, which
+    /// may have more columns than the adapter has ranks.
     fn lora_linear(
         &self,
         x: &Tensor<2>,
@@ -150,8 +151,8 @@ pub trait Kernels: Send + Sync {
         lora_linear::plain(x, weight, bias, adapter, residual)
     }
 
-    /// Gradients of [`Kernels::lora_linear`]: with respect to x unless `input_gradient` is false, and to A and B, which are
-    /// f32. `dy` may have another format than the weight.
+    /// Gradients of [`Kernels::lora_linear`]: with respect to x unless `input_gradient` is false, and to A and then the B of
+    /// each part, row by row in f32 in one piece. `dy` may have another format than the weight.
     fn lora_linear_backward(
         &self,
         dy: &Tensor<2>,
@@ -159,7 +160,7 @@ pub trait Kernels: Send + Sync {
         weight: &Tensor<2>,
         adapter: Option<(&LoraOperand, &Tensor<2>)>,
         input_gradient: bool,
-    ) -> (Option<Tensor<2>>, Option<LoraGradients>) {
+    ) -> (Option<Tensor<2>>, Option<Tensor<1>>) {
         lora_linear::plain_backward(dy, x, weight, adapter, input_gradient)
     }
 

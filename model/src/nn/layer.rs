@@ -4,7 +4,7 @@
 use burn::tensor::Tensor;
 
 use super::linear::{Group, Linear};
-use crate::kernels::{CachedDocuments, Documents, Heads, Kernels, LoraGradients, LoraOperand, RopeTable, Rotation};
+use crate::kernels::{CachedDocuments, Documents, Heads, Kernels, LoraOperand, RopeTable, Rotation};
 
 /// The frozen weights of a layer.
 #[derive(Clone, Debug)]
@@ -73,7 +73,7 @@ pub struct Saved {
 }
 
 /// Gradients of a layer's adapters, one for each [`Group`].
-pub type LayerGradients = [Option<LoraGradients>; 4];
+pub type LayerGradients = [Option<Tensor<1>>; 4];
 
 impl Layer {
     /// The layer on a pack of documents. With `rows`, the output holds these rows only.

@@ -8,5 +8,5 @@ pub mod linear;
 
 pub use decoder::{Decoder, Keep};
 pub use kv_cache::KvCache;
-pub use layer::Layer;
+pub use layer::{Layer, LayerGradients};
 pub use linear::{Group, Linear};

@@ -6,7 +6,7 @@ use super::{Place, Run, host};
 use crate::dropout::DropoutKey;
 use crate::kernels::adamw::{AdamWStep, Moments};
 use crate::kernels::{
-    CachedDocuments, Documents, Heads, Kernels, LoraOperand, LoraPart, RopeTable, Rotation, Vocabulary,
+    CachedDocuments, Documents, Heads, Kernels, LoraOperand, LoraPart, Prepared, RopeTable, Rotation, Vocabulary,
 };
 
 /// An operation, its shape, and how it is run.
@@ -154,7 +154,7 @@ fn linears(cases: &mut Vec<Case>) {
                 let parts: Vec<LoraPart> = widths.iter().take(adapted).enumerate().map(part).collect();
                 let a = at.stream("a", [rank * adapted.max(1), inner]) * 0.3;
                 let dropout = dropout.map(|p| DropoutKey::new(&[1, 2], p));
-                (adapted > 0).then_some(LoraOperand { a, parts, scale: 0.7, dropout })
+                (adapted > 0).then_some(LoraOperand { a, parts, scale: 0.7, dropout, prepared: Prepared::default() })
             };
             let shape = format!(
                 "{rows} x {inner} x {width}, {adapted} adapters of {rank}{}",
@@ -168,7 +168,9 @@ fn linears(cases: &mut Vec<Case>) {
                     let bias = biased.then(|| at.values("bias", [width]));
                     let residual = added.then(|| at.stream("res", [rows, width]));
                     let (y, u) = kernels.lora_linear(&x, &weight, bias.as_ref(), operand.as_ref(), residual);
-                    [host(&y), u.as_ref().map(host).unwrap_or_default()].concat()
+                    let ranks = operand.as_ref().map_or(0, |operand| operand.a.dims()[0]);
+                    let u = u.map(|u| host(&u.slice([0..rows, 0..ranks])));
+                    [host(&y), u.unwrap_or_default()].concat()
                 });
             }
             add(cases, "lora_linear_backward", shape, move |kernels, at| {
@@ -177,12 +179,7 @@ fn linears(cases: &mut Vec<Case>) {
                 let dy = at.stream("dy", [rows, width]) * 0.1;
                 let adapter = operand.as_ref().zip(u.as_ref());
                 let (dx, gradients) = kernels.lora_linear_backward(&dy, &x, &weight, adapter, true);
-                let mut all = dx.as_ref().map(host).unwrap_or_default();
-                if let Some(gradients) = gradients {
-                    all.extend(host(&gradients.a));
-                    gradients.b.iter().for_each(|b| all.extend(host(b)));
-                }
-                all
+                [dx.as_ref().map(host).unwrap_or_default(), gradients.as_ref().map(host).unwrap_or_default()].concat()
             });
         }
     }

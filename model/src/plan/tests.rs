@@ -70,7 +70,9 @@ fn what_does_not_fit_says_how_many_tokens_do() {
         panic!("it was let through")
     };
     assert_eq!((needed_bytes, tokens_that_fit), (peak(4096, Recompute::Never), Some(1000)));
-    assert_eq!(tokens_that_fit_recomputed, Some(4096));
+    let most = tokens_that_fit_recomputed.unwrap();
+    assert!(most > 1000 && peak(most, Recompute::Always) <= peak(1000, Recompute::Never));
+    assert!(most == 4096 || peak(most + 1, Recompute::Always) > peak(1000, Recompute::Never));
     let nothing = Room { memory_bytes: Some(RESERVE_BYTES), ..ROOMY };
     let error = fits(nothing, shape(4096, Recompute::Never)).unwrap_err();
     assert!(matches!(error, Error::DoesNotFit { tokens_that_fit: None, tokens_that_fit_recomputed: None, .. }));

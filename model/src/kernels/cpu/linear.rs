@@ -3,7 +3,7 @@
 
 use burn::tensor::Tensor;
 
-use super::super::lora_linear::{LoraGradients, LoraOperand};
+use super::super::lora_linear::LoraOperand;
 use super::host::{Host, HostMut, tensor};
 use super::product::{Cores, Into, Matrix, multiply, product};
 use super::simd;
@@ -57,7 +57,7 @@ pub(super) fn backward(
     weight: &Tensor<2>,
     adapter: Option<(&LoraOperand, &Tensor<2>)>,
     input_gradient: bool,
-) -> (Option<Tensor<2>>, Option<LoraGradients>) {
+) -> (Option<Tensor<2>>, Option<Tensor<1>>) {
     let ([rows, inner], [width, _]) = (x.dims(), weight.dims());
     let (dy, x, weight) = (Host::read(dy), Host::read(x), Host::read(weight));
     let dy_all = Matrix::new(dy.values(), rows, width, width);
@@ -69,7 +69,7 @@ pub(super) fn backward(
         let (a, u) = (Host::read(&adapter.a), Host::read(u));
         let a = Matrix::new(a.values(), ranks, inner, inner);
         let mut p = vec![0.0; rows * ranks];
-        let mut b_gradients = Vec::with_capacity(adapter.parts.len());
+        let mut b_gradients = Vec::new();
         for part in &adapter.parts {
             let [out, rank] = part.b.dims();
             let b = Host::read(&part.b);
@@ -77,12 +77,13 @@ pub(super) fn backward(
             let dy = Matrix::new(&dy.values()[part.columns.start..], rows, out, width);
             let u = Matrix::new(&u.values()[part.ranks.start..], rows, rank, ranks);
             multiply(&mut p[part.ranks.start..], ranks, Into::Overwrite, adapter.scale, dy, b, Cores::All);
-            b_gradients.push(tensor(product(adapter.scale, dy.t(), u, Cores::All), [out, rank]));
+            b_gradients.extend(product(adapter.scale, dy.t(), u, Cores::All));
         }
         let p = Matrix::new(&p, rows, ranks, ranks);
         let masked = adapter.dropout.map(|key| dropped(x, rows, inner, key));
         let input = masked.as_ref().map_or(x, |values| Matrix::new(values, rows, inner, inner));
-        let a_gradient = tensor(product(1.0, p.t(), input, Cores::All), [ranks, inner]);
+        let mut gradients = product(1.0, p.t(), input, Cores::All);
+        gradients.append(&mut b_gradients);
         if let Some(dx) = &mut dx {
             match adapter.dropout {
                 None => multiply(dx, inner, Into::Add, 1.0, p, a, Cores::All),
@@ -96,7 +97,8 @@ pub(super) fn backward(
                 }
             }
         }
-        LoraGradients { a: a_gradient, b: b_gradients }
+        let length = gradients.len();
+        tensor(gradients, [length])
     });
     (dx.map(|dx| tensor(dx, [rows, inner])), gradients)
 }

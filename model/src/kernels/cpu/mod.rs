@@ -14,7 +14,7 @@ use product::{Cores, Into, Matrix};
 
 use super::adamw::{self, AdamWStep, Moments};
 use super::attention::{CachedDocuments, Documents, Heads};
-use super::lora_linear::{LoraGradients, LoraOperand};
+use super::lora_linear::LoraOperand;
 use super::rope::{RopeTable, Rotation};
 use super::{Kernels, Vocabulary, cross_entropy, rms_norm, rope, swiglu};
 
@@ -216,7 +216,7 @@ impl Kernels for Cpu {
         weight: &Tensor<2>,
         adapter: Option<(&LoraOperand, &Tensor<2>)>,
         input_gradient: bool,
-    ) -> (Option<Tensor<2>>, Option<LoraGradients>) {
+    ) -> (Option<Tensor<2>>, Option<Tensor<1>>) {
         linear::backward(dy, x, weight, adapter, input_gradient)
     }
 

@@ -9,7 +9,7 @@ use cube::lora::{self, Adapter, Backward};
 use cube::product::Product;
 
 use super::values::Values;
-use crate::kernels::{LoraGradients, LoraOperand};
+use crate::kernels::{LoraOperand, LoraPart};
 
 /// See `Kernels::lora_linear`.
 pub(super) fn forward(
@@ -30,7 +30,7 @@ pub(super) fn forward(
         input.as_ref(),
         &weight.array,
         bias.as_ref().map(|bias| &bias.array),
-        adapter.as_ref(),
+        adapter,
         residual.as_ref().map(|residual| &residual.array),
         dtype,
     );
@@ -44,20 +44,17 @@ pub(super) fn backward(
     weight: &Tensor<2>,
     adapter: Option<(&LoraOperand, &Tensor<2>)>,
     input_gradient: bool,
-) -> (Option<Tensor<2>>, Option<LoraGradients>) {
+) -> (Option<Tensor<2>>, Option<Tensor<1>>) {
     let (x, weight, dy) = (Values::read(x), Values::read(weight), Values::read(dy));
     let dy = if dy.array.dtype == weight.array.dtype { dy.array } else { cast(&dy.array, weight.array.dtype, 1.0) };
     let key = adapter.and_then(|(adapter, _)| adapter.dropout);
     let input = key.map(|key| dropped(&x.array, key.key, key.probability));
-    let prepared = adapter.map(|(adapter, u)| (prepared(adapter, &weight.array), Values::read(u).array));
-    let backward = Backward {
-        dy: &dy,
-        x: input.as_ref().unwrap_or(&x.array),
-        weight: &weight.array,
-        adapter: prepared.as_ref().map(|(adapter, u)| (adapter, u)),
-    };
+    let held = adapter.map(|(_, u)| Values::read(u).array);
+    let prepared = adapter.map(|(adapter, _)| prepared(adapter, &weight.array)).zip(held.as_ref());
+    let backward =
+        Backward { dy: &dy, x: input.as_ref().unwrap_or(&x.array), weight: &weight.array, adapter: prepared };
     let p = backward.p();
-    let dx = input_gradient.then(|| match (key, &prepared, &p) {
+    let dx = input_gradient.then(|| match (key, prepared, &p) {
         // What comes back through the adapter passes the mask that its input had.
         (Some(key), Some((adapter, _)), Some(p)) => {
             let through = Product::of(p.plain(), adapter.a.plain()).run(dy.dtype);
@@ -65,18 +62,18 @@ pub(super) fn backward(
         }
         _ => x.matrix(backward.dx(p.as_ref())),
     });
-    let gradients = p.and_then(|p| backward.gradients(&p)).map(|gradients| LoraGradients {
-        a: x.matrix(gradients.a),
-        b: gradients.b.into_iter().map(|b| x.matrix(b)).collect(),
+    let gradients = p.and_then(|p| backward.gradients(&p)).map(|gradients| {
+        let length = gradients.length();
+        x.tensor(gradients, [length])
     });
     (dx, gradients)
 }
 
-fn prepared(adapter: &LoraOperand, weight: &Array) -> Adapter {
-    let parts: Vec<_> = adapter
-        .parts
-        .iter()
-        .map(|part| (Values::read(&part.b).array, [part.columns.clone(), part.ranks.clone()]))
-        .collect();
-    Adapter::new(&Values::read(&adapter.a).array, &parts, weight.shape[0], adapter.scale, weight.dtype)
+/// The operand's numbers in the format of the weight; they are the same in both passes.
+fn prepared<'a>(adapter: &'a LoraOperand, weight: &Array) -> &'a Adapter {
+    adapter.prepared.get(|| {
+        let part = |part: &LoraPart| (Values::read(&part.b).array, [part.columns.clone(), part.ranks.clone()]);
+        let parts: Vec<_> = adapter.parts.iter().map(part).collect();
+        Adapter::new(&Values::read(&adapter.a).array, &parts, weight.shape[0], adapter.scale, weight.dtype)
+    })
 }

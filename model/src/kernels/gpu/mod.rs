@@ -17,7 +17,7 @@ use values::Values;
 
 use super::adamw::{AdamWStep, Moments};
 use super::attention::{CachedDocuments, Documents, Heads};
-use super::lora_linear::{LoraGradients, LoraOperand};
+use super::lora_linear::LoraOperand;
 use super::rope::{RopeTable, Rotation};
 use super::{Kernels, Vocabulary};
 use crate::device::read;
@@ -143,7 +143,7 @@ impl Kernels for Gpu {
         weight: &Tensor<2>,
         adapter: Option<(&LoraOperand, &Tensor<2>)>,
         input_gradient: bool,
-    ) -> (Option<Tensor<2>>, Option<LoraGradients>) {
+    ) -> (Option<Tensor<2>>, Option<Tensor<1>>) {
         linear::backward(dy, x, weight, adapter, input_gradient)
     }
 
