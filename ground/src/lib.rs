@@ -1,0 +1,12 @@
+//! Owns what every member needs and none should own: reading foreign bytes within bounds, writing files so that a kill
+//! leaves the old or the new one, locks, text of files on a terminal, text that stands for one value, and randomness
+//! from seed, name and step. Knows no format, no model, no record, no network and no other member.
+#![warn(missing_docs)]
+
+pub mod lock;
+pub mod name;
+pub mod panics;
+pub mod random;
+pub mod read;
+pub mod terminal;
+pub mod write;
