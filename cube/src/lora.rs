@@ -15,7 +15,7 @@ use crate::launch::spread;
 use crate::product::{Narrow, Product};
 
 /// Rows of an adapter are filled up to a multiple of this.
-const RANKS: usize = 8;
+const RANKS: usize = crate::planes::WIDTH;
 
 /// The adapters beside a packed linear, ready for products.
 #[derive(Clone)]

@@ -3,9 +3,9 @@
 //!
 //! Values lie in shared memory as quadruples of words, sixteen bytes each, whatever their format.
 
-use cubecl::client::Client;
 use cubecl::cmma::{self, Matrix, MatrixIdent, MatrixLayout};
 use cubecl::features::MmaConfig;
+use cubecl::ir::DeviceProperties;
 use cubecl::ir::features::Plane;
 use cubecl::prelude::*;
 
@@ -21,8 +21,7 @@ pub(crate) const WIDTH: usize = 8;
 /// Whether a device has matrices for values of a format, planes of a known size, and so many units and bytes of shared memory
 /// for a workgroup.
 #[must_use]
-pub(crate) fn are_offered(client: &Client, dtype: ElemType, units: usize, bytes: usize) -> bool {
-    let properties = client.properties();
+pub(crate) fn are_offered(properties: &DeviceProperties, dtype: ElemType, units: usize, bytes: usize) -> bool {
     let (hardware, features) = (&properties.hardware, &properties.features);
     let config = MmaConfig { a_type: dtype, b_type: dtype, cd_type: f32::elem_type_native(), m: 16, n: 16, k: 16 };
     [hardware.plane_size_min, hardware.plane_size_max] == [PLANE as u32; 2]

@@ -82,7 +82,11 @@ impl Shape {
 #[must_use]
 pub fn forward(qkv: &Array, heads: Packed, sight: &Sight) -> (Array, Array) {
     let shape = Shape { heads };
-    if shape.on_matrices(qkv) { planes::forward(qkv, shape, sight) } else { units::forward(qkv, shape, sight) }
+    let output = Array::empty(&qkv.client, [qkv.shape[0], heads.query * heads.head_dim], qkv.dtype);
+    let sums = Array::empty(&qkv.client, [qkv.shape[0], heads.query], f32::elem_type_native());
+    let run = if shape.on_matrices(qkv) { planes::forward } else { units::forward };
+    run(qkv, &output, &sums, shape, sight);
+    (output, sums)
 }
 
 /// The gradient of qkv: with P the probabilities, `dV = P^T dO`, `dS = P (dO V^T - D)`, `D = rowsum(dO O)`, `dQ = s dS K`,

@@ -15,10 +15,8 @@ use crate::launch::grid;
 const UNITS: usize = 64;
 
 /// See [`super::forward`].
-pub(super) fn forward(qkv: &Array, shape: Shape, sight: &Sight) -> (Array, Array) {
+pub(super) fn forward(qkv: &Array, output: &Array, sums: &Array, shape: Shape, sight: &Sight) {
     let (tokens, query) = (qkv.shape[0], shape.heads.query);
-    let output = Array::empty(&qkv.client, [tokens, query * shape.heads.head_dim], qkv.dtype);
-    let sums = Array::empty(&qkv.client, [tokens, query], f32::elem_type_native());
     forward_kernel::launch(
         &qkv.client,
         grid(&qkv.client, tokens * query),
@@ -31,7 +29,6 @@ pub(super) fn forward(qkv: &Array, shape: Shape, sight: &Sight) -> (Array, Array
         shape,
         qkv.dtype,
     );
-    (output, sums)
 }
 
 /// See [`super::backward`].

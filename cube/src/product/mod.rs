@@ -11,8 +11,7 @@ mod combine;
 mod library;
 mod plane;
 
-use cubecl::client::Client;
-use cubecl::ir::ElemType;
+use cubecl::ir::{DeviceProperties, ElemType};
 use cubecl::prelude::*;
 
 use crate::Array;
@@ -29,8 +28,8 @@ pub enum Path {
 impl Path {
     /// The path of a device for values of a format.
     #[must_use]
-    pub fn of(client: &Client, dtype: ElemType) -> Self {
-        if plane::is_offered(client, dtype) { Path::Plane } else { Path::Unit }
+    pub fn of(properties: &DeviceProperties, dtype: ElemType) -> Self {
+        if plane::is_offered(properties, dtype) { Path::Plane } else { Path::Unit }
     }
 }
 
@@ -90,7 +89,7 @@ impl<'a> Product<'a> {
     pub fn run(&self, dtype: ElemType) -> Array {
         let [a, b] = self.main;
         let wide = f32::elem_type_native();
-        let path = Path::of(&a.array.client, a.array.dtype);
+        let path = Path::of(a.array.client.properties(), a.array.dtype);
         let added = self.bias.is_some() || self.residual.is_some();
         let [c, d] = self.beside.unwrap_or(self.main);
         let shape = [a.shape()[0], b.shape()[1]];
@@ -116,7 +115,7 @@ impl Narrow {
     /// `a * b`.
     #[must_use]
     pub fn of(a: Factor<'_>, b: Factor<'_>) -> Self {
-        if Path::of(&a.array.client, a.array.dtype) == Path::Plane && plane::takes(&[a, b], b.shape()[1]) {
+        if Path::of(a.array.client.properties(), a.array.dtype) == Path::Plane && plane::takes(&[a, b], b.shape()[1]) {
             let (parts, splits) = plane::narrow(a, b);
             return Narrow { parts, splits };
         }

@@ -8,6 +8,7 @@ use burn_dispatch::DispatchDevice;
 use burn_dispatch::devices::WgpuDeviceKind;
 use burn_dispatch::devices::wgpu::{AutoGraphicsApi, RuntimeOptions, WgpuDevice, WgpuInitError, WgpuSetup, wgpu};
 use burn_dispatch::devices::wgpu::{WgpuBackend, try_init_setup};
+use cube::product::Path;
 use cubecl::features::TypeUsage;
 use cubecl::ir::{DeviceProperties, ElemType, FloatKind};
 
@@ -155,6 +156,8 @@ fn limits(properties: &DeviceProperties, kind: AdapterKind, native: bool) -> Lim
     let mut plane_matrices: Vec<MatrixShape> = plane.collect();
     plane_matrices.sort_unstable();
     plane_matrices.dedup();
+    let sixteen = [(FloatKind::F16, Format::F16), (FloatKind::BF16, Format::Bf16)];
+    let used = sixteen.into_iter().filter(|(kind, _)| Path::of(properties, ElemType::Float(*kind)) == Path::Plane);
     let hardware = &properties.hardware;
     let (x, y, z) = hardware.max_cube_count;
     Limits {
@@ -169,6 +172,7 @@ fn limits(properties: &DeviceProperties, kind: AdapterKind, native: bool) -> Lim
         f16: usage(FloatKind::F16).is_superset(TypeUsage::Buffer | TypeUsage::Conversion | TypeUsage::Arithmetic),
         bf16: usage(FloatKind::BF16).is_superset(TypeUsage::Buffer | TypeUsage::Conversion),
         plane_matrices,
+        used_matrices: used.map(|(_, format)| format).collect(),
         native,
     }
 }

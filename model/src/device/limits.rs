@@ -31,6 +31,8 @@ pub struct Limits {
     pub bf16: bool,
     /// Shapes of products that the units of a plane do together, with f32 sums.
     pub plane_matrices: Vec<MatrixShape>,
+    /// Formats of which the kernels use them, in products and in attention.
+    pub used_matrices: Vec<Format>,
     /// Whether kernels go to the driver in its own language, as everything but f32 needs.
     pub native: bool,
 }
@@ -96,14 +98,7 @@ impl Limits {
     /// How products of matrices of a format are computed.
     #[must_use]
     pub fn products(&self, format: Format) -> Products {
-        let shape = MatrixShape { format, m: 16, n: 16, k: 16 };
-        let room = self.units_per_workgroup >= 128 && self.shared_memory_bytes >= 28 << 10;
-        // The kernels share rows among the units of a plane, so that its size must be known.
-        if self.plane_units == (32, 32) && room && self.plane_matrices.contains(&shape) {
-            Products::Matrices
-        } else {
-            Products::Plain
-        }
+        if self.used_matrices.contains(&format) { Products::Matrices } else { Products::Plain }
     }
 
     /// The path it will take with a format, in words.
@@ -176,6 +171,7 @@ pub(crate) mod tests {
             f16: false,
             bf16: false,
             plane_matrices: Vec::new(),
+            used_matrices: Vec::new(),
             native: true,
         }
     }
@@ -191,6 +187,7 @@ pub(crate) mod tests {
             f16: true,
             bf16: true,
             plane_matrices: vec![shape(Format::F16), shape(Format::Bf16)],
+            used_matrices: vec![Format::F16, Format::Bf16],
             ..least()
         }
     }
@@ -214,7 +211,7 @@ pub(crate) mod tests {
     fn the_path_names_format_and_products() {
         assert_eq!(card().path(Format::F16), "f16 storage, products and attention on cooperative matrices");
         assert_eq!(card().path(Format::Bf16), "bf16 storage, products and attention on cooperative matrices");
-        let unsure = Limits { plane_units: (32, 64), ..card() };
+        let unsure = Limits { used_matrices: Vec::new(), ..card() };
         assert_eq!(unsure.path(Format::F16), "f16 storage, plain products");
         assert_eq!(card().path(Format::F32), "f32, plain products");
         assert_eq!(least().path(Format::F32), "f32, plain products");

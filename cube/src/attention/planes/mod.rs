@@ -86,7 +86,8 @@ impl Form {
 #[must_use]
 pub(super) fn are_offered_for(client: &Client, dtype: ElemType, shape: Shape) -> bool {
     let size = shape.heads.head_dim;
-    size.is_multiple_of(SIDE) && size <= 128 && are_offered(client, dtype, PLANES * PLANE, Form::of(shape).bytes())
+    let bytes = Form::of(shape).bytes();
+    size.is_multiple_of(SIDE) && size <= 128 && are_offered(client.properties(), dtype, PLANES * PLANE, bytes)
 }
 
 fn grid(tokens: usize, heads: usize) -> CubeCount {
@@ -98,11 +99,8 @@ fn dim() -> CubeDim {
 }
 
 /// See [`super::forward`].
-#[must_use]
-pub(super) fn forward(qkv: &Array, shape: Shape, sight: &Sight) -> (Array, Array) {
+pub(super) fn forward(qkv: &Array, output: &Array, sums: &Array, shape: Shape, sight: &Sight) {
     let tokens = qkv.shape[0];
-    let output = Array::empty(&qkv.client, [tokens, shape.heads.query * shape.heads.head_dim], qkv.dtype);
-    let sums = Array::empty(&qkv.client, [tokens, shape.heads.query], f32::elem_type_native());
     forward::forward_kernel::launch(
         &qkv.client,
         grid(tokens, shape.heads.query),
@@ -116,7 +114,6 @@ pub(super) fn forward(qkv: &Array, shape: Shape, sight: &Sight) -> (Array, Array
         Form::of(shape),
         qkv.dtype,
     );
-    (output, sums)
 }
 
 /// See [`super::backward`].

@@ -7,9 +7,8 @@
 mod output;
 mod stage;
 
-use cubecl::client::Client;
 use cubecl::cmma::{self, Matrix, MatrixIdent};
-use cubecl::ir::ElemType;
+use cubecl::ir::{DeviceProperties, ElemType};
 use cubecl::prelude::*;
 
 use super::{Factor, Product};
@@ -99,8 +98,8 @@ const BUSY: usize = 264;
 
 /// Whether a device has the matrices for values of a format.
 #[must_use]
-pub(super) fn is_offered(client: &Client, dtype: ElemType) -> bool {
-    are_offered(client, dtype, LARGE.units(), Tile { step: LARGE.step / 2, ..LARGE }.bytes())
+pub(super) fn is_offered(properties: &DeviceProperties, dtype: ElemType) -> bool {
+    are_offered(properties, dtype, LARGE.units(), Tile { step: LARGE.step / 2, ..LARGE }.bytes())
 }
 
 /// Whether rows of the factors, and of a product with so many columns, are as long as sixteen bytes ask for.
@@ -116,7 +115,7 @@ pub(super) fn product(product: &Product<'_>, [m, n]: [usize; 2], dtype: ElemType
     let out = Array::empty(client, [m, n], dtype);
     let fits = client.properties().hardware.max_shared_memory_size >= LARGE.bytes();
     let step = if fits { LARGE.step } else { LARGE.step / 2 };
-    launch(product, &out, [m, n], Tile { step, ..LARGE }, 1);
+    launch(product, &out, [m, n], Tile { step, ..LARGE }, [product.main[0].shape()[1], 1]);
     out
 }
 
@@ -128,19 +127,26 @@ pub(super) fn narrow(a: Factor<'_>, b: Factor<'_>) -> (Array, usize) {
     let (planes, fragments) = if m < n { ([1, 4], [short(m), 2]) } else { ([4, 1], [2, short(n)]) };
     let tile = Tile { planes, fragments, step: 32 };
     let tiles = m.div_ceil(tile.side(0)) * n.div_ceil(tile.side(1));
-    let splits = (2 * BUSY / tiles).clamp(1, k.div_ceil(8 * tile.step));
+    let cut @ [_, splits] = cut(k, tiles, tile.step);
     let out = Array::empty(&a.array.client, [splits * m, n], f32::elem_type_native());
-    launch(&Product::of(a, b), &out, [m, n], tile, splits);
+    launch(&Product::of(a, b), &out, [m, n], tile, cut);
     (out, splits)
 }
 
-fn launch(product: &Product<'_>, out: &Array, [m, n]: [usize; 2], tile: Tile, splits: usize) {
+/// How an inner dimension is cut so that so many tiles keep a device busy: the length of a part, and how many parts. Each has
+/// something to do: a kernel counts its steps without a sign.
+fn cut(k: usize, tiles: usize, step: usize) -> [usize; 2] {
+    let wanted = (2 * BUSY / tiles).clamp(1, k.div_ceil(8 * step));
+    let length = k.div_ceil(wanted).next_multiple_of(step);
+    [length, k.div_ceil(length)]
+}
+
+fn launch(product: &Product<'_>, out: &Array, [m, n]: [usize; 2], tile: Tile, [chunk, splits]: [usize; 2]) {
     let [a, b] = product.main;
     // What is absent is bound to something present and not read.
     let [c, d] = product.beside.unwrap_or(product.main);
     let (k, inner) = (a.shape()[1], c.shape()[1]);
     let client = &a.array.client;
-    let chunk = k.div_ceil(splits).next_multiple_of(tile.step);
     // What stands beside has a short inner dimension, and takes no longer steps than that.
     let short = Tile { step: inner.next_power_of_two().clamp(SIDE, tile.step), ..tile };
     let absent = || a.array.vectors(WIDTH);
@@ -299,6 +305,24 @@ fn multiply<I: Float, N: Size>(
             for j in 0..comptime!(tile.fragments[1]) {
                 let sum = sums.index(comptime!(i * tile.fragments[1] + j));
                 cmma::execute(&rows, columns.index(j), sum, sum);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_inner_dimension_is_cut_into_parts_that_all_have_something_to_do() {
+        // Rounding up to whole steps leaves nothing for the last of sixteen parts.
+        assert_eq!(cut(4100, 32, 32), [288, 15]);
+        for k in (1..9000).step_by(13) {
+            for tiles in [1, 2, 5, 31, 32, 33, 64, 128, 528, 529] {
+                let [length, parts] = cut(k, tiles, 32);
+                assert!(length.is_multiple_of(32) && (parts - 1) * length < k && parts * length >= k, "{k} by {tiles}");
+                assert!(parts <= (2 * BUSY / tiles).max(1), "{k} by {tiles}: {parts} parts");
             }
         }
     }
