@@ -150,13 +150,11 @@ fn prefill(decoder: &Decoder, adapters: &Adapters, prompts: &[Vec<u32>], capacit
         bounds.push(bounds.last().copied().unwrap_or(0) + prompt.len());
     }
     let ids: Vec<u32> = prompts.iter().flatten().copied().collect();
-    let last: Vec<usize> = bounds[1..].iter().map(|end| end - 1).collect();
+    let last: Vec<u32> = bounds[1..].iter().map(|end| *end as u32 - 1).collect();
     let documents = CachedDocuments { bounds, rows: (0..prompts.len()).collect(), past: vec![0; prompts.len()] };
     let hidden = decoder.forward_cached(&ids, &documents, &mut cache, adapters, true);
-    let indices: Vec<i32> = last.iter().map(|&row| row as i32).collect();
-    let count = indices.len();
-    let indices = Tensor::from_data(burn::tensor::TensorData::new(indices, [count]), &decoder.device);
-    let logits = rows_of(&decoder.logits(hidden.select(0, indices)));
+    let hidden = decoder.kernels.gather(&hidden, &last);
+    let logits = rows_of(&decoder.logits(hidden));
     (cache, logits)
 }
 

@@ -5,6 +5,7 @@ mod attention;
 mod host;
 mod linear;
 pub(crate) mod product;
+mod rows;
 pub(crate) mod simd;
 
 use burn::tensor::Tensor;
@@ -218,6 +219,30 @@ impl Kernels for Cpu {
         input_gradient: bool,
     ) -> (Option<Tensor<2>>, Option<Tensor<1>>) {
         linear::backward(dy, x, weight, adapter, input_gradient)
+    }
+
+    fn embed(&self, table: &Vocabulary, ids: &[u32]) -> Tensor<2> {
+        rows::gathered(&table.whole(), ids)
+    }
+
+    fn gather(&self, tensor: &Tensor<2>, rows: &[u32]) -> Tensor<2> {
+        rows::gathered(tensor, rows)
+    }
+
+    fn scatter(&self, tensor: Tensor<2>, rows: &[u32], total: usize) -> Tensor<2> {
+        rows::scattered(&tensor, rows, total)
+    }
+
+    fn logits(&self, hidden: &Tensor<2>, head: &Vocabulary) -> Tensor<2> {
+        let ([rows, width], vocabulary) = (hidden.dims(), head.size());
+        let (hidden, head) = (Host::read(hidden), Host::read(&head.whole()));
+        let head = Matrix::new(head.values(), vocabulary, width, width);
+        let logits = product::product(1.0, Matrix::new(hidden.values(), rows, width, width), head.t(), Cores::All);
+        tensor(logits, [rows, vocabulary])
+    }
+
+    fn sum_of_squares(&self, values: &Tensor<1>) -> f64 {
+        Host::read(values).values().iter().map(|value| f64::from(*value) * f64::from(*value)).sum()
     }
 
     fn cross_entropy(
