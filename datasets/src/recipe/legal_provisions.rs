@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::Built;
 use super::front_matter::FrontMatter;
-use crate::error::Error;
+use crate::error::{self, Error};
 use crate::record::{Message, Record, Role};
 
 const NAME: &str = "legal-provisions";
@@ -194,7 +194,7 @@ fn key(words: &[&str]) -> String {
 }
 
 fn refuse(file: &str, what: String) -> Error {
-    Error::Recipe { recipe: NAME, file: file.to_string(), what }
+    Error::Recipe { recipe: NAME, file: file.to_string(), what: error::short(&what) }
 }
 
 #[cfg(test)]
