@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
-/// Values go into every row that is made of a file.
-const LONGEST_VALUE: usize = 1024;
+/// Bytes of one value. The longest in use are expressions of many licences.
+const LONGEST_VALUE: usize = 1 << 16;
 
 /// The fields of a file and the text below them.
 pub(super) struct FrontMatter<'f> {
