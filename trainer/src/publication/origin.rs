@@ -130,11 +130,14 @@ pub fn data(
         origin.attribution = Some(manifest.attribution.trim().to_owned());
         task = Some(manifest.description.clone());
     }
+    let why = "what nobody can look for, nobody can promise to have left out";
     let hint = match &config.source {
-        Source::Files { .. } => "put them back where the run found them".to_owned(),
-        Source::Set(_) => format!("trainer check {} fetches them, if you trust who wrote it", config.file_name()),
+        Source::Files { .. } => format!("put them back where the run found them: {why}"),
+        Source::Set(_) => format!(
+            "put them back where the run found them, or  trainer check {}  fetches them, if you trust who wrote it: {why}",
+            config.file_name()
+        ),
     };
-    let hint = format!("{hint}: what nobody can look for, nobody can promise to have left out");
     let read = folder.and_then(|folder| crate::data::read(config, folder));
     match read {
         Err(error) => {
