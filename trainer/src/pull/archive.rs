@@ -19,14 +19,17 @@ use zip::ZipArchive;
 
 use super::cache::{FileRecord, copy_hashing};
 
-/// Bytes of the list of files: half a million files have less.
-const LIST_BYTES: u64 = 64 << 20;
+/// Bytes of the list of files; that of a hundred thousand has a third.
+const LIST_BYTES: u64 = 32 << 20;
 /// Files of an archive.
-const MOST_FILES: usize = 500_000;
+const MOST_FILES: usize = 300_000;
 /// What any archive may unpack to, however small it is.
 const SMALL: u64 = 64 << 20;
 /// Names that are held against a misspelt one.
 const NAMES_COMPARED: usize = 5_000;
+
+/// What to do about an archive that is refused.
+const HINT: &str = "hint: nothing of it is used; take another wheel, or put the files on this machine yourself";
 
 /// How much an archive may unpack to.
 #[derive(Debug, Clone, Copy)]
@@ -59,14 +62,16 @@ impl Archive {
         let allowed = Rc::new(Cell::new(LIST_BYTES));
         let listed = Listed { file: BufReader::new(file), at: 0, length: bytes, allowed: Rc::clone(&allowed) };
         let opened = ground::panics::caught(|| ZipArchive::new(listed)).map_err(|words| anyhow!("{words}"));
-        let zip = opened.and_then(|zip| Ok(zip?)).with_context(|| format!("{shown} is not a readable zip archive"))?;
+        let zip = opened
+            .and_then(|zip| Ok(zip?))
+            .with_context(|| format!("{shown} is not a readable zip archive\n{HINT}"))?;
         // From here on the members are read, each with bounds of its own.
         allowed.set(u64::MAX);
         if zip.len() > MOST_FILES {
-            bail!("{shown} lists {} files, and an archive may have {MOST_FILES}", zip.len());
+            bail!("{shown} lists {} files, and an archive may have {MOST_FILES}\n{HINT}", zip.len());
         }
         if let Some(name) = zip.file_names().find(|name| leads_out(name)) {
-            bail!("{shown} has a member `{}`, which leads out of any folder", shown_in_line(name));
+            bail!("{shown} has a member `{}`, which leads out of any folder\n{HINT}", shown_in_line(name));
         }
         let left = bytes.saturating_mul(bounds.times).saturating_add(SMALL).min(bounds.most);
         Ok(Self { zip, shown, left })
@@ -106,23 +111,23 @@ impl Archive {
         self.known(name)?;
         let place = format!("`{}` in {}", shown_in_line(name), self.shown);
         if !is_path_inside(name) {
-            bail!("{place} is no name of a file in a folder");
+            bail!("{place} is no name of a file in a folder\n{HINT}");
         }
         let most = most.min(self.left);
         let zip = &mut self.zip;
         let unpacked = ground::panics::caught(|| -> Result<FileRecord> {
             let mut member = zip.by_name(name).with_context(|| format!("cannot read {place}"))?;
             if !member.is_file() {
-                bail!("{place} is a link or a folder, not a file");
+                bail!("{place} is a link or a folder, not a file\n{HINT}");
             }
             let declared = member.size();
             if declared > most {
-                bail!("{place} unpacks to {}, and {} are allowed", size(declared), size(most));
+                bail!("{place} unpacks to {}, and {} are allowed\n{HINT}", size(declared), size(most));
             }
             let record = copy_hashing((&mut member).take(declared.saturating_add(1)), to);
             let record = record.with_context(|| format!("cannot unpack {place}"))?;
             if record.bytes != declared {
-                bail!("{place} unpacks to other than the {declared} bytes that the archive declares");
+                bail!("{place} unpacks to other than the {declared} bytes that the archive declares\n{HINT}");
             }
             Ok(record)
         });
@@ -272,7 +277,7 @@ mod tests {
         File::create(&path).unwrap().set_len(200 << 20).unwrap();
         let error = format!("{:#}", Archive::open(&path, TEXTS).err().unwrap());
         assert!(error.contains("x.whl is not a readable zip archive"), "{error}");
-        assert!(error.contains("its list of files is above 64.0 MiB"), "{error}");
+        assert!(error.contains("its list of files is above 32.0 MiB"), "{error}");
         assert!(Archive::open(folder.path(), TEXTS).is_err());
     }
 

@@ -107,7 +107,8 @@ mod tests {
             let Ok(wheel) = Pinned::new(&package, &version, sha256, None) else { return Ok(()) };
             let line = wheel.requirement();
             proptest::prop_assert_eq!(line.matches(char::is_whitespace).count(), 2);
-            proptest::prop_assert!(line.ends_with(&format!(" --hash=sha256:{HASH}\n")));
+            let end = format!(" --hash=sha256:{HASH}\n");
+            proptest::prop_assert!(line.ends_with(&end));
             proptest::prop_assert!(line.starts_with(|sign: char| sign.is_ascii_alphanumeric()));
             proptest::prop_assert!(!line.contains(['/', '@', ';', '#', '$', ',', '*', '\\']));
         }

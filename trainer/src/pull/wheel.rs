@@ -38,6 +38,10 @@ pub fn fetch(wheel: &Pinned, pip: &dyn Fn() -> Result<Pip>, work: &Path, watch: 
     let path =
         find_wheel(&folder).with_context(|| format!("pip reported success but left no wheel of {wheel} behind"))?;
     let found = hash_file(&path)?;
+    if found.bytes > wheel.most_bytes() {
+        let said = wheel.bytes().unwrap_or_default();
+        bail!("wheel {wheel} has {} bytes, and {said} were said\nhint: correct `bytes` of the source", found.bytes);
+    }
     check_hash(&format!("wheel {wheel}"), wheel.sha256(), &found.sha256)?;
     Ok(path)
 }
