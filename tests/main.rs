@@ -23,5 +23,6 @@ mod publish_leaks;
 mod resume;
 mod score;
 mod ship;
+mod strangers;
 mod util;
 mod watch;

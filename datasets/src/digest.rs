@@ -20,9 +20,9 @@ pub fn sha256_u64_le(bytes: &[u8]) -> u64 {
 /// SHA-256 of a file, read piece by piece.
 ///
 /// # Errors
-/// When it cannot be read.
+/// When it is no regular file or cannot be read.
 pub fn sha256_of_file(path: &std::path::Path) -> io::Result<String> {
-    let mut file = Hashing::new(std::fs::File::open(path)?);
+    let mut file = Hashing::new(ground::read::open(path)?);
     io::copy(&mut file, &mut io::sink())?;
     Ok(file.finish())
 }

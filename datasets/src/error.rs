@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 /// Broken rows that one error lists; the rest is a count.
 pub const SHOWN_ROWS: usize = 20;
+/// Signs of a text of a file that an error repeats; the rest is a count.
+const SHOWN_SIGNS: usize = 400;
 
 /// Everything that can go wrong in a dataset folder.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +32,17 @@ pub enum Error {
         total: usize,
         /// The first [`SHOWN_ROWS`] of them.
         shown: Vec<RowFault>,
+    },
+    /// A row that is longer than any row may be; what follows it is not read.
+    #[error(
+        "{}:{line}: a row of more than {}\nhint: a row is one line, and a line break ends it: divide long texts into several rows",
+        path.display(), ground::read::size(ground::read::Kind::Row.most_bytes())
+    )]
+    LongRow {
+        /// The file.
+        path: PathBuf,
+        /// Its line, from 1.
+        line: usize,
     },
     /// One JSON array where JSON lines were expected.
     #[error(
@@ -185,7 +198,15 @@ pub struct Fault {
 
 impl Fault {
     pub(crate) fn new(what: impl Into<String>, hint: impl Into<String>) -> Self {
-        Fault { what: what.into(), hint: hint.into() }
+        Fault { what: short(&what.into()), hint: hint.into() }
+    }
+}
+
+/// A text of a file as an error repeats it: a row may hold megabytes, and nobody reads them here.
+pub(crate) fn short(text: &str) -> String {
+    match text.char_indices().nth(SHOWN_SIGNS) {
+        None => text.to_string(),
+        Some((end, _)) => format!("{}... ({} more bytes)", &text[..end], text.len() - end),
     }
 }
 

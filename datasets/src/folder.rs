@@ -1,10 +1,13 @@
 //! Owns a dataset folder on disk: building the set into it, checked against the manifest, and reading it back as clean
 //! splits. Knows nothing about where the files of a source come from.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
+use ground::write::Access;
+
 use crate::digest::sha256_hex;
-use crate::error::Error;
+use crate::error::{Error, short};
 use crate::jsonl::{self, Rows};
 use crate::manifest::{Files, Manifest, Output, Source};
 use crate::prepare::{self, Prepared};
@@ -57,9 +60,9 @@ impl Folder {
             "the source or the recipe changed: state the new rows and sha256 under [output] and look at the rows first",
         )?;
         jsonl::write(&self.path.join(&output.file), &built.records)?;
-        crate::atomic::write(&self.path.join("ATTRIBUTION.txt"), |out| {
-            writeln!(out, "{}", self.manifest.attribution.trim())
-        })?;
+        let path = self.path.join("ATTRIBUTION.txt");
+        let text = format!("{}\n", self.manifest.attribution.trim());
+        ground::write::file(&path, text.as_bytes(), Access::AsUsual).map_err(Error::io("write", &path))?;
         Ok(built)
     }
 
@@ -143,11 +146,11 @@ impl Folder {
             return Err(Error::NotJson {
                 name: self.manifest.name.clone(),
                 total: records.iter().filter(broken).count(),
-                id: first.id.clone(),
+                id: short(&first.id),
             });
         }
-        let labels = &self.manifest.labels;
-        let foreign = |record: &&crate::Record| !labels.iter().any(|label| label == record.target());
+        let labels: HashSet<&str> = self.manifest.labels.iter().map(String::as_str).collect();
+        let foreign = |record: &&crate::Record| !labels.contains(record.target());
         if labels.is_empty() {
             return Ok(());
         }
@@ -157,8 +160,8 @@ impl Folder {
                 name: self.manifest.name.clone(),
                 total: records.iter().filter(foreign).count(),
                 num_labels: labels.len(),
-                id: first.id.clone(),
-                target: first.target().to_string(),
+                id: short(&first.id),
+                target: short(first.target()),
             }),
         }
     }

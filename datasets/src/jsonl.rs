@@ -1,16 +1,23 @@
-//! Owns JSON-lines files of records: reading with all faults of a file in one error, and writing so that the old file
-//! survives a kill. Knows nothing about shapes of row beyond asking for them, nor about splits.
+//! Owns JSON-lines files of records: reading one row at a time with all faults of a file in one error, and writing so
+//! that the old file survives a kill. Knows nothing about shapes of row beyond asking for them, nor about splits.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufReader, Write};
 use std::path::Path;
+
+use ground::read::Kind;
+use ground::write::Access;
 
 use crate::digest::Hashing;
 use crate::error::{Error, Fault, RowFault, SHOWN_ROWS};
 use crate::record::Record;
 pub use crate::shape::Shape;
 use crate::shape::{self, Row};
+
+/// Bytes that are asked of the system at a time.
+const READ_BYTES: usize = 1 << 16;
+/// Values (numbers, texts, lists, objects) in one row. In memory a value takes up to forty times what it takes in a file.
+const MOST_VALUES: usize = 1 << 20;
 
 /// What a file held.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,19 +39,14 @@ pub fn read(path: &Path) -> Result<Vec<Record>, Error> {
 
 /// Like [`read`], with what a ledger wants to know.
 pub fn read_counted(path: &Path) -> Result<Rows, Error> {
-    let file = File::open(path).map_err(Error::io("open", path))?;
+    let file = ground::read::open(path).map_err(Error::io("open", path))?;
     let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
     let mut input = Hashing::new(file);
     let mut lines = Lines::default();
-    let mut reader = BufReader::new(&mut input);
-    let mut line = Vec::new();
-    let mut number = 0;
-    loop {
-        line.clear();
-        if reader.read_until(b'\n', &mut line).map_err(Error::io("read", path))? == 0 {
-            break;
-        }
-        number += 1;
+    let reader = BufReader::with_capacity(READ_BYTES, &mut input);
+    for (at, line) in ground::read::Lines::new(reader, Kind::Row).enumerate() {
+        let number = at + 1;
+        let line = line.map_err(|error| unread(path, number, error))?;
         let text = if number == 1 { line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&line) } else { &line };
         if text.trim_ascii().is_empty() {
             lines.blank += 1;
@@ -58,9 +60,11 @@ pub fn read_counted(path: &Path) -> Result<Rows, Error> {
     lines.finish(path, input.finish())
 }
 
-/// Writes one record per line: beside the file, synced, then renamed over it.
+/// Writes one record per line: beside the file, synced, then renamed over it. Its folder is made.
 pub fn write(path: &Path, records: &[Record]) -> Result<(), Error> {
-    crate::atomic::write(path, |out| lines_to(out, records))
+    let folder = path.parent().unwrap_or(Path::new(""));
+    std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
+    ground::write::file_with(path, Access::AsUsual, |out| lines_to(out, records)).map_err(Error::io("write", path))
 }
 
 /// The bytes [`write()`] would write, hashed.
@@ -139,8 +143,40 @@ fn parse(text: &[u8], place: &str) -> Result<(Record, Shape), Fault> {
             "convert the file: iconv -f WINDOWS-1252 -t UTF-8",
         )
     })?;
+    if num_values(text) > MOST_VALUES {
+        return Err(Fault::new(
+            format!("a row of more than {MOST_VALUES} values"),
+            "a row is one conversation: leave out what no model is asked",
+        ));
+    }
     let row: Row = serde_json::from_str(text).map_err(|error| not_json(&error))?;
     shape::parse(row.0, place)
+}
+
+/// How many values a row may hold: what separates them, outside of texts. A row that is too short for many counts as none.
+fn num_values(text: &str) -> usize {
+    if text.len() <= MOST_VALUES {
+        return 0;
+    }
+    let (mut values, mut in_text, mut escaped) = (0, false, false);
+    for byte in text.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = in_text,
+            b'"' => in_text = !in_text,
+            b',' | b'[' | b'{' | b':' => values += usize::from(!in_text),
+            _ => {}
+        }
+    }
+    values
+}
+
+/// A line that could not be read: the reader stops at one that is too long.
+fn unread(path: &Path, line: usize, error: io::Error) -> Error {
+    match error.kind() {
+        io::ErrorKind::InvalidInput => Error::LongRow { path: path.to_path_buf(), line },
+        _ => Error::io("read", path)(error),
+    }
 }
 
 /// serde_json counts lines within the row, which is always line 1 here: keep the column only, where there is one.
@@ -265,6 +301,63 @@ mod tests {
         let line = r#"{"id":"a","messages":[{"role":"user","content":"q"},{"role":"assistant","content":"a"}],"group":"g","meta":{}}"#;
         assert_eq!(fs::read_to_string(&path).unwrap(), format!("{line}\n"));
         assert_eq!(read_counted(&path).unwrap().sha256, sha256(&records).unwrap());
+    }
+
+    #[test]
+    fn a_row_without_end_is_refused_with_its_line_and_what_it_would_take_in_memory_is_bounded() {
+        let mut text = b"{\"prompt\":\"q\",\"completion\":\"a\"}\n{\"prompt\":\"".to_vec();
+        text.resize(text.len() + Kind::Row.most_bytes() as usize, b'x');
+        text.extend_from_slice(b"\",\"completion\":\"a\"}\n");
+        let error = read_text(&text).unwrap_err();
+        assert!(error.starts_with("rows.jsonl:2: a row of more than 32.0 MiB\nhint: "), "{error}");
+        let many = format!("{{\"prompt\":\"q\",\"completion\":\"a\",\"x\":[{}0]}}\n", "0,".repeat(MOST_VALUES));
+        let error = read_text(many.as_bytes()).unwrap_err();
+        assert!(error.contains("rows.jsonl:1: a row of more than 1048576 values"), "{error}");
+        // The signs within a text are no values.
+        let long = format!("{{\"prompt\":\"{}\",\"completion\":\"a\"}}\n", "a, [\\\"{".repeat(MOST_VALUES / 2));
+        assert_eq!(read_text(long.as_bytes()).unwrap().records.len(), 1);
+    }
+
+    #[test]
+    fn what_an_error_repeats_of_a_row_is_short() {
+        let row = format!("{{\"{}\":1}}\n", "k".repeat(1 << 20));
+        let error = read_text(row.repeat(20).as_bytes()).unwrap_err();
+        assert!(error.len() < 20_000 && error.contains("... (10"), "{}", error.len());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_is_no_file_is_refused_and_a_sparse_file_is_one_long_row() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("rows.jsonl");
+        std::os::unix::fs::symlink("/dev/zero", &path).unwrap();
+        assert!(read(&path).unwrap_err().to_string().ends_with("is a device, not a file"));
+        fs::remove_file(&path).unwrap();
+        fs::File::create(&path).unwrap().set_len(20 << 30).unwrap();
+        assert!(read(&path).unwrap_err().to_string().contains("rows.jsonl:1: a row of more than 32.0 MiB"));
+        assert!(read(folder.path()).unwrap_err().to_string().ends_with("is a folder, not a file"));
+    }
+
+    #[test]
+    fn broken_bytes_are_rows_or_an_error_and_nothing_else() {
+        let whole = concat!(
+            r#"{"id":"a","messages":[{"role":"user","content":"q"},{"role":"assistant","content":"a"}],"group":"g","meta":{}}"#,
+            "\n",
+            r#"{"conversations":[{"from":"human","value":"q"},{"from":"gpt","value":[{"type":"text","text":"a"}]}]}"#,
+            "\n",
+            r#"{"instruction":"i","input":"\u00e4","output":"o","system":"s"}"#,
+        );
+        let words: [&[u8]; 6] = [b"[[[[[[[[", b"{\"messages\":", b"\\ud800", b"1e999", b"\r\n", b"null"];
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("rows.jsonl");
+        ground::mutate::rounds(|round| {
+            let text = ground::mutate::mutated(whole.as_bytes(), &words, round);
+            fs::write(&path, &text).unwrap();
+            if let Ok(rows) = read_counted(&path) {
+                assert!(rows.records.len() <= text.iter().filter(|byte| **byte == b'\n').count() + 1);
+                assert!(rows.records.iter().all(|record| record.check().is_ok()));
+            }
+        });
     }
 
     fn some_record() -> impl Strategy<Value = Record> {

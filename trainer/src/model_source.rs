@@ -6,11 +6,18 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use ground::read::Kind;
+use ground::terminal::shown_in_line;
 use serde::Deserialize;
 
 use crate::pull::source::{RawSource, SOURCE_KEYS, Source};
 
 const VERSION: i64 = 1;
+/// Sources of one model.
+const MOST_SOURCES: usize = 50;
+/// Unknown keys that one error lists, and the longest that is held against the known ones.
+const MOST_PROBLEMS: usize = 20;
+const LONGEST_KEY: usize = 64;
 const KEYS: &[&str] = &["version", "name", "licence", "attribution", "sources", "shape"];
 /// Keys of `[shape]`: those of a Hugging Face `config.json` that describe a decoder.
 const SHAPE_KEYS: &[&str] = &[
@@ -82,7 +89,8 @@ struct Raw {
 impl ModelSource {
     /// Reads one file; reports all misspelt keys at once.
     pub fn load(file: &Path) -> Result<Self> {
-        let text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+        let text =
+            ground::read::text(file, Kind::Manifest).with_context(|| format!("cannot read {}", file.display()))?;
         Self::parse(&text, file)
     }
 
@@ -109,7 +117,7 @@ impl ModelSource {
 
     fn parse(text: &str, file: &Path) -> Result<Self> {
         let shown = file.display();
-        let table: toml::Table = toml::from_str(text).with_context(|| format!("{shown} is not TOML"))?;
+        let table: toml::Table = toml::from_str(text).map_err(cut).with_context(|| format!("{shown} is not TOML"))?;
         match table.get("version").and_then(toml::Value::as_integer) {
             Some(VERSION) => {}
             Some(other) => bail!("{shown}: version {other} is unknown, this program reads version {VERSION}"),
@@ -119,9 +127,13 @@ impl ModelSource {
         if !problems.is_empty() {
             bail!("{shown}: {}", problems.join(&format!("\n{shown}: ")));
         }
-        let raw: Raw = toml::from_str(text).with_context(|| format!("{shown} does not describe a model"))?;
+        let raw: Raw =
+            toml::from_str(text).map_err(cut).with_context(|| format!("{shown} does not describe a model"))?;
         if raw.sources.is_empty() {
             bail!("{shown}: `sources` is empty, so the model can come from nowhere\nhint: add a [[sources]] table");
+        }
+        if raw.sources.len() > MOST_SOURCES {
+            bail!("{shown}: {} sources, and a model may have {MOST_SOURCES}", raw.sources.len());
         }
         let base = file.parent().unwrap_or(Path::new("."));
         let sources = raw
@@ -145,6 +157,13 @@ impl ModelSource {
     }
 }
 
+/// The parser repeats the line it stopped at, which may be all of the file.
+fn cut(error: toml::de::Error) -> anyhow::Error {
+    let text = error.to_string();
+    let lines = text.trim_end().lines().take(12).map(|line| line.chars().take(300).collect::<String>());
+    anyhow::anyhow!("{}", lines.collect::<Vec<_>>().join("\n"))
+}
+
 /// The candidate closest to a misspelt name, if one is close enough to be meant.
 #[must_use]
 pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
@@ -158,9 +177,17 @@ pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) ->
 
 fn unknown_keys(table: &toml::Table) -> Vec<String> {
     let mut problems = Vec::new();
+    let mut more = 0;
     let mut check = |place: &str, table: &toml::Table, known: &[&str]| {
         for key in table.keys().filter(|key| !known.contains(&key.as_str())) {
-            let hint = match nearest(key, known.iter().copied()) {
+            if problems.len() == MOST_PROBLEMS {
+                more += 1;
+                continue;
+            }
+            // Likeness takes time with the product of the lengths.
+            let near = if key.len() > LONGEST_KEY { None } else { nearest(key, known.iter().copied()) };
+            let key = shown_in_line(&key.chars().take(LONGEST_KEY).collect::<String>()).into_owned();
+            let hint = match near {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!("known keys: {}", known.join(", ")),
             };
@@ -178,6 +205,9 @@ fn unknown_keys(table: &toml::Table) -> Vec<String> {
         if let Some(scaling) = shape.get("rope_scaling").and_then(toml::Value::as_table) {
             check("shape.rope_scaling.", scaling, ROPE_SCALING_KEYS);
         }
+    }
+    if more > 0 {
+        problems.push(format!("and {more} more unknown keys"));
     }
     problems
 }
@@ -225,6 +255,27 @@ hidden_size = 8
         ] {
             assert!(error.contains(expected), "{error}");
         }
+    }
+
+    #[test]
+    fn broken_bytes_are_a_model_or_an_error_of_some_words() {
+        let many: String = (0..100_000).map(|at| format!("x{at} = 1\n")).collect();
+        let long = format!("{}\n{}", "k".repeat(1 << 20), GOOD);
+        for text in [format!("{many}{GOOD}"), long, GOOD.replace("owner/name", &"o".repeat(1 << 20))] {
+            let error = refusal(&text);
+            assert!(error.len() < 10_000, "{}", error.len());
+        }
+        let words: [&[u8]; 6] = [b"[[sources]]", b"kind = \"wheel\"", b"..", b"\\n", b"[[[[[[", b"a.a.a.a"];
+        ground::mutate::rounds(|round| {
+            let bytes = ground::mutate::mutated(GOOD.as_bytes(), &words, round);
+            if let Ok(model) = parse(&String::from_utf8_lossy(&bytes)) {
+                for source in &model.sources {
+                    let Source::Hub { repo, revision, files } = source else { continue };
+                    assert!(crate::hub::is_repository(repo) && files.iter().all(|file| !file.contains('/')));
+                    assert!(revision.as_deref().is_none_or(ground::name::is_revision));
+                }
+            }
+        });
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Owns everything a run needs before its first step: the base, the rows, and the samples made of both.
 //! Knows a config; loads no weights and writes nothing but the cache.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use datasets::Folder;
 use model::Checkpoint;
 
 use crate::commands::{PullLine, note};
@@ -10,7 +11,7 @@ use crate::config::plan::{Base, Source};
 use crate::data::loader::Loader;
 use crate::data::{self, Data, Language};
 use crate::local_lm::Speech;
-use crate::pull::{self, Cache};
+use crate::pull::{self, Cache, Pulled};
 use crate::run_dir::Identity;
 use crate::start::Start;
 
@@ -116,4 +117,31 @@ impl Prepared {
         let answered = asked + config.eval.max_new_tokens.max(label);
         learnt.max(answered).min(self.checkpoint.config.max_position_embeddings)
     }
+}
+
+/// The base that the config of a run names, if it is on this machine. The run may be somebody else's, so nothing is
+/// fetched on its word.
+pub fn base_here(config: &Config) -> Result<Pulled> {
+    let name = config.base.to_string();
+    let found = pull::model_here(&name, &config.roots.configs, &Cache::open()?, &mut |text| note(text))?;
+    found.with_context(|| not_here("base model", &name, config, "--model names another place of the base"))
+}
+
+/// The set that the config of a run names, if it is on this machine; `None` where the run names files. Nothing is
+/// fetched or built.
+pub fn set_here(config: &Config) -> Result<Option<Folder>> {
+    let Source::Set(name) = &config.source else { return Ok(None) };
+    let found = pull::dataset_here(name, &config.roots.datasets, &Cache::open()?, &mut |text| note(text))?;
+    let hint = "--rows FILE.jsonl names other rows where a command takes it";
+    let found = found.with_context(|| not_here("data set", name, config, hint))?;
+    Ok(Some(found.folder))
+}
+
+fn not_here(what: &str, name: &str, config: &Config, other: &str) -> String {
+    let name = ground::terminal::shown_in_line(name);
+    format!(
+        "{what} {name} is not on this machine, and nothing is fetched because the config of a run names it\n\
+         hint: trainer check {} fetches what it names, if you trust who wrote it; {other}",
+        config.file_name()
+    )
 }

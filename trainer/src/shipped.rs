@@ -1,18 +1,21 @@
 //! Owns what `RUN`, `ADAPTER` or `CHECKPOINT` on a command line means: which adapter, on which base, and which held-out
-//! rows go with it. Knows folders and names; knows no format and opens no device.
+//! rows go with it. What was typed is fetched; what a run or an adapter on this machine names is not, since somebody else
+//! may have written it. Knows folders and names; knows no format and opens no device.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use ground::terminal::shown_in_line;
 use model::Checkpoint;
 use model::adapter::{self, Adapter};
 use model::tokenizer::Tokenizer;
 
 use crate::commands::{PullLine, configs_root, note};
 use crate::config::{self, Config};
+use crate::data::{self, Language};
 use crate::divergence::{self, Row};
 use crate::local_lm::Speech;
-use crate::prepared::Prepared;
+use crate::prepared;
 use crate::pull::{self, Cache, Pulled};
 
 /// A base, and what is added to it.
@@ -35,7 +38,10 @@ pub struct Shipped {
 /// What was typed, looked at from outside.
 enum Kind {
     Run(Box<Config>),
+    /// In a folder of this machine.
     Adapter(PathBuf),
+    /// An adapter of the hub, by the name that was typed: its base is fetched with it.
+    Published(PathBuf),
     Base(String),
 }
 
@@ -47,15 +53,16 @@ impl Shipped {
             Path::new(what).file_name().map_or_else(|| what.to_owned(), |name| name.to_string_lossy().into_owned());
         let (run, folder) = match &kind {
             Kind::Run(config) => (Some(config.clone()), Some(Path::new(what).join("adapter"))),
-            Kind::Adapter(folder) => (None, Some(folder.clone())),
+            Kind::Adapter(folder) | Kind::Published(folder) => (None, Some(folder.clone())),
             Kind::Base(_) => (None, None),
         };
         let pulled = match (model, &kind) {
             (Some(_), Kind::Base(_)) => bail!("{what} is a whole model: --model names the base of an adapter"),
             (Some(model), _) => pulled_model(model, &configs_root(None))?,
             (None, Kind::Base(model)) => pulled_model(model, &configs_root(None))?,
-            (None, Kind::Run(config)) => pulled_model(&config.base.to_string(), &config.roots.configs)?,
-            (None, Kind::Adapter(folder)) => pulled_base(folder)?,
+            (None, Kind::Run(config)) => prepared::base_here(config)?,
+            (None, Kind::Adapter(folder)) => base_here(folder)?,
+            (None, Kind::Published(folder)) => pulled_base(folder)?,
         };
         let checkpoint = Checkpoint::open(&pulled.path)?;
         let adapter = folder.as_deref().map(|folder| read_adapter(folder, &checkpoint)).transpose()?;
@@ -96,10 +103,15 @@ impl Shipped {
             (_, _) if limit == 0 => Ok(None),
             (Some(file), _) => divergence::read_rows(speech, file, limit).map(Some),
             (None, Some(config)) => {
-                let prepared = Prepared::new(config).context(
+                let language = Language {
+                    tokenizer: &speech.tokenizer,
+                    template: &speech.template,
+                    context_tokens: self.checkpoint.config.max_position_embeddings,
+                };
+                let data = prepared::set_here(config).and_then(|set| data::load(config, set, &language)).context(
                     "the held-out rows of the run\nhint: --rows FILE.jsonl names others, --kl-rows 0 does without",
                 )?;
-                let rows = prepared.data.test.iter().take(limit);
+                let rows = data.test.iter().take(limit);
                 let rows = rows.map(|row| Row::new(speech, &row.record.id, &row.prompt, row.record.target()));
                 let rows: Vec<Row> = rows.collect::<Result<_>>()?;
                 Ok((!rows.is_empty()).then_some(rows))
@@ -164,7 +176,7 @@ fn kind(what: &str) -> Result<Kind> {
         );
     }
     if pull::is_repository(what) {
-        return pulled_adapter(what).map(Kind::Adapter);
+        return pulled_adapter(what).map(Kind::Published);
     }
     if path.parent().is_some_and(|parent| parent.file_name().is_some() && parent.is_dir()) {
         bail!("{what} is not there\nhint: look at the path; `trainer watch` lists the runs of runs/");
@@ -188,17 +200,38 @@ fn pulled_adapter(repo: &str) -> Result<PathBuf> {
     Ok(found.path)
 }
 
-/// The base that an adapter names.
-pub fn pulled_base(folder: &Path) -> Result<Pulled> {
+/// The base that an adapter on this machine names, if it is here too.
+fn base_here(folder: &Path) -> Result<Pulled> {
+    let (name, revision) = named_base(folder)?;
+    let found = pull::base_here(&name, revision.as_deref(), &configs_root(None), &Cache::open()?);
+    found.with_context(|| {
+        let name = shown_in_line(&name);
+        let fetch = if revision.is_none() { format!("trainer pull {name} fetches it; ") } else { String::new() };
+        format!(
+            "{} names {name} as its base, which is not on this machine, and nothing is fetched because a file names it\n\
+             hint: {fetch}--model names another place of it",
+            folder.display()
+        )
+    })
+}
+
+/// What an adapter says about its base: name and revision.
+fn named_base(folder: &Path) -> Result<(String, Option<String>)> {
     let named = adapter::base_of(folder)?;
+    let name = named.name.with_context(|| {
+        format!("{}: the adapter names no base\nhint: --model NAME, or a folder or .gguf file", folder.display())
+    })?;
+    Ok((name, named.revision))
+}
+
+/// The base that an adapter of the hub names, fetched.
+fn pulled_base(folder: &Path) -> Result<Pulled> {
+    let (name, revision) = named_base(folder)?;
     let shown = folder.display();
-    let Some(name) = named.name else {
-        bail!("{shown}: the adapter names no base\nhint: --model NAME, or a folder or .gguf file");
-    };
     let mut line = PullLine::new();
     let (cache, configs) = (Cache::open()?, configs_root(None));
     let watch = &mut |progress: &pull::Progress| line.show(progress);
-    pull::base(&name, named.revision.as_deref(), &configs, &cache, &mut |text| note(text), watch)
+    pull::base(&name, revision.as_deref(), &configs, &cache, &mut |text| note(text), watch)
         .with_context(|| format!("{shown} names {name} as its base\nhint: --model names another place of it"))
 }
 

@@ -3,6 +3,9 @@
 
 use std::collections::BTreeMap;
 
+/// Bytes of one value. The longest in use are expressions of many licences.
+const LONGEST_VALUE: usize = 1 << 16;
+
 /// The fields of a file and the text below them.
 pub(super) struct FrontMatter<'f> {
     fields: BTreeMap<&'f str, Field>,
@@ -91,10 +94,10 @@ impl Field {
     /// An indented line is the next item of a list or the rest of the value above it.
     fn go_on(&mut self, said: &str) {
         match self {
-            Field::Scalar(value) => *value = format!("{value} {said}"),
+            Field::Scalar(value) => add(value, said),
             Field::List(items) => match (said.strip_prefix("- "), items.last_mut()) {
                 (Some(item), _) => items.push(item.trim().to_string()),
-                (None, Some(last)) => *last = format!("{last} {said}"),
+                (None, Some(last)) => add(last, said),
                 // A value that begins on the line below its name.
                 (None, None) => *self = Field::Scalar(said.to_string()),
             },
@@ -102,8 +105,16 @@ impl Field {
     }
 }
 
+fn add(value: &mut String, said: &str) {
+    value.push(' ');
+    value.push_str(said);
+}
+
 /// The value without its quotes.
 fn plain<'v>(name: &str, value: &'v str) -> Result<&'v str, String> {
+    if value.len() > LONGEST_VALUE {
+        return Err(format!("`{name}` has more than {LONGEST_VALUE} bytes"));
+    }
     let within = |quote: char| value.strip_prefix(quote)?.strip_suffix(quote);
     if let Some(inner) = within('"').or_else(|| within('\'')) {
         return Ok(inner);

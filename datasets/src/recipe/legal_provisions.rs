@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::Built;
 use super::front_matter::FrontMatter;
-use crate::error::Error;
+use crate::error::{self, Error};
 use crate::record::{Message, Record, Role};
 
 const NAME: &str = "legal-provisions";
@@ -57,6 +57,9 @@ const MIN_WORDS: usize = 12;
 const KEY_WORDS: usize = 40;
 /// Words that are kept.
 const MAX_WORDS: usize = 160;
+
+/// Bytes of a name that goes into every row of an agreement.
+const LONGEST_NAME: usize = 500;
 
 /// Builds the rows from agreements in the order of their names.
 pub(super) fn build(files: &[(String, Vec<u8>)]) -> Result<Built, Error> {
@@ -164,6 +167,11 @@ impl<'f> Agreement<'f> {
     fn parse(file: &str, bytes: &'f [u8]) -> Result<Agreement<'f>, Error> {
         let parse = || -> Result<Agreement<'f>, String> {
             let read = FrontMatter::parse(bytes)?;
+            for name in ["key", "owner", "category"] {
+                if read.value(name)?.is_some_and(|value| value.len() > LONGEST_NAME) {
+                    return Err(format!("`{name}` has more than {LONGEST_NAME} bytes"));
+                }
+            }
             Ok(Agreement {
                 key: read.needed("key")?.to_string(),
                 owner: read.value("owner")?.map(str::to_string),
@@ -194,7 +202,7 @@ fn key(words: &[&str]) -> String {
 }
 
 fn refuse(file: &str, what: String) -> Error {
-    Error::Recipe { recipe: NAME, file: file.to_string(), what }
+    Error::Recipe { recipe: NAME, file: file.to_string(), what: error::short(&what) }
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use self::index::Index;
 use super::Built;
 use super::front_matter::FrontMatter;
 use crate::digest::sha256_u64_le;
-use crate::error::Error;
+use crate::error::{Error, short};
 use crate::minhash::{jaccard, shingles};
 use crate::overlap::normalised;
 use crate::record::{Message, Record, Role};
@@ -253,7 +253,7 @@ impl Notice {
 }
 
 fn refuse(file: &str, what: String) -> Error {
-    Error::Recipe { recipe: NAME, file: file.to_string(), what }
+    Error::Recipe { recipe: NAME, file: file.to_string(), what: short(&what) }
 }
 
 #[cfg(test)]

@@ -60,6 +60,25 @@ mod tests {
     use super::*;
 
     #[test]
+    fn broken_bytes_are_rows_or_an_error_and_nothing_else() {
+        let licence = "---\nkey: k\nowner: o\ncategory: Permissive\nspdx_license_key: K\nname: K\n---\n1. Export. one two \
+                       three four five six seven eight nine ten eleven twelve.\n2. Term. a b c d e f g h i j k l m n.\n";
+        let rule = "---\nlicense_expression: k\nis_license_notice: yes\nrelevance: 100\nignorable_urls:\n  - a\n---\nThis file \
+                    is licensed under the K licence and a b c d e f g h i j k l m n\n";
+        let words: [&[u8]; 6] = [b"---\n", b"{{", b": ", b"\n  - ", b"\xc3", b"owner: |"];
+        ground::mutate::rounds(|round| {
+            let broken = |text: &str, salt: u64| ground::mutate::mutated(text.as_bytes(), &words, round * 2 + salt);
+            for recipe in Recipe::ALL {
+                let files =
+                    [("a/k.LICENSE".to_string(), broken(licence, 0)), ("a/r.RULE".to_string(), broken(rule, 1))];
+                if let Ok(built) = recipe.build(files) {
+                    assert!(built.records.iter().all(|record| record.check().is_ok()));
+                }
+            }
+        });
+    }
+
+    #[test]
     fn the_name_is_the_one_in_the_manifest() {
         for recipe in Recipe::ALL {
             assert_eq!(serde_json::to_value(recipe).unwrap(), recipe.name());

@@ -13,7 +13,7 @@ use crate::pull::Cache;
 pub fn run(arguments: Doctor) -> Result<ExitCode> {
     let devices = model::device::inventory();
     let cache = Cache::open()?;
-    let pip = crate::pull::wheel::Pip::find(&std::env::var_os("PATH").unwrap_or_default());
+    let pip = crate::pull::Pip::find(&std::env::var_os("PATH").unwrap_or_default());
     let memory = crate::memory::total();
     if arguments.json {
         let value = serde_json::json!({

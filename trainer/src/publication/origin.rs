@@ -8,12 +8,12 @@ use serde_json::Value;
 use super::fault::Fault;
 use super::licences::{Licence, Work};
 use super::scan::Texts;
-use crate::commands::{PullLine, note};
 use crate::config::Config;
 use crate::config::plan::{Base, Source};
 use crate::hub::is_repository;
 use crate::model_source::ModelSource;
-use crate::pull::{self, Cache};
+use crate::prepared;
+use crate::pull;
 
 /// Something that the adapter was made from.
 pub struct Origin {
@@ -122,23 +122,22 @@ pub fn data(
     let name = summary["data"]["name"].as_str().unwrap_or_default().to_owned();
     let mut origin = Origin { name: name.clone(), hub: said.dataset.clone(), licence: None, attribution: None };
     let mut task = None;
-    let folder = match &config.source {
-        Source::Files { .. } => Ok(None),
-        Source::Set(set) => {
-            let mut line = PullLine::new();
-            let mut watch = |progress: &pull::Progress| line.show(progress);
-            let cache = Cache::open()?;
-            pull::dataset(set, &config.roots.datasets, &cache, &mut |text| note(text), &mut watch)
-                .map(|set| Some(set.folder))
-        }
-    };
+    // The run may be somebody else's: what its config names is used where it is, and never fetched.
+    let folder = prepared::set_here(config);
     if let Ok(Some(folder)) = &folder {
         let manifest = &folder.manifest;
         origin.licence = Some(Licence::new(Work::Data, &manifest.name, Some(&manifest.licence), &said.accepted));
         origin.attribution = Some(manifest.attribution.trim().to_owned());
         task = Some(manifest.description.clone());
     }
-    let hint = "put them back where the run found them: what nobody can look for, nobody can promise to have left out";
+    let why = "what nobody can look for, nobody can promise to have left out";
+    let hint = match &config.source {
+        Source::Files { .. } => format!("put them back where the run found them: {why}"),
+        Source::Set(_) => format!(
+            "put them back where the run found them, or  trainer check {}  fetches them, if you trust who wrote it: {why}",
+            config.file_name()
+        ),
+    };
     let read = folder.and_then(|folder| crate::data::read(config, folder));
     match read {
         Err(error) => {

@@ -8,11 +8,14 @@
 //! instant leaves either no entry or a whole one.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, TryLockError};
-use std::io::{self, Write as _};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use ground::lock::Lock;
+use ground::read::Kind;
+use ground::write::{Access, sync_folder};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -176,7 +179,7 @@ impl Cache {
         };
         let text = serde_json::to_string_pretty(&record).context("cannot write the record of a pull")?;
         write_file(&finished.folder.join(RECORD), text.as_bytes())?;
-        sync_folder(&finished.folder)?;
+        sync_folder(&finished.folder).with_context(|| format!("cannot sync {}", finished.folder.display()))?;
         let target = self.entry_folder(key);
         let parent = self.root.join("entries");
         fs::create_dir_all(&parent).with_context(|| format!("cannot create {}", parent.display()))?;
@@ -184,13 +187,14 @@ impl Cache {
         remove_folder(&target)?;
         fs::rename(&finished.folder, &target)
             .with_context(|| format!("cannot move {} to {}", finished.folder.display(), target.display()))?;
-        sync_folder(&parent)?;
+        sync_folder(&parent).with_context(|| format!("cannot sync {}", parent.display()))?;
         Ok(Entry { folder: target, record })
     }
 
     fn open_entry(&self, folder: &Path) -> Result<Entry> {
         let path = folder.join(RECORD);
-        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let text =
+            ground::read::text(&path, Kind::Account).with_context(|| format!("cannot read {}", path.display()))?;
         let record: Record =
             serde_json::from_str(&text).with_context(|| format!("{} is not a record", path.display()))?;
         if record.version != RECORD_VERSION {
@@ -210,26 +214,14 @@ impl Cache {
         Ok(Entry { folder: folder.to_owned(), record })
     }
 
-    fn lock(&self, key: &str, report: &mut dyn FnMut(&str)) -> Result<File> {
+    fn lock(&self, key: &str, report: &mut dyn FnMut(&str)) -> Result<Lock> {
         let folder = self.root.join("locks");
         fs::create_dir_all(&folder).with_context(|| {
             format!("cannot create {}\nhint: set TRAINER_CACHE to a folder you can write to", folder.display())
         })?;
         let path = folder.join(file_name(key));
-        let file = File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                report("cache: another process is pulling the same files, waiting for it");
-                file.lock().with_context(|| format!("cannot lock {}", path.display()))?;
-            }
-            // Some network file systems know no locks; the final rename is safe without one.
-            Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {}
-            Err(TryLockError::Error(error)) => {
-                return Err(error).with_context(|| format!("cannot lock {}", path.display()));
-            }
-        }
-        Ok(file)
+        ground::lock::wait(&path, || report("cache: another process is pulling the same files, waiting for it"))
+            .with_context(|| format!("cannot lock {}", path.display()))
     }
 
     fn entry_folder(&self, key: &str) -> PathBuf {
@@ -247,18 +239,13 @@ impl Entry {
 
 /// Writes a whole file and forces it to the disk.
 pub fn write_file(path: &Path, content: &[u8]) -> Result<FileRecord> {
-    let write = || -> io::Result<()> {
-        let mut file = File::create(path)?;
-        file.write_all(content)?;
-        file.sync_all()
-    };
-    write().with_context(|| format!("cannot write {}", path.display()))?;
+    ground::write::file(path, content, Access::AsUsual).with_context(|| format!("cannot write {}", path.display()))?;
     Ok(FileRecord { bytes: content.len() as u64, sha256: hex(&Sha256::digest(content)) })
 }
 
 /// Reads a file once and says its size and hash.
 pub fn hash_file(path: &Path) -> Result<FileRecord> {
-    let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let file = ground::read::open(path).with_context(|| format!("cannot read {}", path.display()))?;
     copy_hashing(file, io::sink()).with_context(|| format!("cannot read {}", path.display()))
 }
 
@@ -298,11 +285,7 @@ pub fn hex(bytes: &[u8]) -> String {
 
 /// Removes a folder and what is in it; one that is not there is fine.
 pub fn remove_folder(path: &Path) -> Result<()> {
-    match fs::remove_dir_all(path) {
-        Ok(()) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error).with_context(|| format!("cannot remove {}", path.display())),
-    }
+    ground::write::remove_folder(path).with_context(|| format!("cannot remove {}", path.display()))
 }
 
 /// One hash over names and hashes of all files, in name order.
@@ -313,16 +296,6 @@ pub fn hash_of_listing(files: &BTreeMap<String, FileRecord>) -> String {
         hasher.update(format!("{}  {name}\n", file.sha256));
     }
     hex(&hasher.finalize())
-}
-
-fn sync_folder(path: &Path) -> Result<()> {
-    // A folder can be opened and synced on Unix only; elsewhere the rename itself is the best there is.
-    if cfg!(unix) {
-        File::open(path)
-            .and_then(|folder| folder.sync_all())
-            .with_context(|| format!("cannot sync {}", path.display()))?;
-    }
-    Ok(())
 }
 
 /// A key as one file name: anything unusual becomes `_`, and keys that differ only there stay apart by their hash.

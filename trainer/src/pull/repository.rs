@@ -6,9 +6,7 @@ use std::path::Path;
 use anyhow::{Result, bail};
 
 use super::source::Source;
-use super::{
-    Cache, Pulled, Surroundings, Watch, first_that_answers, from_entry, local_model, local_source, one_source,
-};
+use super::{Cache, Pulled, Surroundings, Watch, any_here, first_that_answers, local_model, one_source};
 use crate::hub;
 use crate::model_source::ModelSource;
 
@@ -41,6 +39,10 @@ pub fn repository_in(
     report: &mut dyn FnMut(&str),
     watch: Watch<'_>,
 ) -> Result<Pulled> {
+    if let Some(revision) = revision.filter(|revision| !ground::name::is_revision(revision)) {
+        let shown = ground::terminal::shown_in_line(revision).into_owned();
+        bail!("{repo} at `{shown}`: that is no name of a branch, a tag or a commit");
+    }
     let source = Source::Hub { repo: repo.to_owned(), revision: revision.map(str::to_owned), files: Vec::new() };
     // What is known of it: where it is from. Its own page says the rest.
     let model = ModelSource {
@@ -104,10 +106,7 @@ pub fn base_here(name: &str, revision: Option<&str>, configs_root: &Path, cache:
     if sources.is_empty() {
         return local_model(name, configs_root).ok();
     }
-    sources.iter().find_map(|source| match source.cache_key() {
-        Some(key) => cache.find(&key, quiet).ok()?.map(|entry| from_entry(&entry, true)),
-        None => local_source(source).ok(),
-    })
+    any_here(&sources, cache, quiet).ok()?
 }
 
 /// The file that means this name, this title or this repository.

