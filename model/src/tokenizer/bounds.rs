@@ -16,12 +16,14 @@ type Refused<T> = Result<T, String>;
 
 /// Most tokens, and most merges; the largest vocabularies in use have 262,144 and 514,906.
 const MOST_TOKENS: usize = 1 << 20;
+/// Most added tokens, each of which is looked for in every message; the most in use are 6,415.
+const MOST_ADDED: usize = 1 << 16;
 /// Bytes of the longest token; the longest in use have some hundred.
 const LONGEST_TOKEN: usize = 1 << 12;
 /// Bytes of all tokens of a model whose tokens become a tree of bytes, of which each takes 400 bytes in memory.
 const MOST_TREE_BYTES: usize = 1 << 22;
 /// Bytes of the longest added token after its normalisation, and of all of them: they become two automata.
-const LONGEST_ADDED: u64 = 1 << 10;
+const LONGEST_ADDED: u64 = 1 << 12;
 const MOST_ADDED_BYTES: u64 = 1 << 21;
 /// Most steps of one kind (normalisation, cutting, decoding).
 const MOST_STEPS: usize = 256;
@@ -72,6 +74,7 @@ struct File {
 struct Added {
     id: u32,
     content: String,
+    normalized: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -132,8 +135,9 @@ impl Bounds {
         let decoded_growth = steps.growth(&decoder)?;
         let added = added_tokens.unwrap_or_default();
         let mut bytes = 0_u64;
-        for Added { content, .. } in &added {
-            let length = (content.len() as u64).saturating_mul(normalised);
+        for Added { content, normalized, .. } in &added {
+            let growth = if *normalized == Some(false) { 1 } else { normalised };
+            let length = (content.len() as u64).saturating_mul(growth);
             bytes = bytes.saturating_add(length);
             if length > LONGEST_ADDED || bytes > MOST_ADDED_BYTES {
                 let (longest, all) = (size(LONGEST_ADDED), size(MOST_ADDED_BYTES));
@@ -145,8 +149,8 @@ impl Bounds {
                 ));
             }
         }
-        if added.len() > MOST_TOKENS {
-            return Err(format!("{} added tokens, more than the {MOST_TOKENS} that are read", added.len()));
+        if added.len() > MOST_ADDED {
+            return Err(format!("{} added tokens, more than the {MOST_ADDED} that are read", added.len()));
         }
         let longest_added = added.iter().map(|added| added.content.len() as u64).max().unwrap_or(0);
         Ok(Bounds {
