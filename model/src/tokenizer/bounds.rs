@@ -27,6 +27,10 @@ const LONGEST_ADDED: u64 = 1 << 12;
 const MOST_ADDED_BYTES: u64 = 1 << 21;
 /// Most steps of one kind (normalisation, cutting, decoding).
 const MOST_STEPS: usize = 256;
+/// Bytes of all expressions, and how many copies of their parts they may become; the longest in use have some thousand bytes
+/// and a count of three.
+const MOST_EXPRESSION_BYTES: usize = 1 << 14;
+const MOST_REPETITIONS: u64 = 1 << 12;
 /// Bytes of the table that a `Precompiled` step brings; those in use have 0.3 MB.
 const MOST_TABLE_BYTES: usize = 4 << 20;
 /// Bytes that a text may become on its way: the library keeps up to some hundred bytes of memory for each.
@@ -129,7 +133,7 @@ impl Bounds {
                 4 * letters * letters + longest * longest
             }
         };
-        let mut steps = Steps::default();
+        let mut steps = Steps { count: 0, expression_bytes: 0, repetitions: 1, backtracks: false };
         let normalised = steps.growth(&normalizer)?;
         let growth = normalised.saturating_mul(steps.growth(&pre_tokenizer)?);
         let decoded_growth = steps.growth(&decoder)?;
@@ -191,9 +195,10 @@ impl Bounds {
 }
 
 /// Walks over the steps of a file. A step is known by its keys, as the library knows those without a type.
-#[derive(Default)]
 struct Steps {
     count: usize,
+    expression_bytes: usize,
+    repetitions: u64,
     backtracks: bool,
 }
 
@@ -231,6 +236,11 @@ impl Steps {
             growth *= factor.max(1);
         }
         if let Some(expression) = map.get("pattern").and_then(|pattern| pattern.get("Regex")).and_then(Value::as_str) {
+            self.expression_bytes += expression.len();
+            self.repetitions = self.repetitions.saturating_mul(repetitions(expression));
+            if self.expression_bytes > MOST_EXPRESSION_BYTES || self.repetitions > MOST_REPETITIONS {
+                return Err("the expressions that cut a text are too large".to_owned());
+            }
             self.backtracks |= may_backtrack(expression);
         }
         for key in ["prepend", "replacement"] {
@@ -253,6 +263,14 @@ fn may_backtrack(expression: &str) -> bool {
     let plain = |expression: &str| regex::Regex::new(expression).is_ok();
     let without_end = [r"|\s+(?!\S)|\s+", r"|\s+(?!\S)"].iter().find_map(|end| expression.strip_suffix(end));
     !plain(expression) && !without_end.is_some_and(plain)
+}
+
+/// How many copies of a part of it an expression may become when it is compiled: the product of all its counts.
+fn repetitions(expression: &str) -> u64 {
+    let counts = expression.split('{').skip(1).filter_map(|rest| rest.split_once('}')).map(|(count, _)| count);
+    counts
+        .filter_map(|count| count.split(',').filter_map(|number| number.trim().parse::<u64>().ok()).max())
+        .fold(1, |product, count| product.saturating_mul(count.max(1)))
 }
 
 /// The longest text that a table of `Precompiled` puts in the place of a letter. The table says its own length first, which
@@ -449,6 +467,16 @@ mod tests {
         let bounds = Bounds::of(&file(|file| file["model"] = unigram)).unwrap();
         bounds.admit(400).unwrap();
         assert!(bounds.admit(1 << 20).is_err());
+    }
+
+    #[test]
+    fn expressions_that_swell_are_refused() {
+        let split = |regex: &str| json!({"type": "Split", "pattern": {"Regex": regex}, "behavior": "Isolated", "invert": false});
+        let swells = [r"(\p{L}{99}){99}(?=a)", r"(?:a{16,}){16}(?=b)(?:a{16}){1,16}"];
+        for regex in swells.map(str::to_owned).into_iter().chain([r"\p{L}(?=a)".repeat(2000)]) {
+            assert!(refused(|file| file["pre_tokenizer"] = split(&regex)).contains("too large"), "{regex}");
+        }
+        assert_eq!((repetitions(r"\p{N}{1,3}|a{2}"), repetitions("a{b}{,}{99999999999999999999}")), (6, 1));
     }
 
     #[test]
