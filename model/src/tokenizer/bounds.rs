@@ -2,15 +2,16 @@
 //! far its steps multiply a text, and how long a text may take. Looked at before the library sees the file, and again, in
 //! constant time, before it sees a text. Knows the file; knows no ids of a model.
 
-use std::fmt;
-
-use base64::Engine as _;
 use ground::read::size;
 use serde::Deserialize;
-use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
+use self::counted::{Count, Vocabulary};
+use self::steps::Steps;
 use crate::foreign::{parse_text, quoted};
+
+mod counted;
+mod steps;
 
 type Refused<T> = Result<T, String>;
 
@@ -25,14 +26,6 @@ const MOST_TREE_BYTES: usize = 1 << 22;
 /// Bytes of the longest added token after its normalisation, and of all of them: they become two automata.
 const LONGEST_ADDED: u64 = 1 << 12;
 const MOST_ADDED_BYTES: u64 = 1 << 21;
-/// Most steps of one kind (normalisation, cutting, decoding).
-const MOST_STEPS: usize = 256;
-/// Bytes of all expressions, and how many copies of their parts they may become; the longest in use have some thousand bytes
-/// and a count of three.
-const MOST_EXPRESSION_BYTES: usize = 1 << 14;
-const MOST_REPETITIONS: u64 = 1 << 12;
-/// Bytes of the table that a `Precompiled` step brings; those in use have 0.3 MB.
-const MOST_TABLE_BYTES: usize = 4 << 20;
 /// Bytes that a text may become on its way: the library keeps up to some hundred bytes of memory for each.
 const MOST_TEXT_BYTES: u64 = 8 << 20;
 /// Bytes that may be copied and compared for one text: some seconds.
@@ -133,7 +126,7 @@ impl Bounds {
                 4 * letters * letters + longest * longest
             }
         };
-        let mut steps = Steps { count: 0, expression_bytes: 0, repetitions: 1, backtracks: false };
+        let mut steps = Steps::default();
         let normalised = steps.growth(&normalizer)?;
         let growth = normalised.saturating_mul(steps.growth(&pre_tokenizer)?);
         let decoded_growth = steps.growth(&decoder)?;
@@ -194,185 +187,13 @@ impl Bounds {
     }
 }
 
-/// Walks over the steps of a file. A step is known by its keys, as the library knows those without a type.
-struct Steps {
-    count: usize,
-    expression_bytes: usize,
-    repetitions: u64,
-    backtracks: bool,
-}
-
-impl Steps {
-    /// How many times longer a text may become by a step and those inside it.
-    fn growth(&mut self, step: &Value) -> Refused<u64> {
-        let map = match step {
-            Value::Array(list) => {
-                return list.iter().try_fold(1_u64, |growth, step| Ok(growth.saturating_mul(self.growth(step)?)));
-            }
-            Value::Object(map) => map,
-            _ => return Ok(1),
-        };
-        self.count += 1;
-        if self.count > MOST_STEPS {
-            return Err(format!("more than {MOST_STEPS} steps"));
-        }
-        let text = |key: &str| map.get(key).and_then(Value::as_str);
-        let mut growth = match text("type") {
-            // A byte becomes a letter of up to two bytes.
-            Some("ByteLevel") => 2,
-            Some("NFKC" | "NFKD" | "NFD") => 2,
-            // Spaces go around some signs.
-            Some("BertNormalizer" | "Bert") => 3,
-            _ => 1,
-        };
-        if let Some(0) = map.get("length").and_then(Value::as_u64) {
-            return Err("a step cuts a text into pieces of length 0".to_owned());
-        }
-        if let (Some(content), Some(pattern)) = (text("content"), map.get("pattern")) {
-            let content = content.len() as u64;
-            let replaced = pattern.get("String").and_then(Value::as_str).map_or(0, str::len) as u64;
-            // An expression, and the empty text, match before every byte.
-            let factor = if replaced == 0 { content.saturating_add(1) } else { content.div_ceil(replaced) };
-            growth *= factor.max(1);
-        }
-        if let Some(expression) = map.get("pattern").and_then(|pattern| pattern.get("Regex")).and_then(Value::as_str) {
-            self.expression_bytes += expression.len();
-            self.repetitions = self.repetitions.saturating_mul(repetitions(expression));
-            if self.expression_bytes > MOST_EXPRESSION_BYTES || self.repetitions > MOST_REPETITIONS {
-                return Err("the expressions that cut a text are too large".to_owned());
-            }
-            self.backtracks |= may_backtrack(expression);
-        }
-        for key in ["prepend", "replacement"] {
-            // Pieces between added tokens are normalised one by one, and each gets it.
-            growth = growth.saturating_mul(text(key).map_or(1, |text| text.len() as u64 + 1));
-        }
-        if let Some(table) = text("precompiled_charsmap") {
-            growth = growth.saturating_mul(longest_replacement(table)?);
-        }
-        for (_, inner) in map.iter().filter(|(key, _)| *key != "pattern") {
-            growth = growth.saturating_mul(self.growth(inner)?);
-        }
-        Ok(growth)
-    }
-}
-
-/// Whether an expression needs more than one pass over a text. What the plain engine compiles does not, nor does the last
-/// part of the usual cuts: spaces up to the last one of a run.
-fn may_backtrack(expression: &str) -> bool {
-    let plain = |expression: &str| regex::Regex::new(expression).is_ok();
-    let without_end = [r"|\s+(?!\S)|\s+", r"|\s+(?!\S)"].iter().find_map(|end| expression.strip_suffix(end));
-    !plain(expression) && !without_end.is_some_and(plain)
-}
-
-/// How many copies of a part of it an expression may become when it is compiled: the product of all its counts.
-fn repetitions(expression: &str) -> u64 {
-    let counts = expression.split('{').skip(1).filter_map(|rest| rest.split_once('}')).map(|(count, _)| count);
-    counts
-        .filter_map(|count| count.split(',').filter_map(|number| number.trim().parse::<u64>().ok()).max())
-        .fold(1, |product, count| product.saturating_mul(count.max(1)))
-}
-
-/// The longest text that a table of `Precompiled` puts in the place of a letter. The table says its own length first, which
-/// the library believes.
-fn longest_replacement(table: &str) -> Refused<u64> {
-    let broken = || "precompiled_charsmap is broken".to_owned();
-    if table.len() / 4 * 3 > MOST_TABLE_BYTES {
-        return Err(format!("precompiled_charsmap has more than {}", size(MOST_TABLE_BYTES as u64)));
-    }
-    let bytes = base64::engine::general_purpose::STANDARD.decode(table).map_err(|_| broken())?;
-    let (length, rest) = bytes.split_first_chunk::<4>().ok_or_else(broken)?;
-    let texts = rest.get(u32::from_le_bytes(*length) as usize / 4 * 4..).ok_or_else(broken)?;
-    let longest = texts.split(|byte| *byte == 0).map(<[u8]>::len).max().unwrap_or(0);
-    Ok((longest as u64).max(1))
-}
-
-/// What a vocabulary comes to, without keeping it: an object of ids, or a list of tokens with scores.
-#[derive(Default)]
-struct Vocabulary {
-    count: usize,
-    longest: usize,
-    total: usize,
-    largest: Option<(u32, String)>,
-}
-
-impl Vocabulary {
-    fn add(&mut self, token: String, id: u32) {
-        self.count += 1;
-        self.longest = self.longest.max(token.len());
-        self.total += token.len();
-        if self.largest.as_ref().is_none_or(|(largest, _)| id > *largest) {
-            self.largest = Some((id, token));
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Vocabulary {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(VocabularyVisitor)
-    }
-}
-
-struct VocabularyVisitor;
-
-impl<'de> Visitor<'de> for VocabularyVisitor {
-    type Value = Vocabulary;
-
-    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str("a vocabulary")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Vocabulary, A::Error> {
-        let mut all = Vocabulary::default();
-        while let Some((token, id)) = map.next_entry::<String, u32>()? {
-            all.add(token, id);
-        }
-        Ok(all)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vocabulary, A::Error> {
-        let mut all = Vocabulary::default();
-        while let Some((token, _)) = list.next_element::<(String, f64)>()? {
-            let id = u32::try_from(all.count).unwrap_or(u32::MAX);
-            all.add(token, id);
-        }
-        Ok(all)
-    }
-}
-
-/// How many elements a list has, if there is one.
-#[derive(Default)]
-struct Count(Option<usize>);
-
-impl<'de> Deserialize<'de> for Count {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_seq(CountVisitor)
-    }
-}
-
-struct CountVisitor;
-
-impl<'de> Visitor<'de> for CountVisitor {
-    type Value = Count;
-
-    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str("a list")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Count, A::Error> {
-        let mut count = 0;
-        while list.next_element::<IgnoredAny>()?.is_some() {
-            count += 1;
-        }
-        Ok(Count(Some(count)))
-    }
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use base64::Engine as _;
     use serde_json::json;
 
+    use super::steps::{may_backtrack, repetitions};
     use super::*;
 
     fn file(edit: impl FnOnce(&mut Value)) -> Vec<u8> {
