@@ -21,6 +21,9 @@ pub(crate) struct TensorInfo {
     pub(crate) range: Range<usize>,
 }
 
+/// Most tensors of a file; the largest mixtures of experts have half as many in all their shards.
+const MOST_TENSORS: usize = 1 << 17;
+
 /// One entry of the header, whose bytes are all there.
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -49,6 +52,9 @@ pub(crate) fn header(bytes: &[u8], path: &Path) -> Result<(BTreeMap<String, Entr
     let broken = |what: String| Error::malformed(path, format!("header: {what}"));
     let mut raw: BTreeMap<String, serde_json::Value> = foreign::parse_text(header).map_err(broken)?;
     raw.remove("__metadata__");
+    if raw.len() > MOST_TENSORS {
+        return Err(broken(format!("{} tensors, more than the {MOST_TENSORS} that are read", raw.len())));
+    }
     let mut entries = BTreeMap::new();
     for (name, entry) in raw {
         let entry: Entry = serde_json::from_value(entry).map_err(|error| {

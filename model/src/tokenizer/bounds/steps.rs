@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::Refused;
 
-/// Most steps of one kind (normalisation, cutting, decoding).
+/// Most steps of a file.
 const MOST_STEPS: usize = 256;
 /// Bytes of all expressions, and how many copies of their parts they may become; the longest in use have some thousand bytes
 /// and a count of three.
