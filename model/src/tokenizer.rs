@@ -141,7 +141,8 @@ impl Tokenizer {
             Ok(outcome) => outcome.map_err(Error::tokenizer),
             Err(words) => {
                 let words = format!(
-                    "a text of {} bytes {words}: an expression of this tokenizer goes back over it again and again",
+                    "a text of {} bytes {words}: an expression of this tokenizer goes back over it again and again\n\
+                     hint: take the tokenizer from where the model comes from",
                     text.len()
                 );
                 Err(Error::tokenizer(self.given_up.get_or_init(|| words).as_str()))

@@ -29,7 +29,7 @@ const MOST_ADDED_BYTES: u64 = 1 << 21;
 /// Bytes that a text may become on its way: the library keeps up to some hundred bytes of memory for each.
 const MOST_TEXT_BYTES: u64 = 8 << 20;
 /// Bytes that may be copied and compared for one text: some seconds.
-const MOST_WORK: u64 = 1 << 33;
+const MOST_WORK: u64 = 1 << 32;
 /// Bytes that decoding may make.
 const MOST_DECODED_BYTES: u64 = 1 << 28;
 /// Letters that a word may have where all of its parts are tried.
@@ -286,7 +286,7 @@ mod tests {
         let vocab = json!([["<unk>", 0.0], ["a".repeat(4000), -1.0]]);
         let unigram = json!({"type": "Unigram", "unk_id": 0, "vocab": vocab});
         let bounds = Bounds::of(&file(|file| file["model"] = unigram)).unwrap();
-        bounds.admit(400).unwrap();
+        bounds.admit(200).unwrap();
         assert!(bounds.admit(1 << 20).is_err());
     }
 
