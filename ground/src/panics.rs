@@ -96,7 +96,7 @@ mod tests {
         assert_eq!(caught_within(Duration::from_secs(60), || 7), Ok(7));
         assert_eq!(caught_within(Duration::from_secs(60), || -> u8 { panic!("bad") }), Err("bad".to_owned()));
         assert_eq!(
-            caught_within(moment, || std::thread::sleep(moment * 20)),
+            caught_within(moment, move || std::thread::sleep(moment * 20)),
             Err("was not done after 50ms".to_owned())
         );
     }
