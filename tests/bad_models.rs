@@ -240,3 +240,56 @@ fn an_adapter_for_another_base_is_refused() {
     fs::write(&weights, &bytes[..bytes.len() / 2]).unwrap();
     use_it(&adapter, &["adapter_model.safetensors"]);
 }
+
+#[test]
+fn a_tokenizer_with_an_id_beyond_the_embedding_is_refused_by_every_command() {
+    let scene = Scene::new();
+    let model = scene.copy_model("base");
+    edit_json(&model.join("tokenizer.json"), |file| file["model"]["vocab"]["z"] = 100_000.into());
+    let told = ["token \"z\" has the id 100000, and the embedding has 307 rows"];
+    refused(&scene, &model, &told);
+    let shown = model.display().to_string();
+    scene.run(&["show", &shown]).refused(&told);
+    scene.run(&["merge", &shown, "--kl-rows", "0", "--out", &scene.text("merged")]).refused(&told);
+    scene.run(&["export", &shown, "--type", "f16", "--kl-rows", "0", "--out", &scene.text("x.gguf")]).refused(&told);
+    scene.nothing_written("merged");
+}
+
+#[test]
+fn a_tokenizer_that_its_library_panics_on_is_refused() {
+    let scene = Scene::new();
+    let table = |table: &str| json!({"type": "Precompiled", "precompiled_charsmap": table});
+    for (key, value) in [
+        ("normalizer", table("/////wEBAQEBAQEBAQEBAQEBAQE=")),
+        ("normalizer", table("CAAAAP////////9/YQA=")),
+        ("pre_tokenizer", json!({"type": "FixedLength", "length": 0})),
+        ("added_tokens", json!([{"id": 0, "content": "x".repeat(2 << 20)}])),
+    ] {
+        let model = scene.copy_model("base");
+        edit_json(&model.join("tokenizer.json"), |file| file[key] = value);
+        refused(&scene, &model, &["tokenizer"]);
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn what_is_no_file_is_refused_without_waiting_for_it() {
+    let scene = Scene::new();
+    for name in ["config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "model.safetensors"] {
+        let model = scene.copy_model("base");
+        let _ = fs::remove_file(model.join(name));
+        std::os::unix::fs::symlink("/dev/zero", model.join(name)).unwrap();
+        refused(&scene, &model, &[name, "is a device, not a file"]);
+        fs::remove_file(model.join(name)).unwrap();
+    }
+    let (model, adapter) = (scene.copy_model("base"), scene.path("adapter"));
+    for name in ["adapter_config.json", "adapter_model.safetensors"] {
+        copy_folder(&tiny_chat().join("adapter"), &adapter);
+        fs::remove_file(adapter.join(name)).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", adapter.join(name)).unwrap();
+        let (model, adapter) = (model.display().to_string(), adapter.display().to_string());
+        let done = scene.run(&["generate", "--model", &model, "--adapter", &adapter, "hello"]);
+        done.refused(&[name, "is a device, not a file"]);
+        fs::remove_file(Path::new(&adapter).join(name)).unwrap();
+    }
+}

@@ -116,18 +116,14 @@ fn times(high: u32, low: u32, #[comptime] by_high: u32, #[comptime] by_low: u32)
 
 #[cfg(test)]
 mod tests {
+    use ground::random::{mix, unit_f32};
+
     use super::*;
     use crate::testing::{array, numbers, read};
 
     /// `DropoutKey::factor` of the model crate.
     fn factor(key: u64, probability: f32, index: u64) -> f32 {
-        let mix = |value: u64| {
-            let z = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            z ^ (z >> 31)
-        };
-        let uniform = (mix(key ^ mix(index)) >> 40) as f32 / (1_u64 << 24) as f32;
+        let uniform = unit_f32(mix(key ^ mix(index)));
         if uniform < probability { 0.0 } else { 1.0 / (1.0 - probability) }
     }
 

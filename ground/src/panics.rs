@@ -6,6 +6,7 @@ use std::any::Any;
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Once;
+use std::time::Duration;
 
 /// The stack that foreign code gets; pages that it does not touch cost nothing.
 const STACK_BYTES: usize = 256 << 20;
@@ -41,6 +42,24 @@ pub fn caught_with_stack<T: Send>(parse: impl FnOnce() -> T + Send) -> Result<T,
     })
 }
 
+/// Runs `parse` on a thread of its own and waits for it no longer than `limit`: for readers that may not end. A thread that
+/// is given up goes on until the process ends.
+///
+/// # Errors
+/// The words of the panic, that it was not done, or that the system has no thread.
+pub fn caught_within<T: Send + 'static>(
+    limit: Duration,
+    parse: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, String> {
+    let (done, outcome) = std::sync::mpsc::sync_channel(1);
+    std::thread::Builder::new()
+        .name("foreign bytes".to_owned())
+        // Whoever gave up does not listen any more.
+        .spawn(move || done.send(caught(parse)).unwrap_or_default())
+        .map_err(|error| format!("no thread: {error}"))?;
+    outcome.recv_timeout(limit).unwrap_or_else(|_| Err(format!("was not done after {limit:?}")))
+}
+
 /// The hook tells no panic that is caught here; all others are told as ever.
 fn quiet_hook() {
     static ONCE: Once = Once::new();
@@ -69,6 +88,17 @@ mod tests {
         assert_eq!(caught(|| 7), Ok(7));
         assert_eq!(caught(|| -> u8 { panic!("bad {}", 1) }), Err("bad 1".to_owned()));
         assert_eq!(caught_with_stack(|| -> u8 { panic!("deep") }), Err("deep".to_owned()));
+    }
+
+    #[test]
+    fn what_does_not_end_is_given_up() {
+        let moment = Duration::from_millis(50);
+        assert_eq!(caught_within(Duration::from_secs(60), || 7), Ok(7));
+        assert_eq!(caught_within(Duration::from_secs(60), || -> u8 { panic!("bad") }), Err("bad".to_owned()));
+        assert_eq!(
+            caught_within(moment, move || std::thread::sleep(moment * 20)),
+            Err("was not done after 50ms".to_owned())
+        );
     }
 
     #[test]

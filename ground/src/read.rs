@@ -149,6 +149,17 @@ pub fn bytes(path: &Path, kind: Kind) -> io::Result<Vec<u8>> {
     Ok(content)
 }
 
+/// Reads a whole file of a kind if there is something of that name. What is there and is no file is an error, not nothing.
+///
+/// # Errors
+/// As [`bytes`]; a link that leads nowhere is one too.
+pub fn optional(path: &Path, kind: Kind) -> io::Result<Option<Vec<u8>>> {
+    match std::fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        _ => bytes(path, kind).map(Some),
+    }
+}
+
 /// Reads a whole file of text.
 ///
 /// # Errors
@@ -343,6 +354,18 @@ mod tests {
         let link = folder.path().join("link");
         std::os::unix::fs::symlink("/dev/zero", &link).unwrap();
         assert_eq!(bytes(&link, Kind::Proof).unwrap_err().to_string(), "is a device, not a file");
+    }
+
+    #[test]
+    fn what_may_be_absent_is_nothing_only_where_nothing_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("generation_config.json");
+        assert_eq!(optional(&path, Kind::ModelConfig).unwrap(), None);
+        std::fs::create_dir(&path).unwrap();
+        assert_eq!(optional(&path, Kind::ModelConfig).unwrap_err().to_string(), "is a folder, not a file");
+        std::fs::remove_dir(&path).unwrap();
+        std::fs::write(&path, "{}").unwrap();
+        assert_eq!(optional(&path, Kind::ModelConfig).unwrap().as_deref(), Some(&b"{}"[..]));
     }
 
     #[test]

@@ -53,6 +53,24 @@ pub fn file_with<E: From<io::Error>>(
 /// # Errors
 /// When there is something of that name, or the file system refuses.
 pub fn new_file(path: &Path, content: &[u8], access: Access) -> io::Result<()> {
+    let mut file = create_new(path, access)?;
+    file.write_all(content)?;
+    file.sync_all()
+}
+
+/// Opens a new file for whoever streams into it, syncs it and gives it its place. What a kill left under that name goes
+/// first; a link there goes too, and what it names stays.
+///
+/// # Errors
+/// When there is a folder of that name, or the file system refuses.
+pub fn fresh(path: &Path, access: Access) -> io::Result<File> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => create_new(path, access),
+    }
+}
+
+fn create_new(path: &Path, access: Access) -> io::Result<File> {
     let mut options = File::options();
     options.write(true).create_new(true);
     #[cfg(unix)]
@@ -61,9 +79,7 @@ pub fn new_file(path: &Path, content: &[u8], access: Access) -> io::Result<()> {
         options.mode(mode(access));
     }
     let _ = access;
-    let mut file = options.open(path)?;
-    file.write_all(content)?;
-    file.sync_all()
+    options.open(path)
 }
 
 /// Fills a folder beside `path`, syncs all that is in it and gives it its name; a folder of that name is replaced. If
@@ -221,7 +237,8 @@ fn is_link() -> io::Error {
 }
 
 fn put_in_place(partial: &Path, path: &Path) -> io::Result<()> {
-    let replaced = path.with_file_name(format!("{}.{REPLACED}", path.file_name().unwrap_or_default().to_string_lossy()));
+    let replaced =
+        path.with_file_name(format!("{}.{REPLACED}", path.file_name().unwrap_or_default().to_string_lossy()));
     remove_folder(&replaced)?;
     if fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_symlink()) {
         return Err(is_link());
@@ -350,6 +367,9 @@ mod tests {
         assert!(append(&place, Access::AsUsual).unwrap_err().to_string().contains("is a link"));
         file(&place, b"mine", Access::Private).unwrap();
         assert_eq!(fs::symlink_metadata(&place).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::read(&theirs).unwrap(), b"precious");
+        symlink(&theirs, home.path().join("streamed")).unwrap();
+        fresh(&home.path().join("streamed"), Access::AsUsual).unwrap().write_all(b"mine").unwrap();
         assert_eq!(fs::read(&theirs).unwrap(), b"precious");
         let their_folder = home.path().join("folder");
         fs::create_dir(&their_folder).unwrap();

@@ -206,7 +206,8 @@ fn memory_now(session: &Session) -> String {
     let used = std::process::Command::new("nvidia-smi").args(query).output();
     let used =
         used.map_or_else(|_| "null".to_owned(), |output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let status =
+        ground::read::text(std::path::Path::new("/proc/self/status"), ground::read::Kind::System).unwrap_or_default();
     let resident =
         status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse().ok());
     let resident = resident.map_or(0, |kib: u64| kib / 1024);

@@ -1,13 +1,18 @@
 //! Owns the adapter folder exactly as PEFT writes and reads it: `adapter_config.json`, `adapter_model.safetensors`.
 //! Knows names and shapes of the file; knows nothing of training.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use ground::read::Kind;
+use ground::write::{self, Access};
+use safetensors::tensor::{Dtype, TensorView};
 
+use crate::checkpoint::mapped::Mapped;
+use crate::checkpoint::{StoredType, safetensors as safetensors_file};
 use crate::config::ModelConfig;
 use crate::error::{Error, Result};
+use crate::foreign;
 use crate::lora::{InitLoraWeights, LoraConfig, LoraLayout, TargetModules};
 
 /// The file with the settings.
@@ -64,10 +69,10 @@ pub fn save(folder: &Path, lora: &LoraConfig, layout: &LoraLayout, values: &[f32
     }
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
     let file = safetensors::serialize(views, Some(metadata)).map_err(|error| refused(&path, &error.to_string()))?;
-    write(&path, &file)?;
+    put(&path, &file)?;
     let config = serde_json::to_vec_pretty(&config_json(lora, layout, base_model))
         .map_err(|error| refused(folder, &error.to_string()))?;
-    write(&folder.join(CONFIG_FILE), &config)?;
+    put(&folder.join(CONFIG_FILE), &config)?;
     let read = read_values(&path, layout)?;
     if read != values {
         return Err(refused(&path, "what was written does not read back equal"));
@@ -78,9 +83,7 @@ pub fn save(folder: &Path, lora: &LoraConfig, layout: &LoraLayout, values: &[f32
 /// Reads an adapter folder for a base model; keys that do not match are an error, never skipped.
 pub fn load(folder: &Path, base: &ModelConfig) -> Result<Adapter> {
     let path = folder.join(CONFIG_FILE);
-    let text = std::fs::read(&path).map_err(Error::io(&path))?;
-    let json: serde_json::Value =
-        serde_json::from_slice(&text).map_err(|error| Error::malformed(&path, error.to_string()))?;
+    let json = foreign::json(&path, Kind::AdapterConfig)?;
     let lora = parse_config(&json, &path)?;
     let layout = LoraLayout::new(base, &lora)?;
     let values = read_values(&folder.join(WEIGHTS_FILE), &layout)?;
@@ -100,9 +103,7 @@ pub struct NamedBase {
 /// Reads which base an adapter is for, without its weights.
 pub fn base_of(folder: &Path) -> Result<NamedBase> {
     let path = folder.join(CONFIG_FILE);
-    let text = std::fs::read(&path).map_err(Error::io(&path))?;
-    let json: serde_json::Value =
-        serde_json::from_slice(&text).map_err(|error| Error::malformed(&path, error.to_string()))?;
+    let json = foreign::json(&path, Kind::AdapterConfig)?;
     let text = |key: &str| json.get(key)?.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
     Ok(NamedBase { name: text("base_model_name_or_path"), revision: text("revision") })
 }
@@ -110,10 +111,13 @@ pub fn base_of(folder: &Path) -> Result<NamedBase> {
 /// Reads the settings of an adapter folder, without its weights; settings that are not computed are refused by name.
 pub fn read_settings(folder: &Path) -> Result<LoraConfig> {
     let path = folder.join(CONFIG_FILE);
-    let text = std::fs::read(&path).map_err(Error::io(&path))?;
-    let json: serde_json::Value =
-        serde_json::from_slice(&text).map_err(|error| Error::malformed(&path, error.to_string()))?;
+    let json = foreign::json(&path, Kind::AdapterConfig)?;
     parse_config(&json, &path)
+}
+
+/// The settings of an adapter folder as they were written, of whatever method.
+pub fn raw_config(folder: &Path) -> Result<serde_json::Value> {
+    foreign::json(&folder.join(CONFIG_FILE), Kind::AdapterConfig)
 }
 
 fn config_json(lora: &LoraConfig, layout: &LoraLayout, base_model: &str) -> serde_json::Value {
@@ -190,11 +194,19 @@ fn parse_config(json: &serde_json::Value, path: &Path) -> Result<LoraConfig> {
     if !(1.0..=65536.0).contains(&r) || r.fract() != 0.0 {
         return Err(refused(path, &format!("r is {r}")));
     }
+    let lora_alpha = number("lora_alpha")? as f32;
+    if !lora_alpha.is_finite() {
+        return Err(refused(path, "lora_alpha is not finite"));
+    }
+    let lora_dropout = field("lora_dropout").and_then(serde_json::Value::as_f64).unwrap_or(0.0) as f32;
+    if !(0.0..1.0).contains(&lora_dropout) {
+        return Err(refused(path, &format!("lora_dropout is {lora_dropout}, expected 0 or more and below 1")));
+    }
     let init = field("init_lora_weights").and_then(|init| init.as_str());
     Ok(LoraConfig {
         r: r as usize,
-        lora_alpha: number("lora_alpha")? as f32,
-        lora_dropout: field("lora_dropout").and_then(serde_json::Value::as_f64).unwrap_or(0.0) as f32,
+        lora_alpha,
+        lora_dropout,
         target_modules,
         use_rslora: flag("use_rslora"),
         init_lora_weights: if init == Some("gaussian") {
@@ -205,18 +217,29 @@ fn parse_config(json: &serde_json::Value, path: &Path) -> Result<LoraConfig> {
     })
 }
 
+/// Names and shapes of the tensors of an adapter, by the head of its file: also of one that this program does not compute.
+pub fn shapes(path: &Path) -> Result<BTreeMap<String, Vec<usize>>> {
+    let file = Mapped::open(path)?;
+    let (entries, _) = safetensors_file::header(file.bytes(), path)?;
+    let shape = |entry: &safetensors_file::Entry| {
+        entry.shape.iter().map(|one| usize::try_from(*one).unwrap_or(usize::MAX)).collect()
+    };
+    Ok(entries.iter().map(|(name, entry)| (name.clone(), shape(entry))).collect())
+}
+
 fn read_values(path: &Path, layout: &LoraLayout) -> Result<Vec<f32>> {
-    let bytes = std::fs::read(path).map_err(Error::io(path))?;
-    let file = SafeTensors::deserialize(&bytes).map_err(|error| Error::malformed(path, error.to_string()))?;
+    let file = Mapped::open(path)?;
+    let tensors = safetensors_file::parse(file.bytes(), path)?;
     let matrices = layout.matrices();
-    let mut values = vec![0.0; layout.length()];
+    // All shapes first: only then is there as much in the file as is about to be allocated.
+    let mut found = Vec::with_capacity(matrices.len());
     for matrix in &matrices {
         let key = key(&matrix.module, matrix.matrix);
-        let view = file.tensor(&key).map_err(|_| {
+        let info = tensors.get(&key).ok_or_else(|| {
             refused(path, &format!("{key} is missing\nhint: the adapter was made for another base model"))
         })?;
-        if view.shape() != matrix.shape {
-            let (found, expected) = (view.shape(), matrix.shape);
+        if info.shape != matrix.shape {
+            let (found, expected) = (&info.shape, matrix.shape);
             return Err(refused(
                 path,
                 &format!(
@@ -224,22 +247,25 @@ fn read_values(path: &Path, layout: &LoraLayout) -> Result<Vec<f32>> {
                 ),
             ));
         }
-        let out = &mut values[matrix.range.clone()];
-        let data = view.data();
-        match view.dtype() {
-            Dtype::F32 => fill(out, data, f32::from_le_bytes),
-            Dtype::F16 => fill(out, data, |bytes| half::f16::from_le_bytes(bytes).to_f32()),
-            Dtype::BF16 => fill(out, data, |bytes| half::bf16::from_le_bytes(bytes).to_f32()),
-            other => return Err(refused(path, &format!("{key} is stored as {other:?}"))),
-        }
+        found.push(info);
     }
-    let known: std::collections::HashSet<String> =
-        matrices.iter().map(|matrix| key(&matrix.module, matrix.matrix)).collect();
-    if let Some(unknown) = file.names().into_iter().find(|name| !known.contains(*name)) {
+    let known: HashSet<String> = matrices.iter().map(|matrix| key(&matrix.module, matrix.matrix)).collect();
+    if let Some(unknown) = tensors.keys().find(|name| !known.contains(*name)) {
+        let unknown = foreign::short(unknown);
         return Err(refused(
             path,
             &format!("{unknown} matches no adapted module\nhint: the adapter was made for another base model"),
         ));
+    }
+    let mut values = vec![0.0; layout.length()];
+    for (matrix, info) in matrices.iter().zip(found) {
+        let out = &mut values[matrix.range.clone()];
+        let data = &file.bytes()[info.range.clone()];
+        match info.dtype {
+            StoredType::F32 => fill(out, data, f32::from_le_bytes),
+            StoredType::F16 => fill(out, data, |bytes| half::f16::from_le_bytes(bytes).to_f32()),
+            StoredType::BF16 => fill(out, data, |bytes| half::bf16::from_le_bytes(bytes).to_f32()),
+        }
     }
     if values.iter().any(|value| !value.is_finite()) {
         return Err(Error::NonFinite { what: format!("a weight of {}", path.display()) });
@@ -256,16 +282,8 @@ fn key(module: &str, matrix: &str) -> String {
     format!("{PREFIX}{module}.{matrix}.weight")
 }
 
-fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    use std::io::Write;
-    let beside = path.with_extension("tmp");
-    let write = || -> std::io::Result<()> {
-        let mut file = std::fs::File::create(&beside)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        std::fs::rename(&beside, path)
-    };
-    write().map_err(Error::io(path))
+fn put(path: &Path, bytes: &[u8]) -> Result<()> {
+    write::file(path, bytes, Access::AsUsual).map_err(Error::io(path))
 }
 
 fn refused(path: &Path, what: &str) -> Error {

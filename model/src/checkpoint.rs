@@ -20,16 +20,18 @@ mod folder;
 mod from_gguf;
 pub(crate) mod gguf;
 pub(crate) mod gguf_blocks;
-mod mapped;
+pub(crate) mod mapped;
 mod raw_tensor;
 pub(crate) mod rows;
-mod safetensors;
+pub(crate) mod safetensors;
 
-pub(crate) use folder::read_json;
 pub(crate) use from_gguf::{gguf_name, interleaved_heads};
 use gguf_blocks::BlockType;
 use mapped::Mapped;
 pub use raw_tensor::{RawTensor, StoredType};
+
+/// The file of the tokenizer in a folder.
+const TOKENIZER: &str = "tokenizer.json";
 
 /// An opened base model.
 pub struct Checkpoint {
@@ -98,11 +100,25 @@ impl Checkpoint {
         Ok(stored.read(bytes))
     }
 
-    /// The tokenizer beside the weights or inside the GGUF file.
+    /// The tokenizer beside the weights or inside the GGUF file. One with an id for which the embedding has no row is refused
+    /// here, whoever asks for it.
     pub fn tokenizer(&self) -> Result<Tokenizer> {
+        let (tokenizer, path) = match &self.origin {
+            Origin::Folder => {
+                let path = self.path.join(TOKENIZER);
+                (Tokenizer::from_file(&path)?, path)
+            }
+            Origin::Gguf(metadata) => (Tokenizer::from_gguf(metadata, &self.path)?, self.path.clone()),
+        };
+        tokenizer.refuse_ids_beyond(self.config.vocab_size, &path)?;
+        Ok(tokenizer)
+    }
+
+    /// Whether a tokenizer came with the weights.
+    pub fn has_tokenizer(&self) -> bool {
         match &self.origin {
-            Origin::Folder => Tokenizer::from_file(&self.path.join("tokenizer.json")),
-            Origin::Gguf(metadata) => Tokenizer::from_gguf(metadata, &self.path),
+            Origin::Folder => crate::foreign::is_there(&self.path.join(TOKENIZER)),
+            Origin::Gguf(metadata) => metadata.get("tokenizer.ggml.tokens").is_some(),
         }
     }
 
@@ -241,7 +257,7 @@ impl Stored {
 /// SHA-256 of a file, through plain reads: a map would leave all its pages in memory.
 fn hash_of(path: &Path) -> Result<String> {
     use std::io::Read as _;
-    let mut file = std::fs::File::open(path).map_err(Error::io(path))?;
+    let mut file = ground::read::open(path).map_err(Error::io(path))?;
     let (mut sum, mut piece) = (Sha256::new(), vec![0; 1 << 20]);
     loop {
         match file.read(&mut piece).map_err(Error::io(path))? {

@@ -139,6 +139,16 @@ pub enum Error {
         /// What to type where it is not.
         hint: Option<String>,
     },
+    /// A token id for which the embedding has no row. Every engine would read some other memory in its place.
+    #[error(
+        "token id {id} for an embedding of {rows} rows\nhint: tokenizer and weights are of different models; take both from one place"
+    )]
+    IdBeyond {
+        /// The id.
+        id: u32,
+        /// Rows of the embedding, which are also those of the head.
+        rows: usize,
+    },
     /// A batch without a supervised token would give no gradient.
     #[error("a batch of {tokens} tokens has no supervised token")]
     NothingSupervised {

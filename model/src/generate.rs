@@ -53,7 +53,7 @@ pub(crate) fn generate(
         return Err(Error::TooLong { tokens: prompt.len(), limit: positions });
     }
     // A row may reach the end of the context before it reaches the limit of new tokens.
-    let capacity = (longest + limits.max_tokens).min(positions);
+    let capacity = longest.saturating_add(limits.max_tokens).min(positions);
     let (mut cache, mut logits) = prefill(decoder, adapters, prompts, capacity);
     let mut rows: Vec<usize> = (0..prompts.len()).collect();
     let mut out: Vec<Generated> =

@@ -12,6 +12,7 @@ pub mod dropout;
 pub mod engine;
 pub mod error;
 pub mod export;
+mod foreign;
 pub mod generate;
 pub mod kernels;
 pub mod lora;

@@ -1,6 +1,7 @@
 //! Owns low-rank adapters: the settings PEFT calls them by, where each matrix lies in one flat buffer, and how they
 //! start. Knows module names and shapes; knows no file and no gradient.
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::path::Path;
 
@@ -276,7 +277,8 @@ pub fn flat(values: &[f32], device: &burn::tensor::Device) -> Tensor<1> {
 enum Targets {
     AllLinear,
     Expression(Box<regex::Regex>),
-    Names(Vec<String>),
+    /// The names, and the first place of each.
+    Names(Vec<String>, HashMap<String, usize>),
 }
 
 impl Targets {
@@ -294,7 +296,8 @@ impl Targets {
                          hint: use \"all-linear\", which leaves them out"
                     )));
                 }
-                Ok(Targets::Names(names.clone()))
+                let places = names.iter().enumerate().rev().map(|(place, name)| (name.clone(), place)).collect();
+                Ok(Targets::Names(names.clone(), places))
             }
         }
     }
@@ -302,7 +305,7 @@ impl Targets {
     fn count(&self) -> usize {
         match self {
             Targets::AllLinear | Targets::Expression(_) => 1,
-            Targets::Names(names) => names.len(),
+            Targets::Names(names, _) => names.len(),
         }
     }
 
@@ -310,9 +313,11 @@ impl Targets {
         let hit = match self {
             Targets::AllLinear => Some(0),
             Targets::Expression(expression) => expression.is_match(module).then_some(0),
-            Targets::Names(names) => names.iter().position(|name| {
-                module == name || module.strip_suffix(name.as_str()).is_some_and(|before| before.ends_with('.'))
-            }),
+            // The module itself and what follows each of its dots: an adapter may list every module by its whole path.
+            Targets::Names(_, places) => {
+                let ends = module.match_indices('.').map(|(dot, _)| &module[dot + 1..]);
+                ends.chain([module]).filter_map(|end| places.get(end).copied()).min()
+            }
         };
         if let Some(hit) = hit {
             matched[hit] = true;
@@ -325,7 +330,7 @@ impl Targets {
         let what = match self {
             Targets::AllLinear => "all-linear".to_owned(),
             Targets::Expression(expression) => expression.as_str().to_owned(),
-            Targets::Names(names) => names.get(unmatched).cloned().unwrap_or_else(|| "an empty list".to_owned()),
+            Targets::Names(names, _) => names.get(unmatched).cloned().unwrap_or_else(|| "an empty list".to_owned()),
         };
         Err(refused(format!(
             "target_modules: {what} matches no module\n\

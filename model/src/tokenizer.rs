@@ -5,21 +5,38 @@
 use std::fmt;
 use std::ops::Range;
 use std::path::Path;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
+use ground::panics::caught_within;
+use ground::read::Kind;
+use ground::write::{self, Access};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
+use self::bounds::Bounds;
 use crate::chat_template::{ChatTemplate, SpecialTokens};
-use crate::checkpoint::read_json;
 use crate::error::{Error, Result};
+use crate::foreign::{self, caught, quoted};
 
+mod bounds;
 mod from_gguf;
 mod pre_tokenizer;
 mod to_gguf;
 
+/// A text this short is done in time, however often an expression goes back over it.
+const SHORT: usize = 256;
+/// How long a longer one may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// A tokenizer with the texts of its special tokens and, where it came with one, the source of a chat template.
 pub struct Tokenizer {
-    inner: tokenizers::Tokenizer,
+    /// The library's. A panic in it leaves it as it was: all that it changes while it encodes is a cache, whose entries are
+    /// put in whole, and whose lock is passed by once it is poisoned.
+    inner: Arc<tokenizers::Tokenizer>,
+    bounds: Bounds,
+    /// Set once a text took too long: the others are not tried.
+    given_up: OnceLock<String>,
     /// The bytes of `tokenizer.json`, as they were read or made, so that a copy is a copy.
     json: Vec<u8>,
     /// The content of `tokenizer_config.json` without its template.
@@ -31,20 +48,16 @@ pub struct Tokenizer {
 impl Tokenizer {
     /// Reads `tokenizer.json`, and `tokenizer_config.json` and `chat_template.jinja` where they lie beside it.
     pub fn from_file(path: &Path) -> Result<Self> {
-        let json = std::fs::read(path).map_err(Error::io(path))?;
+        let json = foreign::bytes(path, Kind::Tokenizer)?;
         let folder = path.parent().unwrap_or(Path::new("."));
         let config_path = folder.join("tokenizer_config.json");
-        let mut settings = match config_path.is_file().then(|| read_json(&config_path)).transpose()? {
+        let mut settings = match foreign::optional_json(&config_path, Kind::TokenizerConfig)? {
             None => Map::new(),
             Some(Value::Object(map)) => map,
             Some(_) => return Err(Error::malformed(&config_path, "not a JSON object")),
         };
         let inside = template_in(settings.shift_remove("chat_template"), &config_path)?;
-        let template_path = folder.join("chat_template.jinja");
-        let template = match template_path.is_file() {
-            true => Some(std::fs::read_to_string(&template_path).map_err(Error::io(&template_path))?),
-            false => inside,
-        };
+        let template = foreign::optional_text(&folder.join("chat_template.jinja"), Kind::Template)?.or(inside);
         Self::from_parts(json, settings, template).map_err(|error| match error {
             Error::Tokenizer { what } => Error::malformed(path, what),
             other => other,
@@ -53,13 +66,26 @@ impl Tokenizer {
 
     /// Puts a tokenizer together.
     fn from_parts(json: Vec<u8>, settings: Map<String, Value>, template: Option<String>) -> Result<Self> {
-        let mut inner =
-            tokenizers::Tokenizer::from_bytes(&json).map_err(|error| Error::tokenizer(error.to_string()))?;
-        // A file can carry a length to cut or pad to, which would silently change rows.
-        inner.with_truncation(None).map_err(|error| Error::tokenizer(error.to_string()))?;
-        inner.with_padding(None);
-        // Without special tokens to add, all that is left of a post-processor is that it trims offsets.
-        inner.with_post_processor(None::<tokenizers::PostProcessorWrapper>);
+        let bounds = Bounds::of(&json).map_err(Error::tokenizer)?;
+        let read = || -> tokenizers::Result<tokenizers::Tokenizer> {
+            let mut inner = tokenizers::Tokenizer::from_bytes(&json)?;
+            // A file can carry a length to cut or pad to, which would silently change rows.
+            inner.with_truncation(None)?;
+            inner.with_padding(None);
+            // Without special tokens to add, all that is left of a post-processor is that it trims offsets.
+            inner.with_post_processor(None::<tokenizers::PostProcessorWrapper>);
+            Ok(inner)
+        };
+        let inner = caught(read).map_err(Error::tokenizer)?;
+        for (id, content) in bounds.added.iter().filter(|(_, content)| !content.is_empty()) {
+            if let Some(given) = inner.token_to_id(content).filter(|given| given != id) {
+                return Err(Error::tokenizer(format!(
+                    "added token {} has the id {id} in the file and would get {given}\n\
+                     hint: ids of added tokens are those of the vocabulary, or follow it without a gap",
+                    quoted(content)
+                )));
+            }
+        }
         let mut added: Vec<(u32, tokenizers::AddedToken)> = inner.get_added_tokens_decoder().into_iter().collect();
         added.sort_by_key(|(id, _)| *id);
         let mut all: Vec<String> =
@@ -79,20 +105,66 @@ impl Tokenizer {
                 all
             },
         };
-        Ok(Self { inner, json, settings, template, special })
+        let (inner, given_up) = (Arc::new(inner), OnceLock::new());
+        Ok(Self { inner, bounds, given_up, json, settings, template, special })
     }
 
     /// Token ids of a text. Special tokens written in the text become their ids; none is added.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
-        let encoding = self.inner.encode_fast(text, false).map_err(|error| Error::tokenizer(error.to_string()))?;
-        Ok(encoding.get_ids().to_vec())
+        self.encoded(text, |inner, text| Ok(inner.encode_fast(text, false)?.get_ids().to_vec()))
     }
 
     /// Token ids with the bytes of the text each stands for. Tokens that share one character share its range.
     pub fn encode_with_offsets(&self, text: &str) -> Result<Vec<(u32, Range<usize>)>> {
-        let encoding = self.inner.encode(text, false).map_err(|error| Error::tokenizer(error.to_string()))?;
-        let ranges = encoding.get_offsets().iter().map(|(from, to)| *from..*to);
-        Ok(encoding.get_ids().iter().copied().zip(ranges).collect())
+        self.encoded(text, |inner, text| {
+            let encoding = inner.encode(text, false)?;
+            let ranges = encoding.get_offsets().iter().map(|(from, to)| *from..*to);
+            Ok(encoding.get_ids().iter().copied().zip(ranges).collect())
+        })
+    }
+
+    /// Lets the library encode a text that it is fit for; a panic in it is an error, and so is a text without end.
+    fn encoded<T: Send + 'static>(
+        &self,
+        text: &str,
+        encode: impl FnOnce(&tokenizers::Tokenizer, &str) -> tokenizers::Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.bounds.admit(text.len()).map_err(Error::tokenizer)?;
+        if !self.bounds.backtracks || text.len() <= SHORT {
+            return caught(|| encode(&self.inner, text)).map_err(Error::tokenizer);
+        }
+        if let Some(words) = self.given_up.get() {
+            return Err(Error::tokenizer(words.as_str()));
+        }
+        let (inner, copy) = (Arc::clone(&self.inner), text.to_owned());
+        match caught_within(PATIENCE, move || caught(|| encode(&inner, &copy))) {
+            Ok(outcome) => outcome.map_err(Error::tokenizer),
+            Err(words) => {
+                let words = format!(
+                    "a text of {} bytes {words}: an expression of this tokenizer goes back over it again and again\n\
+                     hint: take the tokenizer from where the model comes from",
+                    text.len()
+                );
+                Err(Error::tokenizer(self.given_up.get_or_init(|| words).as_str()))
+            }
+        }
+    }
+
+    /// Refuses a tokenizer with an id for which the embedding has no row.
+    pub(crate) fn refuse_ids_beyond(&self, rows: usize, path: &Path) -> Result<()> {
+        let added = self.inner.get_added_tokens_decoder().into_iter().map(|(id, token)| (id, token.content));
+        let largest = self.bounds.largest.clone().into_iter().chain(added).max();
+        match largest {
+            Some((id, token)) if id as usize >= rows => Err(Error::malformed(
+                path,
+                format!(
+                    "token {} has the id {id}, and the embedding has {rows} rows\n\
+                     hint: tokenizer and weights are of different models; take both from one place",
+                    quoted(&token)
+                ),
+            )),
+            _ => Ok(()),
+        }
     }
 
     /// The special tokens that occur in a text as plain characters, in order of their first place.
@@ -110,7 +182,8 @@ impl Tokenizer {
         if let Some(unknown) = ids.iter().find(|id| self.inner.id_to_token(**id).is_none()) {
             return Err(Error::tokenizer(format!("token id {unknown} is not in the vocabulary")));
         }
-        self.inner.decode(ids, skip_special).map_err(|error| Error::tokenizer(error.to_string()))
+        self.bounds.admit_ids(ids.len()).map_err(Error::tokenizer)?;
+        caught(|| self.inner.decode(ids, skip_special)).map_err(Error::tokenizer)
     }
 
     /// The id of a token as the vocabulary writes it.
@@ -145,16 +218,18 @@ impl Tokenizer {
 
     /// Writes `tokenizer.json` and `tokenizer_config.json` (with the chat template) as transformers reads them.
     pub fn save(&self, folder: &Path) -> Result<()> {
-        let json_path = folder.join("tokenizer.json");
-        std::fs::write(&json_path, &self.json).map_err(Error::io(&json_path))?;
+        let put = |name: &str, bytes: &[u8]| {
+            let path = folder.join(name);
+            write::file(&path, bytes, Access::AsUsual).map_err(Error::io(&path))
+        };
+        put("tokenizer.json", &self.json)?;
         let mut settings = self.settings.clone();
         if let Some(template) = &self.template {
             settings.insert("chat_template".to_string(), json!(template));
         }
-        let config_path = folder.join("tokenizer_config.json");
         let text = serde_json::to_string_pretty(&Value::Object(settings))
             .map_err(|error| Error::tokenizer(error.to_string()))?;
-        std::fs::write(&config_path, text + "\n").map_err(Error::io(&config_path))
+        put("tokenizer_config.json", (text + "\n").as_bytes())
     }
 }
 

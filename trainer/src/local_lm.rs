@@ -42,14 +42,6 @@ impl Speech {
                 checkpoint.path().display()
             );
         };
-        if tokenizer.vocab_size() > checkpoint.config.vocab_size {
-            bail!(
-                "{}: the tokenizer has {} tokens, the embedding {} rows",
-                checkpoint.path().display(),
-                tokenizer.vocab_size(),
-                checkpoint.config.vocab_size
-            );
-        }
         if checkpoint.config.eos_token_ids.is_empty() {
             bail!("{}: no end-of-turn token is named", checkpoint.path().display());
         }

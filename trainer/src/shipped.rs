@@ -65,6 +65,10 @@ impl Shipped {
             (None, Kind::Published(folder)) => pulled_base(folder)?,
         };
         let checkpoint = Checkpoint::open(&pulled.path)?;
+        // What is written takes the tokenizer along, so it is looked at even where nothing is encoded.
+        if checkpoint.has_tokenizer() {
+            checkpoint.tokenizer()?;
+        }
         let adapter = folder.as_deref().map(|folder| read_adapter(folder, &checkpoint)).transpose()?;
         let base_name = match adapter.as_ref().and_then(|adapter| adapter.base_model.clone()) {
             Some(name) if model.is_none() && !Path::new(&name).is_absolute() => name,
@@ -124,7 +128,7 @@ impl Shipped {
 /// What is written has the words of the base; an adapter that was trained with others must not lose them unnoticed.
 fn warn_of_another_template(folder: &Path, base: &Checkpoint) -> Result<()> {
     let file = folder.join("tokenizer.json");
-    if !file.is_file() {
+    if file.symlink_metadata().is_err() {
         return Ok(());
     }
     let source = |tokenizer: &Tokenizer| -> Result<Option<String>> {

@@ -243,8 +243,8 @@ fn compiled(source: &Source, defines: &[Define], key: &[u8; 32]) -> Result<PathB
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut name = format!("{}-", source.name);
     // The emulator is part of what is compiled, so its text is part of the name.
-    let emulator =
-        ["emulated.h", "emulated_hopper.h", "emulated.cpp"].map(|file| std::fs::read(root.join("emulator").join(file)));
+    let emulator = ["emulated.h", "emulated_hopper.h", "emulated.cpp"]
+        .map(|file| ground::read::bytes(&root.join("emulator").join(file), ground::read::Kind::Prose));
     let mut hash = <sha2::Sha256 as sha2::Digest>::new_with_prefix(key);
     for text in emulator {
         sha2::Digest::update(&mut hash, text.map_err(|error| failed(format!("cannot read the emulator: {error}")))?);

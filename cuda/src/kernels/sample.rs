@@ -87,6 +87,8 @@ impl Sample {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use ground::random::mix;
+
     use super::*;
     use crate::kernels::testing::{Case, device};
 
@@ -95,12 +97,6 @@ mod tests {
         if choice.temperature <= 0.0 {
             return f64::from(logit);
         }
-        let mix = |value: u64| {
-            let z = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            z ^ (z >> 31)
-        };
         let bits = |key: u64, index: u64| mix(key ^ mix(index));
         let k = bits(bits(bits(choice.key, u64::from(row)), u64::from(position)), token as u64) >> 32;
         let u = (k as f64 + 0.5) / (1_u64 << 32) as f64;

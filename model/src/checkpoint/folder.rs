@@ -4,12 +4,13 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use serde_json::Value;
+use ground::read::Kind;
 
 use super::gguf_blocks::BlockType;
 use super::{Checkpoint, Mapped, Origin, Stored, StoredType, safetensors};
 use crate::config::ModelConfig;
 use crate::error::{Error, Result};
+use crate::foreign;
 
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
@@ -19,13 +20,13 @@ const HEAD: &str = "lm_head.weight";
 /// Opens the folder and checks every tensor.
 pub(super) fn open(path: &Path) -> Result<Checkpoint> {
     let config_path = path.join("config.json");
-    if !config_path.is_file() {
+    let Some(json) = foreign::optional_json(&config_path, Kind::ModelConfig)? else {
         return Err(Error::malformed(path, format!("no config.json in this folder{}", advice(path))));
-    }
-    let mut config = ModelConfig::from_hf_json(&read_json(&config_path)?, &config_path)?;
+    };
+    let mut config = ModelConfig::from_hf_json(&json, &config_path)?;
     let generation_path = path.join("generation_config.json");
-    if generation_path.is_file() {
-        config.add_generation_settings(&read_json(&generation_path)?, &generation_path)?;
+    if let Some(json) = foreign::optional_json(&generation_path, Kind::ModelConfig)? {
+        config.add_generation_settings(&json, &generation_path)?;
     }
     let (files, mut tensors) = weights(path)?;
     // Older exports store buffers that follow from the configuration.
@@ -36,15 +37,9 @@ pub(super) fn open(path: &Path) -> Result<Checkpoint> {
     Checkpoint { config, path: path.to_path_buf(), files, tensors, origin: Origin::Folder }.verify()
 }
 
-/// Reads a JSON file.
-pub(crate) fn read_json(path: &Path) -> Result<Value> {
-    let bytes = std::fs::read(path).map_err(Error::io(path))?;
-    serde_json::from_slice(&bytes).map_err(|error| Error::malformed(path, format!("not valid JSON: {error}")))
-}
-
 /// The licence of the model card's front matter.
 pub(super) fn licence(path: &Path) -> Option<String> {
-    let card = std::fs::read_to_string(path.join("README.md")).ok()?;
+    let card = ground::read::text(&path.join("README.md"), Kind::Prose).ok()?;
     let mut lines = card.lines();
     if lines.next()?.trim() != "---" {
         return None;
@@ -68,19 +63,19 @@ pub(super) fn name(path: &Path) -> String {
 fn weights(path: &Path) -> Result<(Vec<Mapped>, BTreeMap<String, Stored>)> {
     let mut files = Vec::new();
     let mut tensors = BTreeMap::new();
-    if path.join(SINGLE).is_file() {
+    if foreign::is_there(&path.join(SINGLE)) {
         add(&path.join(SINGLE), &mut files, &mut tensors)?;
         return Ok((files, tensors));
     }
     let index_path = path.join(INDEX);
-    if !index_path.is_file() {
+    if !foreign::is_there(&index_path) {
         return Err(Error::malformed(path, format!("neither {SINGLE} nor {INDEX} in this folder{}", advice(path))));
     }
     let places = places(&index_path)?;
     let mut shards: Vec<&String> = places.values().collect();
     shards.sort();
     shards.dedup();
-    if let Some(absent) = shards.iter().find(|shard| !path.join(shard).is_file()) {
+    if let Some(absent) = shards.iter().find(|shard| !path.join(shard).exists()) {
         return Err(Error::malformed(
             &index_path,
             format!("shard {absent} is missing\nhint: the download is not complete; pull it again"),
@@ -132,12 +127,10 @@ fn places(path: &Path) -> Result<BTreeMap<String, String>> {
     struct Index {
         weight_map: BTreeMap<String, String>,
     }
-    let index: Index =
-        serde_json::from_value(read_json(path)?).map_err(|error| Error::malformed(path, error.to_string()))?;
+    let index: Index = foreign::parse(&foreign::bytes(path, Kind::ShardIndex)?, path)?;
     for shard in index.weight_map.values() {
-        let plain = Path::new(shard).file_name().is_some_and(|name| name == shard.as_str());
-        if !plain || !shard.ends_with(".safetensors") {
-            return Err(Error::malformed(path, format!("shard name {shard:?}")));
+        if !ground::name::is_file_name(shard) || !shard.ends_with(".safetensors") {
+            return Err(Error::malformed(path, format!("shard name {}", foreign::quoted(shard))));
         }
     }
     Ok(index.weight_map)

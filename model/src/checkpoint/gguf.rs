@@ -6,8 +6,11 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
 
+use ground::read::Kind;
+
 use super::gguf_blocks::BlockType;
 use crate::error::{Error, Result};
+use crate::foreign::short;
 
 /// Metadata and tensors of one file.
 pub(crate) struct Header {
@@ -134,7 +137,9 @@ impl Metadata {
 
 /// Parses the header of a whole file. `path` is only for messages.
 pub(crate) fn parse(bytes: &[u8], path: &Path) -> Result<Header> {
-    let mut reader = Reader { bytes, at: 0, path };
+    // A false count finds its end there, however long the file is.
+    let most = usize::try_from(Kind::TensorHeader.most_bytes()).unwrap_or(usize::MAX);
+    let mut reader = Reader { bytes: &bytes[..bytes.len().min(most)], at: 0, path, is_cut: bytes.len() > most };
     if reader.take(4)? != b"GGUF" {
         return Err(Error::malformed(path, "not a GGUF file"));
     }
@@ -148,9 +153,9 @@ pub(crate) fn parse(bytes: &[u8], path: &Path) -> Result<Header> {
     for _ in 0..num_values {
         let key = reader.text(LONGEST_KEY)?;
         let kind = reader.u32()?;
-        let value = reader.value(kind).map_err(|error| reader.inside(&format!("value of {key}"), error))?;
+        let value = reader.value(kind).map_err(|error| reader.inside(&format!("value of {}", short(&key)), error))?;
         if metadata.values.contains_key(&key) {
-            return Err(Error::malformed(path, format!("metadata key {key} occurs twice")));
+            return Err(Error::malformed(path, format!("metadata key {} occurs twice", short(&key))));
         }
         metadata.values.insert(key, value);
     }
@@ -222,12 +227,24 @@ struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
     path: &'a Path,
+    /// Whether the file goes on behind `bytes`.
+    is_cut: bool,
 }
 
 impl<'a> Reader<'a> {
     fn take(&mut self, count: usize) -> Result<&'a [u8]> {
         let found = self.at.checked_add(count).and_then(|end| self.bytes.get(self.at..end));
         let Some(found) = found else {
+            if self.is_cut {
+                let most = ground::read::size(self.bytes.len() as u64);
+                return Err(Error::malformed(
+                    self.path,
+                    format!(
+                        "metadata and list of tensors are longer than {most} ({count} bytes wanted at byte {})",
+                        self.at
+                    ),
+                ));
+            }
             return Err(Error::malformed(
                 self.path,
                 format!(

@@ -1,6 +1,5 @@
 //! A read-only memory map of a weight file. Knows no format.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use memmap2::Mmap;
@@ -8,20 +7,16 @@ use memmap2::Mmap;
 use crate::error::{Error, Result};
 
 /// A whole file as bytes, read by the operating system when they are touched.
-pub(super) struct Mapped {
+pub(crate) struct Mapped {
     path: PathBuf,
     map: Mmap,
 }
 
 impl Mapped {
     /// Maps a file that is not empty.
-    pub(super) fn open(path: &Path) -> Result<Self> {
-        let file = File::open(path).map_err(Error::io(path))?;
-        let details = file.metadata().map_err(Error::io(path))?;
-        if !details.is_file() {
-            return Err(Error::malformed(path, "not a regular file"));
-        }
-        if details.len() == 0 {
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        let file = ground::read::open(path).map_err(Error::io(path))?;
+        if file.metadata().map_err(Error::io(path))?.len() == 0 {
             return Err(Error::malformed(path, "the file is empty\nhint: download it again"));
         }
         #[expect(
@@ -34,12 +29,12 @@ impl Mapped {
     }
 
     /// The bytes of the file.
-    pub(super) fn bytes(&self) -> &[u8] {
+    pub(crate) fn bytes(&self) -> &[u8] {
         &self.map
     }
 
     /// Where the file is.
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 }

@@ -69,7 +69,7 @@ impl<'a> RowReader<'a> {
         let mut read = || -> std::io::Result<()> {
             let file = match &mut self.files[part.file] {
                 Some(file) => file,
-                closed => closed.insert(File::open(path)?),
+                closed => closed.insert(ground::read::open(path)?),
             };
             file.seek(SeekFrom::Start(part.range.start as u64))?;
             buffer.reserve_exact(part.range.len());

@@ -4,72 +4,102 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
 
+use ground::read::Kind;
+
 use super::raw_tensor::StoredType;
 use crate::error::{Error, Result};
+use crate::foreign::{self, short};
 
 /// Where a tensor lies and how it is stored.
 #[derive(Debug)]
-pub(super) struct TensorInfo {
+pub(crate) struct TensorInfo {
     /// Dimensions, slowest first.
-    pub(super) shape: Vec<usize>,
+    pub(crate) shape: Vec<usize>,
     /// The number type.
-    pub(super) dtype: StoredType,
+    pub(crate) dtype: StoredType,
     /// Place in the file.
-    pub(super) range: Range<usize>,
+    pub(crate) range: Range<usize>,
 }
 
-/// Longest header that the format allows.
-const LONGEST_HEADER: u64 = 100_000_000;
+/// Most tensors of a file; the largest mixtures of experts have half as many in all their shards.
+const MOST_TENSORS: usize = 1 << 17;
 
-/// One entry of the header as written.
+/// One entry of the header, whose bytes are all there.
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Entry {
-    dtype: String,
-    shape: Vec<u64>,
+pub(crate) struct Entry {
+    /// The name of the number type.
+    pub(crate) dtype: String,
+    /// Dimensions, slowest first.
+    pub(crate) shape: Vec<u64>,
     data_offsets: (u64, u64),
 }
 
-/// Parses the header of a whole file. `path` is only for messages.
-pub(super) fn parse(bytes: &[u8], path: &Path) -> Result<BTreeMap<String, TensorInfo>> {
+/// The entries of a header, and where the data begins. `path` is only for messages.
+pub(crate) fn header(bytes: &[u8], path: &Path) -> Result<(BTreeMap<String, Entry>, usize)> {
     let cut = || Error::malformed(path, "the header is cut off\nhint: download the file again");
     let (length, rest) = bytes.split_first_chunk::<8>().ok_or_else(cut)?;
     let length = u64::from_le_bytes(*length);
-    if length > LONGEST_HEADER {
-        return Err(Error::malformed(path, format!("a header of {length} bytes: not a safetensors file, or broken")));
+    let most = Kind::TensorHeader.most_bytes();
+    if length > most {
+        return Err(Error::malformed(
+            path,
+            format!("a header of {length} bytes, more than {most}: not a safetensors file, or broken"),
+        ));
     }
     let header = rest.get(..length as usize).ok_or_else(cut)?;
     let data_start = 8 + length as usize;
-    let mut entries: BTreeMap<String, serde_json::Value> =
-        serde_json::from_slice(header).map_err(|error| Error::malformed(path, format!("header: {error}")))?;
-    entries.remove("__metadata__");
-    let mut tensors = BTreeMap::new();
-    for (name, entry) in entries {
-        let entry: Entry =
-            serde_json::from_value(entry).map_err(|error| Error::malformed(path, format!("tensor {name}: {error}")))?;
-        let dtype = match entry.dtype.as_str() {
-            "F32" => StoredType::F32,
-            "F16" => StoredType::F16,
-            "BF16" => StoredType::BF16,
-            other => {
-                return Err(Error::feature(path, format!("tensor {name} of type {other} (known: F32, F16, BF16)")));
-            }
-        };
-        let num_bytes = entry.shape.iter().try_fold(dtype.size() as u64, |product, one| product.checked_mul(*one));
+    let broken = |what: String| Error::malformed(path, format!("header: {what}"));
+    let mut raw: BTreeMap<String, serde_json::Value> = foreign::parse_text(header).map_err(broken)?;
+    raw.remove("__metadata__");
+    if raw.len() > MOST_TENSORS {
+        return Err(broken(format!("{} tensors, more than the {MOST_TENSORS} that are read", raw.len())));
+    }
+    let mut entries = BTreeMap::new();
+    for (name, entry) in raw {
+        let entry: Entry = serde_json::from_value(entry).map_err(|error| {
+            Error::malformed(path, format!("tensor {}: {}", short(&name), short(&error.to_string())))
+        })?;
         let (from, to) = entry.data_offsets;
         let available = (bytes.len() - data_start) as u64;
-        if from > to || num_bytes != Some(to - from) {
-            return Err(Error::malformed(
-                path,
-                format!("tensor {name}: shape {:?} of {} does not fill bytes {from} to {to}", entry.shape, entry.dtype),
-            ));
+        if from > to {
+            return Err(Error::malformed(path, format!("tensor {}: bytes {from} to {to}", short(&name))));
         }
         if to > available {
             return Err(Error::malformed(
                 path,
                 format!(
-                    "tensor {name} ends at {to} of {available} bytes\nhint: the file is cut off; download it again"
+                    "tensor {} ends at {to} of {available} bytes\nhint: the file is cut off; download it again",
+                    short(&name)
                 ),
+            ));
+        }
+        entries.insert(name, entry);
+    }
+    Ok((entries, data_start))
+}
+
+/// Parses the header of a whole file. `path` is only for messages.
+pub(crate) fn parse(bytes: &[u8], path: &Path) -> Result<BTreeMap<String, TensorInfo>> {
+    let (entries, data_start) = header(bytes, path)?;
+    let mut tensors = BTreeMap::new();
+    for (name, entry) in entries {
+        let dtype = match entry.dtype.as_str() {
+            "F32" => StoredType::F32,
+            "F16" => StoredType::F16,
+            "BF16" => StoredType::BF16,
+            other => {
+                let (name, other) = (short(&name), short(other));
+                return Err(Error::feature(path, format!("tensor {name} of type {other} (known: F32, F16, BF16)")));
+            }
+        };
+        let num_bytes = entry.shape.iter().try_fold(dtype.size() as u64, |product, one| product.checked_mul(*one));
+        let (from, to) = entry.data_offsets;
+        if num_bytes != Some(to - from) {
+            let (name, shape) = (short(&name), short(&format!("{:?}", entry.shape)));
+            return Err(Error::malformed(
+                path,
+                format!("tensor {name}: shape {shape} of {} does not fill bytes {from} to {to}", entry.dtype),
             ));
         }
         let range = data_start + from as usize..data_start + to as usize;

@@ -294,6 +294,104 @@ fn frequency_factors_of_gguf_become_part_of_the_configuration() {
 }
 
 #[test]
+fn an_id_for_which_there_is_no_row_is_refused_wherever_it_is_named() {
+    let added = |id: usize| json!([{"id": id, "content": "<tool>", "special": true}]);
+    let tokenizer = |vocab: serde_json::Value, added: serde_json::Value| {
+        json!({"version": "1.0", "added_tokens": added, "model": {"type": "BPE", "vocab": vocab, "merges": []}})
+            .to_string()
+    };
+    let folder = folder(&config_json(), &config().tensors());
+    let refused = |text: String| {
+        fs::write(folder.path().join("tokenizer.json"), text).unwrap();
+        Checkpoint::open(folder.path()).unwrap().tokenizer().unwrap_err().to_string()
+    };
+    // A gap: there are fewer tokens than rows.
+    let message = refused(tokenizer(json!({"a": 0, "zé\n": 8}), json!([])));
+    assert!(message.contains(r#"token "zé\n" has the id 8, and the embedding has 8 rows"#), "{message}");
+    let full: serde_json::Map<String, serde_json::Value> = (0..8).map(|id| (format!("t{id}"), json!(id))).collect();
+    let message = refused(tokenizer(json!(full), added(8)));
+    assert!(message.contains(r#"token "<tool>" has the id 8"#), "{message}");
+    // An added token behind a gap gets another id from the library than the file says.
+    let message = refused(tokenizer(json!({"a": 0}), added(5)));
+    assert!(message.contains("has the id 5 in the file and would get 1"), "{message}");
+    fs::write(folder.path().join("tokenizer.json"), tokenizer(json!({"a": 0}), added(1))).unwrap();
+    Checkpoint::open(folder.path()).unwrap().tokenizer().unwrap();
+
+    for key in ["bos_token_id", "eos_token_id", "pad_token_id"] {
+        let mut config = config_json();
+        config[key] = json!([2, 8]);
+        fs::write(folder.path().join("config.json"), config.to_string()).unwrap();
+        let message = Checkpoint::open(folder.path()).unwrap_err().to_string();
+        assert!(message.contains(&format!("{key} 8 is beyond the 8 rows")), "{message}");
+    }
+    fs::write(folder.path().join("config.json"), config_json().to_string()).unwrap();
+    fs::write(folder.path().join("generation_config.json"), r#"{"eos_token_id": [2, 9]}"#).unwrap();
+    let message = Checkpoint::open(folder.path()).unwrap_err().to_string();
+    assert!(message.contains("generation_config.json") && message.contains("eos_token_id 9"), "{message}");
+
+    let edited = |place: usize, bytes: Vec<u8>| {
+        let mut entries = entries();
+        entries[place] = bytes;
+        gguf_on_disk(&gguf_file(&entries, &gguf_tensors()))
+    };
+    let (_kept, path) = edited(9, entry("tokenizer.ggml.eos_token_id", 4, &8_u32.to_le_bytes()));
+    assert!(Checkpoint::open(&path).unwrap_err().to_string().contains("eos_token_id 8 is beyond"));
+    let tokens: Vec<u8> = (0..9).flat_map(|id| text(["<s>", "a", "b", "ab", "c", "d", "e", "f", "g"][id])).collect();
+    let list = [&8_u32.to_le_bytes()[..], &9_u64.to_le_bytes(), &tokens].concat();
+    let mut entries = entries();
+    entries[12] = entry("tokenizer.ggml.tokens", 9, &list);
+    entries.remove(13);
+    let (_kept, path) = gguf_on_disk(&gguf_file(&entries, &gguf_tensors()));
+    let message = Checkpoint::open(&path).unwrap().tokenizer().unwrap_err().to_string();
+    assert!(message.contains(r#"token "g" has the id 8"#), "{message}");
+}
+
+#[test]
+fn what_is_no_file_and_what_has_no_end_is_refused_at_once() {
+    let folder = folder(&config_json(), &config().tensors());
+    for name in
+        ["config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"]
+    {
+        let path = folder.path().join(name);
+        let before = fs::read(&path).ok();
+        let _ = fs::remove_file(&path);
+        let message = || match Checkpoint::open(folder.path()) {
+            Err(error) => error.to_string(),
+            Ok(checkpoint) => checkpoint.tokenizer().unwrap_err().to_string(),
+        };
+        if name != "config.json" && name != "generation_config.json" {
+            fs::write(
+                folder.path().join("tokenizer.json"),
+                r#"{"model": {"type": "BPE", "vocab": {"a": 0}, "merges": []}}"#,
+            )
+            .unwrap();
+            let _ = fs::remove_file(&path);
+        }
+        fs::create_dir(&path).unwrap();
+        assert!(message().contains(&format!("{name}: is a folder, not a file")), "{}", message());
+        fs::remove_dir(&path).unwrap();
+        fs::File::create(&path).unwrap().set_len(20 << 30).unwrap();
+        assert!(message().contains("has 20.0 GiB"), "{name}: {}", message());
+        fs::remove_file(&path).unwrap();
+        if let Some(before) = before {
+            fs::write(&path, before).unwrap();
+        }
+    }
+    // A list of two billion numbers, all of which are there: the file is sparse.
+    let mut entries = entries();
+    entries.push(entry("x", 9, &[&5_u32.to_le_bytes()[..], &2_000_000_000_u64.to_le_bytes()].concat()));
+    let (_kept, path) = gguf_on_disk(&gguf_file(&entries, &[])[..]);
+    fs::File::options().write(true).open(&path).unwrap().set_len(10 << 30).unwrap();
+    let message = Checkpoint::open(&path).unwrap_err().to_string();
+    assert!(message.contains("longer than 32.0 MiB"), "{message}");
+    // A header of 100 MB.
+    let long = [&100_000_000_u64.to_le_bytes()[..], b"{"].concat();
+    assert!(
+        safetensors::header(&long, Path::new("m")).err().unwrap().to_string().contains("a header of 100000000 bytes")
+    );
+}
+
+#[test]
 fn hostile_counts_in_gguf_are_refused_before_anything_is_allocated() {
     let huge = u64::MAX.to_le_bytes();
     let list = |kind: u32| [&kind.to_le_bytes()[..], &huge].concat();

@@ -77,10 +77,20 @@ impl ModelConfig {
         {
             return Err(Error::feature(path, format!("attention.sliding_window {window} in a GGUF file")));
         }
-        let id = |key: &str| metadata.number(&format!("tokenizer.ggml.{key}")).and_then(|id| u32::try_from(id).ok());
+        let id = |key: &str| -> Result<Option<u32>> {
+            let key = format!("tokenizer.ggml.{key}");
+            let Some(id) = metadata.number(&key) else { return Ok(None) };
+            match u32::try_from(id) {
+                Ok(id) if (id as usize) < tensors.vocab_size => Ok(Some(id)),
+                _ => {
+                    let rows = tensors.vocab_size;
+                    Err(Error::malformed(path, format!("{key} {id} is beyond the {rows} rows of the embedding")))
+                }
+            }
+        };
         let mut eos_token_ids: Vec<u32> = Vec::new();
         for key in ["eos_token_id", "eot_token_id"] {
-            eos_token_ids.extend(id(key).filter(|id| !eos_token_ids.contains(id)));
+            eos_token_ids.extend(id(key)?.filter(|id| !eos_token_ids.contains(id)));
         }
         Self {
             model_type: architecture,
@@ -102,9 +112,9 @@ impl ModelConfig {
             qkv_bias: architecture.qkv_bias,
             qk_norm: architecture.qk_norm,
             sliding_window: None,
-            bos_token_id: id("bos_token_id"),
+            bos_token_id: id("bos_token_id")?,
             eos_token_ids,
-            pad_token_id: id("padding_token_id"),
+            pad_token_id: id("padding_token_id")?,
         }
         .validate(path)
     }

@@ -38,6 +38,10 @@ impl ModelConfig {
             }
             None => hidden_size / num_attention_heads,
         };
+        let vocab_size = keys.size("vocab_size")?.unwrap_or(defaults.vocab_size);
+        for key in ["bos_token_id", "eos_token_id", "pad_token_id"] {
+            refuse_ids_beyond(&keys, key, vocab_size)?;
+        }
         Self {
             model_type: architecture,
             hidden_size,
@@ -50,7 +54,7 @@ impl ModelConfig {
                 Some(_) => keys.size("num_key_value_heads")?.unwrap_or(num_attention_heads),
             },
             head_dim,
-            vocab_size: keys.size("vocab_size")?.unwrap_or(defaults.vocab_size),
+            vocab_size,
             max_position_embeddings,
             rms_norm_eps: keys.number("rms_norm_eps")?.unwrap_or(defaults.rms_norm_eps) as f32,
             rope_theta,
@@ -75,12 +79,27 @@ impl ModelConfig {
     /// Adds the end tokens of a parsed `generation_config.json`. `path` is only for messages.
     pub fn add_generation_settings(&mut self, json: &Value, path: &Path) -> Result<()> {
         let map = json.as_object().ok_or_else(|| Error::malformed(path, "not a JSON object"))?;
-        for id in (Keys { map, path }).ids("eos_token_id")? {
+        let keys = Keys { map, path };
+        refuse_ids_beyond(&keys, "eos_token_id", self.vocab_size)?;
+        for id in keys.ids("eos_token_id")? {
             if !self.eos_token_ids.contains(&id) {
                 self.eos_token_ids.push(id);
             }
         }
         Ok(())
+    }
+}
+
+/// An id for which there is no row can never come out of the model, so an answer would never end.
+fn refuse_ids_beyond(keys: &Keys<'_>, key: &str, rows: usize) -> Result<()> {
+    match keys.ids(key)?.into_iter().find(|id| *id as usize >= rows) {
+        Some(id) => Err(Error::malformed(
+            keys.path,
+            format!(
+                "{key} {id} is beyond the {rows} rows of the embedding\nhint: take all files of the model from one place"
+            ),
+        )),
+        None => Ok(()),
     }
 }
 

@@ -15,7 +15,7 @@ use std::rc::Rc;
 
 use crate::config::ModelConfig;
 use crate::dropout::DropoutKey;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::generate::{Generated, Limits};
 use crate::kernels::AdamWStep;
 use crate::lora::LoraLayout;
@@ -195,6 +195,7 @@ impl Model {
 
     /// Log-probability of every supervised token of a batch, in order.
     pub fn log_probabilities(&self, adapter: Option<AdapterId>, batch: &Batch) -> Result<Vec<f32>> {
+        self.refuse_ids_beyond(&batch.ids)?;
         self.engine.borrow_mut().log_probabilities(adapter, batch)
     }
 
@@ -206,6 +207,7 @@ impl Model {
         batch: &Batch,
         accept: &mut dyn FnMut(usize, &[f32]),
     ) -> Result<()> {
+        self.refuse_ids_beyond(&batch.ids)?;
         self.engine.borrow_mut().distributions(adapter, batch, accept)
     }
 
@@ -217,6 +219,7 @@ impl Model {
         limits: &Limits,
         sampler: Sampler,
     ) -> Result<Vec<Generated>> {
+        self.refuse_ids_beyond(prompts.iter().flatten())?;
         self.engine.borrow_mut().generate(adapter, prompts, limits, sampler)
     }
 
@@ -227,7 +230,23 @@ impl Model {
         prompts: &[Vec<u32>],
         continuations: &[Vec<u32>],
     ) -> Result<Vec<Vec<Vec<f32>>>> {
+        self.refuse_ids_beyond(prompts.iter().chain(continuations).flatten())?;
         self.engine.borrow_mut().score(adapter, prompts, continuations)
+    }
+
+    /// Adds loss and gradient of a micro-batch to those of the adapter in training.
+    pub(crate) fn accumulate(&self, batch: &Batch, pass: Pass) -> Result<()> {
+        self.refuse_ids_beyond(&batch.ids)?;
+        self.engine.borrow_mut().accumulate(batch, pass)
+    }
+
+    /// The one place that all ids pass on their way to an engine, those that are read and those that are predicted.
+    fn refuse_ids_beyond<'a>(&self, ids: impl IntoIterator<Item = &'a u32>) -> Result<()> {
+        let rows = self.config.vocab_size;
+        match ids.into_iter().find(|id| **id as usize >= rows) {
+            Some(&id) => Err(Error::IdBeyond { id, rows }),
+            None => Ok(()),
+        }
     }
 
     /// Memory of the device, where it has its own.
@@ -236,8 +255,56 @@ impl Model {
         self.engine.borrow().memory()
     }
 
-    /// The engine, for whoever trains.
+    /// The engine, for whoever trains. Ids do not go this way: [`Model::accumulate`] looks at them.
     pub(crate) fn engine(&self) -> std::cell::RefMut<'_, Box<dyn Engine>> {
         self.engine.borrow_mut()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::device::{DeviceChoice, LoadOptions, OpenDevice, Precision};
+    use crate::{Checkpoint, adapter};
+
+    #[test]
+    fn no_way_to_an_engine_takes_an_id_for_which_there_is_no_row() {
+        let case = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/llama-tied");
+        let checkpoint = Checkpoint::open(&case).unwrap();
+        let adapter = adapter::load(&case.join("adapter"), &checkpoint.config).unwrap();
+        let device = OpenDevice::open(DeviceChoice::Cpu, Precision::Auto, None).unwrap();
+        let options = LoadOptions { positions: 32, adapters: &[&adapter.layout] };
+        let model = device.load(&checkpoint, options, |_, _| {}).unwrap();
+        let rows = checkpoint.config.vocab_size;
+        let shape = TrainingShape { max_tokens: 8, max_supervised: 8, dropout: false, recompute: Recompute::Auto };
+        model.engine().train(&adapter.layout, &adapter.values, shape).unwrap();
+        let limits = Limits { max_tokens: usize::MAX, stop: (0..rows as u32).collect() };
+        for id in [rows as u32 - 1, rows as u32, u32::MAX] {
+            // As a token that is read, and as one that is predicted.
+            let read = Batch::pack([(&[id, 1, 1][..], &[false, false, true][..])]);
+            let predicted = Batch::pack([(&[1, 1, id][..], &[false, false, true][..])]);
+            let outcomes = [
+                model.log_probabilities(None, &read).map(drop),
+                model.log_probabilities(None, &predicted).map(drop),
+                model.distributions(None, &predicted, &mut |_, _| ()),
+                model.accumulate(&read, Pass { scale: 1.0, dropout: None }),
+                model.accumulate(&predicted, Pass { scale: 1.0, dropout: None }),
+                model.generate(None, &[vec![1, id]], &limits, Sampler::greedy()).map(drop),
+                model.score(None, &[vec![1, id]], &[vec![1]]).map(drop),
+                model.score(None, &[vec![1]], &[vec![1, id]]).map(drop),
+            ];
+            for (way, outcome) in outcomes.into_iter().enumerate() {
+                match outcome {
+                    Ok(()) => assert!((id as usize) < rows, "way {way} takes {id}"),
+                    Err(error) => assert!(
+                        id as usize >= rows && error.to_string().starts_with(&format!("token id {id} for")),
+                        "way {way}, {id}: {error}"
+                    ),
+                }
+            }
+        }
     }
 }

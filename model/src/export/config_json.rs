@@ -1,11 +1,13 @@
 //! Owns the `config.json` and `generation_config.json` of a written folder: those of the base with the type of the
 //! weights changed, or made from what a GGUF file says. Knows the keys of Hugging Face; knows no weights.
 
+use ground::read::Kind;
 use serde_json::{Map, Value, json};
 
-use crate::checkpoint::{Checkpoint, StoredType, read_json};
+use crate::checkpoint::{Checkpoint, StoredType};
 use crate::config::{ModelConfig, RopeScaling};
 use crate::error::{Error, Result};
+use crate::foreign;
 
 /// The name of a number type in a `config.json`.
 pub(super) fn dtype_name(dtype: StoredType) -> &'static str {
@@ -20,7 +22,7 @@ pub(super) fn dtype_name(dtype: StoredType) -> &'static str {
 pub(super) fn config(checkpoint: &Checkpoint, dtype: StoredType) -> Result<Value> {
     let mut map = if checkpoint.is_folder() {
         let path = checkpoint.path().join("config.json");
-        match read_json(&path)? {
+        match foreign::json(&path, Kind::ModelConfig)? {
             Value::Object(map) => map,
             _ => return Err(Error::malformed(&path, "not a JSON object")),
         }

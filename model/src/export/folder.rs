@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use ground::read::Kind;
+use ground::write::{self, Access};
 use serde_json::{Value, json};
 
 use super::pipeline::{self, OutFile, OutTensor};
@@ -12,6 +14,7 @@ use super::{Merged, Watch, Written, config_json};
 use crate::checkpoint::gguf_blocks::BlockType;
 use crate::checkpoint::{Checkpoint, StoredType};
 use crate::error::{Error, Result};
+use crate::foreign;
 
 /// How a folder is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,14 +133,15 @@ fn copy_texts(checkpoint: &Checkpoint, folder: &Path) -> Result<()> {
         let entries = fs::read_dir(base).map_err(Error::io(base))?;
         let listed = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
         names.extend(listed.filter(|name| TERMS.iter().any(|start| name.starts_with(start))));
-        for name in names.iter().filter(|name| base.join(name).is_file()) {
-            let bytes = fs::read(base.join(name)).map_err(Error::io(&base.join(name)))?;
-            write(&folder.join(name), &bytes)?;
+        for name in names {
+            if let Some(bytes) = foreign::optional(&base.join(&name), Kind::Tokenizer)? {
+                put(&folder.join(name), &bytes)?;
+            }
         }
     } else {
         checkpoint.tokenizer()?.save(folder)?;
     }
-    if !generation.is_file() && !checkpoint.config.eos_token_ids.is_empty() {
+    if !foreign::is_there(&generation) && !checkpoint.config.eos_token_ids.is_empty() {
         write_json(&generation, &config_json::generation(&checkpoint.config))?;
     }
     Ok(())
@@ -146,11 +150,11 @@ fn copy_texts(checkpoint: &Checkpoint, folder: &Path) -> Result<()> {
 fn write_json(path: &Path, value: &Value) -> Result<()> {
     let mut text = serde_json::to_vec_pretty(value).map_err(unwritable)?;
     text.push(b'\n');
-    write(path, &text)
+    put(path, &text)
 }
 
-fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    fs::write(path, bytes).map_err(Error::io(path))
+fn put(path: &Path, bytes: &[u8]) -> Result<()> {
+    write::file(path, bytes, Access::AsUsual).map_err(Error::io(path))
 }
 
 fn unwritable(error: serde_json::Error) -> Error {

@@ -4,9 +4,10 @@
 //! llama.cpp scales by `alpha / r` and knows no other rule, so an rsLoRA adapter is written with `alpha · sqrt(r)`, which
 //! gives the same scale; the converter of llama.cpp itself does not do this.
 
-use std::fs::File;
-use std::io::Write as _;
+use std::io::Write;
 use std::path::Path;
+
+use ground::write::{self, Access};
 
 use super::Written;
 use super::gguf_header::{self, Entry, Value};
@@ -58,13 +59,8 @@ pub fn write_gguf_adapter(adapter: &Adapter, config: &ModelConfig, path: &Path, 
         entries.push(entry);
     }
     let header = gguf_header::header(&values, &entries);
-    let write = || -> std::io::Result<()> {
-        let mut file = File::create(path)?;
-        file.write_all(&header)?;
-        file.write_all(&data)?;
-        file.sync_all()
-    };
-    write().map_err(Error::io(path))?;
+    let put = |out: &mut dyn Write| out.write_all(&header).and_then(|()| out.write_all(&data));
+    write::file_with(path, Access::AsUsual, put).map_err(Error::io(path))?;
     Ok(Written {
         files: vec![path.file_name().unwrap_or_default().to_string_lossy().into_owned()],
         bytes: (header.len() + data.len()) as u64,

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
+use ground::write::{Access, fresh};
 use rayon::prelude::*;
 
 use super::Watch;
@@ -259,7 +260,7 @@ fn write_all(files: &[OutFile], buffers: &Buffers, steps: &Receiver<Step<Vec<u8>
                 let bytes = match step {
                     Step::File(index) => {
                         let path = files[index].path.as_path();
-                        let next = (File::create(path).map_err(Error::io(path))?, path);
+                        let next = (fresh(path, Access::AsUsual).map_err(Error::io(path))?, path);
                         // A syncer that went away has the reason.
                         let _ = open.replace(next).map(|done| to_sync.send(done));
                         Cow::Borrowed(files[index].header.as_slice())

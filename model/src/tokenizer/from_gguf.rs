@@ -9,6 +9,12 @@ use serde_json::{Map, Value, json};
 use super::{Tokenizer, pre_tokenizer};
 use crate::checkpoint::gguf::{Metadata, Metadatum};
 use crate::error::{Error, Result};
+use crate::foreign::quoted;
+
+/// The squares of the lengths of all tokens: the largest vocabularies in use come to a fifth of it.
+const MOST_CUT_WORK: usize = 1 << 28;
+/// Bytes of all merges that follow from scores; the largest vocabularies in use come to a tenth of it.
+const MOST_MERGE_BYTES: usize = 1 << 26;
 
 /// Values of `tokenizer.ggml.token_type`.
 pub(super) mod kind {
@@ -73,7 +79,7 @@ impl<'a> Vocabulary<'a> {
         let mut ids = HashMap::new();
         for (id, token) in tokens.iter().enumerate() {
             if let Some(first) = ids.insert(token.as_str(), id) {
-                return Err(Error::malformed(path, format!("token {token:?} has the ids {first} and {id}")));
+                return Err(Error::malformed(path, format!("token {} has the ids {first} and {id}", quoted(token))));
             }
         }
         Ok(Self { tokens, kinds, ids })
@@ -146,13 +152,12 @@ fn byte_level(vocabulary: &Vocabulary<'_>, metadata: &Metadata) -> Result<(Value
             .find(|(_, letter)| *letter == ' ')
             .map(|(at, _)| (&merge[..at], &merge[at + 1..]));
         let Some((left, right)) = pair else {
-            return Err(Error::tokenizer(format!("merge {merge:?} has no two parts")));
+            return Err(Error::tokenizer(format!("merge {} has no two parts", quoted(merge))));
         };
         for part in [left, right, &format!("{left}{right}")] {
             if !vocabulary.ids.contains_key(part) {
-                return Err(Error::tokenizer(format!(
-                    "merge {merge:?} needs the token {part:?}, which does not exist"
-                )));
+                let (merge, part) = (quoted(merge), quoted(part));
+                return Err(Error::tokenizer(format!("merge {merge} needs the token {part}, which does not exist")));
             }
         }
         pairs.push(json!([left, right]));
@@ -175,6 +180,17 @@ fn sentence_piece(vocabulary: &Vocabulary<'_>, metadata: &Metadata) -> Result<(V
     let unknown = vocabulary.named(metadata, "unknown_token_id").or_else(|| {
         (0..vocabulary.tokens.len()).find(|id| vocabulary.kind(*id) == kind::UNKNOWN).map(|id| &vocabulary.tokens[id])
     });
+    // Every cut of a token looks both parts up: work with the square of its length, and each cut that is found takes its length.
+    let square: usize =
+        vocabulary.tokens.iter().map(|token| token.len().saturating_mul(token.len())).fold(0, usize::saturating_add);
+    if square > MOST_CUT_WORK {
+        let longest = vocabulary.tokens.iter().max_by_key(|token| token.len()).map_or("", String::as_str);
+        return Err(Error::tokenizer(format!(
+            "the tokens are too long to find out of which parts they are made; the longest is {}",
+            quoted(longest)
+        )));
+    }
+    let mut found_bytes = 0;
     let mut merges: Vec<(f32, usize, usize)> = Vec::new();
     for (id, token) in vocabulary.tokens.iter().enumerate() {
         if vocabulary.kind(id) != kind::NORMAL {
@@ -183,6 +199,13 @@ fn sentence_piece(vocabulary: &Vocabulary<'_>, metadata: &Metadata) -> Result<(V
         for (cut, _) in token.char_indices().skip(1) {
             let part = |text: &str| vocabulary.ids.get(text).copied().filter(|id| vocabulary.kind(*id) == kind::NORMAL);
             if let (Some(left), Some(right)) = (part(&token[..cut]), part(&token[cut..])) {
+                found_bytes += token.len();
+                if found_bytes > MOST_MERGE_BYTES {
+                    let most = ground::read::size(MOST_MERGE_BYTES as u64);
+                    return Err(Error::tokenizer(format!(
+                        "tokens that are made of others in ways that take more than {most}"
+                    )));
+                }
                 merges.push((scores[id], left, right));
             }
         }

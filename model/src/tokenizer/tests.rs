@@ -172,3 +172,81 @@ fn vocabularies_that_contradict_themselves_are_refused() {
     ]);
     assert!(read(&broken).unwrap_err().to_string().contains("needs the token \"ab\""));
 }
+
+/// A tokenizer.json that is read, with some of its parts replaced.
+fn with(parts: &[(&str, Value)]) -> Result<Tokenizer> {
+    let json = read(&byte_level("gpt-2")).unwrap().json;
+    let mut file: Value = serde_json::from_slice(&json).unwrap();
+    for (key, value) in parts {
+        file[*key] = value.clone();
+    }
+    Tokenizer::from_parts(serde_json::to_vec(&file).unwrap(), Map::new(), None)
+}
+
+#[test]
+fn what_the_library_panics_on_is_an_error_when_it_is_read_or_when_it_is_met() {
+    let refused = |parts: &[(&str, Value)]| match with(parts) {
+        Err(error) => error.to_string(),
+        Ok(tokenizer) => tokenizer.encode("item one?").unwrap_err().to_string(),
+    };
+    let table = |table: &str| json!({"type": "Precompiled", "precompiled_charsmap": table});
+    assert!(
+        refused(&[("normalizer", table("/////wEBAQEBAQEBAQEBAQEBAQE="))]).contains("precompiled_charsmap is broken")
+    );
+    // Two units, of which the first points far behind the second.
+    assert!(refused(&[("normalizer", table("CAAAAP////////9/YQA="))]).contains("its reader ended in the middle"));
+    assert!(refused(&[("pre_tokenizer", json!({"type": "FixedLength", "length": 0}))]).contains("length 0"));
+    let without_unknown = json!({"type": "Unigram", "unk_id": null, "vocab": [["a", -1.0]]});
+    assert!(refused(&[("model", without_unknown), ("added_tokens", json!([]))]).contains("unk_id"));
+}
+
+#[test]
+fn a_tokenizer_that_panicked_goes_on_as_before() {
+    let tokenizer =
+        with(&[("normalizer", json!({"type": "Precompiled", "precompiled_charsmap": "CAAAAP////////9/YQA="}))]);
+    let tokenizer = tokenizer.unwrap();
+    for _ in 0..3 {
+        assert!(tokenizer.encode("he").is_err());
+        assert_eq!(tokenizer.encode("<|im_end|>").unwrap(), [1]);
+    }
+}
+
+#[test]
+fn an_expression_that_goes_back_without_end_is_given_up() {
+    let cut = |regex: &str| {
+        json!({"type": "Sequence", "pretokenizers": [
+            {"type": "Split", "pattern": {"Regex": regex}, "behavior": "Isolated", "invert": false},
+            {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false}]})
+    };
+    // Each letter costs a quarter of a million steps, which the library takes without a word.
+    let slow = with(&[("pre_tokenizer", cut(r"(?:h|hh){17}(?=e)|."))]).unwrap();
+    let start = std::time::Instant::now();
+    let message = slow.encode(&"h".repeat(100_000)).unwrap_err().to_string();
+    assert!(message.contains("goes back over it again and again") && message.contains("10s"), "{message}");
+    assert_eq!(slow.encode(&"h".repeat(50_000)).unwrap_err().to_string(), message);
+    assert!(start.elapsed() < PATIENCE * 2);
+    assert_eq!(slow.encode("he").unwrap().len(), 2);
+    // One that is only unusual is waited for.
+    let unusual = with(&[("pre_tokenizer", cut(r"(?<=h)e|."))]).unwrap();
+    assert_eq!(unusual.encode(&"he".repeat(1000)).unwrap().len(), 2000);
+}
+
+#[test]
+fn long_words_of_a_sentence_piece_model_take_time_by_their_length() {
+    let tokenizer = read(&Metadata::of(sentence_piece())).unwrap();
+    let start = std::time::Instant::now();
+    assert_eq!(tokenizer.encode(&"he".repeat(100_000)).unwrap().len(), 100_000);
+    assert!(start.elapsed() < std::time::Duration::from_secs(5), "{:?}", start.elapsed());
+    // A token of 200,000 letters could be made of others in 200,000 ways, each of which is as long.
+    let mut values = sentence_piece();
+    let long = |token: &str| {
+        Metadatum::Texts(
+            ["<unk>", "<s>", "</s>", "<0x0A>", "<0xC3>", "<0xA9>", token, "▁he", "he", "▁", "h", "e", "a"]
+                .map(String::from)
+                .to_vec(),
+        )
+    };
+    values.push(("tokenizer.ggml.tokens", long(&"h".repeat(200_000))));
+    let message = read(&Metadata::of(values)).unwrap_err().to_string();
+    assert!(message.contains("too long to find out") && message.len() < 400, "{message}");
+}

@@ -138,7 +138,7 @@ impl Session {
             time: [self.seed, self.step, self.micro_batch],
             probability: self.lora.lora_dropout,
         });
-        self.model.engine().accumulate(batch, Pass { scale: 1.0 / supervised as f32, dropout })?;
+        self.model.accumulate(batch, Pass { scale: 1.0 / supervised as f32, dropout })?;
         self.micro_batch += 1;
         Ok(())
     }

@@ -81,10 +81,10 @@ fn run_folder(path: &Path) -> Result<Value> {
 }
 
 fn adapter(path: &Path) -> Result<Value> {
-    let config = path.join(model::adapter::CONFIG_FILE);
-    let text = std::fs::read_to_string(&config).with_context(|| format!("cannot read {}", config.display()))?;
-    let config: Value = serde_json::from_str(&text).with_context(|| format!("{} is broken", config.display()))?;
+    let config = model::adapter::raw_config(path)?;
     let weights = path.join(model::adapter::WEIGHTS_FILE);
+    // What is no file of tensors is not worth the time that its hash takes.
+    model::adapter::shapes(&weights)?;
     let bytes = std::fs::metadata(&weights).with_context(|| format!("cannot read {}", weights.display()))?.len();
     Ok(json!({
         "kind": "adapter",
@@ -100,8 +100,8 @@ fn adapter(path: &Path) -> Result<Value> {
 fn checkpoint(path: &Path) -> Result<Value> {
     let checkpoint = model::Checkpoint::open(path)?;
     let config = &checkpoint.config;
-    let tokenizer = checkpoint.tokenizer();
-    let template = tokenizer.as_ref().ok().and_then(|tokenizer| tokenizer.chat_template().ok().flatten());
+    let tokenizer = checkpoint.has_tokenizer().then(|| checkpoint.tokenizer()).transpose()?;
+    let template = tokenizer.as_ref().map(|tokenizer| tokenizer.chat_template()).transpose()?.flatten();
     Ok(json!({
         "kind": "checkpoint",
         "name": checkpoint.name(),
@@ -109,7 +109,7 @@ fn checkpoint(path: &Path) -> Result<Value> {
         "config": config,
         "parameters": config.num_parameters(),
         "weight_bytes": checkpoint.weight_bytes(),
-        "tokens": tokenizer.as_ref().map(|tokenizer| tokenizer.vocab_size()).ok(),
+        "tokens": tokenizer.as_ref().map(|tokenizer| tokenizer.vocab_size()),
         "chat_template": template.is_some(),
         "sha256": checkpoint.sha256()?,
     }))

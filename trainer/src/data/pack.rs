@@ -3,6 +3,8 @@
 
 use std::ops::Range;
 
+use ground::random;
+
 /// Rounds of the shuffle; many more than needed to reach every part of a million rows.
 const ROUNDS: u64 = 96;
 
@@ -115,14 +117,9 @@ pub fn sample(rows: usize, limit: usize, seed: u64) -> Vec<usize> {
     chosen
 }
 
-/// A number that follows from others as if it were drawn (the finaliser of SplitMix64, one round for each).
+/// A number that follows from others as if it were drawn.
 fn mix(parts: [u64; 4]) -> u64 {
-    parts.into_iter().fold(0x9e37_79b9_7f4a_7c15, |state, part| {
-        let mut z = (state ^ part).wrapping_add(0x9e37_79b9_7f4a_7c15);
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    })
+    random::mix_all(random::STEP, parts)
 }
 
 #[cfg(test)]
@@ -178,6 +175,14 @@ mod tests {
             prop_assert!(chosen.windows(2).all(|pair| pair[0] < pair[1]));
             prop_assert!(chosen.iter().all(|row| *row < rows));
         }
+    }
+
+    // What the first published version drew: a run that is resumed goes on in this order.
+    #[test]
+    fn the_order_is_that_of_older_runs() {
+        assert_eq!(mix([7, 1, 2, u64::MAX]), 0x622c_ee62_e5e0_f277);
+        let order = Order { seed: 7, rows: 10, rows_per_step: 10 };
+        assert_eq!(epoch_rows(&order, 1), [5, 9, 6, 1, 4, 7, 8, 3, 2, 0]);
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use ground::read::{self, Kind};
+use ground::write::{self, Access};
 use sha2::{Digest, Sha256};
 
 /// A folder of such files, where there is one.
@@ -11,29 +13,22 @@ pub(super) struct Cache(pub(super) Option<PathBuf>);
 impl Cache {
     /// What a file holds, if it is there and whole.
     pub(super) fn read(&self, name: &str) -> Option<Vec<u8>> {
-        let mut file = std::fs::read(self.0.as_ref()?.join(name)).ok()?;
+        let mut file = read::bytes(&self.0.as_ref()?.join(name), Kind::Kernel).ok()?;
         let hash = file.split_off(file.len().checked_sub(32)?);
         (Sha256::digest(&file).as_slice() == hash).then_some(file)
     }
 
     /// Keeps bytes. A cache that cannot be written costs time at the next start and nothing else.
     pub(super) fn write(&self, name: &str, bytes: &[u8]) {
+        // A file is the bytes and the hash of them, so that a broken one is not taken.
+        let write = |folder: &Path| {
+            write::own_folder(folder)?;
+            write::file(&folder.join(name), &[bytes, Sha256::digest(bytes).as_slice()].concat(), Access::AsUsual)
+        };
         if let Some(folder) = &self.0 {
-            let _: std::io::Result<()> = write(&folder.join(name), bytes);
+            let _: std::io::Result<()> = write(folder);
         }
     }
-}
-
-/// A file is the bytes and the hash of them, so that a half-written one is not taken.
-fn write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder)?;
-    }
-    let own = path.with_extension(format!("{}.part", std::process::id()));
-    let mut file = bytes.to_vec();
-    file.extend_from_slice(&Sha256::digest(bytes));
-    std::fs::write(&own, file)?;
-    std::fs::rename(&own, path)
 }
 
 /// The first half of a hash, as part of a name.

@@ -66,7 +66,7 @@ impl CudaEngine {
     ) -> Result<Vec<Generated>> {
         let longest = self.longest(prompts, 0)?;
         // A row may reach the end of the context before it reaches the limit of new tokens.
-        let capacity = (longest + limits.max_tokens).min(self.shape.positions);
+        let capacity = longest.saturating_add(limits.max_tokens).min(self.shape.positions);
         let group = self.rows_that_fit(capacity, longest, 0)?.min(prompts.len().max(1));
         let mut answers = Vec::with_capacity(prompts.len());
         for (index, prompts) in prompts.chunks(group).enumerate() {
