@@ -195,17 +195,29 @@ pub fn own_folder(path: &Path) -> io::Result<()> {
 /// When the path is a link or no regular file, when the file has another name, or the file system refuses.
 pub fn append(path: &Path, access: Access) -> io::Result<File> {
     let file = open_own(File::options().read(true).append(true), path, access)?;
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::MetadataExt as _;
-        if file.metadata()?.nlink() > 1 {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "has another name (a hard link), and what is added would stand there too\nhint: put a copy in its place",
-            ));
-        }
-    }
+    only_name(&file.metadata()?)?;
     Ok(file)
+}
+
+/// Checks a file that another library opens by its path: it must be no link and have no other name. A private one is
+/// closed to others.
+///
+/// # Errors
+/// When it is a link or no regular file, when it has another name, or the file system refuses.
+pub fn check_own(path: &Path, access: Access) -> io::Result<()> {
+    let found = fs::symlink_metadata(path)?;
+    if found.file_type().is_symlink() {
+        return Err(is_link());
+    }
+    crate::read::regular(&found)?;
+    only_name(&found)?;
+    #[cfg(unix)]
+    if access == Access::Private {
+        use std::os::unix::fs::PermissionsExt as _;
+        close(&found, || fs::set_permissions(path, fs::Permissions::from_mode(mode(access))))?;
+    }
+    let _ = access;
+    Ok(())
 }
 
 /// Opens or makes a file of this program in its place, without following a link.
@@ -230,13 +242,7 @@ pub(crate) fn open_own(options: &mut fs::OpenOptions, path: &Path, access: Acces
     #[cfg(unix)]
     if access == Access::Private {
         use std::os::unix::fs::PermissionsExt as _;
-        // A file of before is closed to others; one that is somebody else's keeps its mode, which only its owner sets.
-        if found.permissions().mode() & 0o077 != 0 {
-            match file.set_permissions(fs::Permissions::from_mode(mode(access))) {
-                Err(error) if error.kind() != io::ErrorKind::PermissionDenied => return Err(error),
-                _ => {}
-            }
-        }
+        close(&found, || file.set_permissions(fs::Permissions::from_mode(mode(access))))?;
     }
     Ok(file)
 }
@@ -280,6 +286,37 @@ fn mode(access: Access) -> u32 {
         Access::AsUsual => 0o666,
         Access::Private => 0o600,
     }
+}
+
+/// Closes a file of before to others. One that is somebody else's keeps its mode, which only its owner can set.
+#[cfg(unix)]
+fn close(found: &fs::Metadata, set: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    if found.permissions().mode() & 0o077 == 0 {
+        return Ok(());
+    }
+    match set() {
+        Err(error) if error.kind() != io::ErrorKind::PermissionDenied => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// What is written to a file with a second name stands in a place of somebody else too.
+#[cfg(unix)]
+fn only_name(found: &fs::Metadata) -> io::Result<()> {
+    use std::os::unix::fs::MetadataExt as _;
+    if found.nlink() <= 1 {
+        return Ok(());
+    }
+    Err(io::Error::new(
+        io::ErrorKind::InvalidInput,
+        "has another name (a hard link), and what is written would stand there too\nhint: put a copy in its place",
+    ))
+}
+
+#[cfg(not(unix))]
+fn only_name(_found: &fs::Metadata) -> io::Result<()> {
+    Ok(())
 }
 
 fn folder_of(path: &Path) -> &Path {
