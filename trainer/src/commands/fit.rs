@@ -221,7 +221,8 @@ fn same_settings(config: &Config) -> Result<()> {
     if !file.is_file() {
         return Ok(());
     }
-    let began = config::load(&file, &[])?;
+    // Names in it mean what they mean in the config that is run; its paths are absolute.
+    let began = config::parse(&disk::text(&file, Kind::Config)?, &config.file, &[])?;
     let changed = config.training_differences(&began);
     if !changed.is_empty() {
         bail!(
