@@ -2,7 +2,6 @@
 //! Knows nothing about sockets and costs nothing. What is not recorded is unscored, what is recorded twice is refused.
 
 use std::collections::{BTreeSet, HashMap};
-use std::fs;
 use std::path::Path;
 
 use serde::Deserialize;
@@ -95,7 +94,7 @@ impl Replay {
     /// # Errors
     /// `Error::Recording` when the file cannot be read, a line is not what is expected, or a prompt is answered twice.
     pub fn open(name: impl Into<String>, path: &Path) -> Result<Self, Error> {
-        let text = fs::read_to_string(path).map_err(|source| Error::Recording {
+        let text = ground::read::text(path, ground::read::Kind::Rows).map_err(|source| Error::Recording {
             path: path.to_owned(),
             line: 0,
             problem: source.to_string(),
@@ -226,6 +225,8 @@ impl Line {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::Role;
 
