@@ -254,7 +254,8 @@ impl Watched {
         self.valid.retain(|(_, loss)| {
             at += 1;
             // The first of several that are as good: all of them may be.
-            let is_best = *loss == best && !std::mem::replace(&mut kept_best, *loss == best || kept_best);
+            let is_best = *loss == best && !kept_best;
+            kept_best |= is_best;
             at % 2 == 0 || at > half || is_best
         });
     }
