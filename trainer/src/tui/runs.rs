@@ -282,4 +282,19 @@ mod tests {
         assert_eq!(names, ["sparse", "summary"]);
         assert!(ends(&file("pipe")).is_empty() && ends(&file("zero")).is_empty());
     }
+
+    #[test]
+    fn changed_accounts_are_listed_without_a_panic() {
+        let folder = tempfile::tempdir().unwrap();
+        write(folder.path(), "run", &[STARTED, STEP, FINISHED]);
+        let summary = r#"{"eval":{"measured":{"primary":"exact_match"},"candidate":"tuned","arms":[{"name":"tuned","metrics":{"exact_match":{"value":0.75}}}]}}"#;
+        let record = [STARTED, STEP, FINISHED].join("\n").into_bytes();
+        let both = (crate::fuzz::spoilt(record), crate::fuzz::spoilt(summary.as_bytes().to_vec()));
+        crate::fuzz::run(100, &both, |(record, summary)| {
+            fs::write(folder.path().join("run/events.jsonl"), record).unwrap();
+            fs::write(folder.path().join("run/summary.json"), summary).unwrap();
+            proptest::prop_assert_eq!(Runs::default().list(folder.path(), SystemTime::now()).len(), 1);
+            Ok(())
+        });
+    }
 }
