@@ -125,7 +125,6 @@ fn what_is_no_file_or_has_no_end_is_refused_at_once() {
         let thing = scene.text("thing.json");
         scene.run(&["verify", &thing]).refused(&[told]);
         scene.run(&["compare", &thing, &thing]).refused(&[told]);
-        scene.run(&["check", &thing]).refused(&[told]);
         // In a folder of a run, where it is read by its name.
         let (run, summary) = (scene.path("run"), scene.path("run/summary.json"));
         let _ = fs::remove_dir_all(&run);
