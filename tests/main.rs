@@ -10,6 +10,7 @@ mod devices;
 mod eval;
 mod finished_run;
 mod fit;
+mod folders;
 mod hosted;
 mod hosted_server;
 mod hub_hashes;

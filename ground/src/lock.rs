@@ -53,6 +53,18 @@ pub fn wait(path: &Path, waiting: impl FnOnce()) -> io::Result<Lock> {
     Ok(Lock { _file: file })
 }
 
+/// Takes the lock of a file that is open, waiting for it; it goes with the file. For files that are only added to.
+///
+/// # Errors
+/// When the file system refuses.
+pub fn of_file(file: &File) -> io::Result<()> {
+    match file.lock() {
+        // What is added in one write stays whole without a lock too.
+        Err(error) if error.kind() == io::ErrorKind::Unsupported => Ok(()),
+        other => other,
+    }
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {

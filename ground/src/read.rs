@@ -213,12 +213,26 @@ pub struct Lines<R> {
     from: R,
     kind: Kind,
     failed: bool,
+    consumed: u64,
+    is_whole: bool,
 }
 
 impl<R: BufRead> Lines<R> {
     /// Lines of a stream, each no longer than `kind` may be.
     pub fn new(from: R, kind: Kind) -> Self {
-        Self { from, kind, failed: false }
+        Self { from, kind, failed: false, consumed: 0, is_whole: true }
+    }
+
+    /// Bytes of the lines so far, their line breaks included.
+    #[must_use]
+    pub fn consumed(&self) -> u64 {
+        self.consumed
+    }
+
+    /// Whether the last line had its line break: one that a kill cut short has none.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.is_whole
     }
 }
 
@@ -236,8 +250,10 @@ impl<R: BufRead> Iterator for Lines<R> {
         let read = (&mut self.from).take(most + 2).read_until(b'\n', &mut line);
         let result = match read {
             Ok(0) => return None,
-            Ok(_) => {
-                if line.last() == Some(&b'\n') {
+            Ok(read) => {
+                self.consumed += read as u64;
+                self.is_whole = line.last() == Some(&b'\n');
+                if self.is_whole {
                     line.pop();
                     if line.last() == Some(&b'\r') {
                         line.pop();
@@ -383,6 +399,16 @@ mod tests {
         let mut lines = Lines::new(&long[..], Kind::Row);
         assert!(lines.next().unwrap().is_err());
         assert!(lines.next().is_none());
+    }
+
+    #[test]
+    fn a_line_that_was_cut_short_is_told_from_a_whole_one() {
+        let mut lines = Lines::new(&b"ab\r\ncd\nef"[..], Kind::Row);
+        let mut told = Vec::new();
+        while let Some(line) = lines.next() {
+            told.push((line.unwrap(), lines.consumed(), lines.is_whole()));
+        }
+        assert_eq!(told, [(b"ab".to_vec(), 4, true), (b"cd".to_vec(), 7, true), (b"ef".to_vec(), 9, false)]);
     }
 
     #[test]

@@ -2,6 +2,8 @@
 //! instant leaves the old one or the new one. Links in the place of what is written are replaced, never followed.
 //! Knows nothing about what is written.
 
+mod place;
+
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
@@ -82,11 +84,43 @@ fn create_new(path: &Path, access: Access) -> io::Result<File> {
     options.open(path)
 }
 
-/// Fills a folder beside `path`, syncs all that is in it and gives it its name; a folder of that name is replaced. If
-/// anything fails, nothing is left of the new one and the old one stays as it was.
+/// Makes a file that is in no place yet through `fill`, which is given a path of the same name in a folder of its own:
+/// for what other libraries write by its path. The folder of `path` must be there.
 ///
 /// # Errors
-/// When `fill` fails or the file system refuses.
+/// When there is something of that name, `fill` fails or the file system refuses; nothing is left beside it.
+pub fn new_file_at<E: From<io::Error>>(
+    path: &Path,
+    access: Access,
+    fill: impl FnOnce(&Path) -> Result<(), E>,
+) -> Result<(), E> {
+    let folder = folder_of(path);
+    let around = tempfile::Builder::new()
+        .prefix(&format!("{}.", name_of(path)))
+        .suffix(&format!(".{PARTIAL}"))
+        .tempdir_in(folder)?;
+    let partial = around.path().join(path.file_name().unwrap_or_default());
+    fill(&partial)?;
+    crate::read::regular(&fs::symlink_metadata(&partial)?)?;
+    let written = File::open(&partial)?;
+    #[cfg(unix)]
+    if access == Access::Private {
+        use std::os::unix::fs::PermissionsExt as _;
+        written.set_permissions(fs::Permissions::from_mode(mode(access)))?;
+    }
+    let _ = access;
+    written.sync_all()?;
+    place::only_if_free(&partial, path)?;
+    sync_folder(folder)?;
+    Ok(())
+}
+
+/// Fills a folder beside `path`, syncs all that is in it and gives it its name; a folder of that name is replaced, and
+/// where the system can swap two names, whoever reads finds the old one or the new one at any instant. If anything
+/// fails, nothing is left of the new one and the old one stays as it was.
+///
+/// # Errors
+/// When `fill` fails or the file system refuses, and when a link or a file has that name.
 pub fn folder<E: From<io::Error>>(path: &Path, fill: impl FnOnce(&Path) -> Result<(), E>) -> Result<(), E> {
     let parent = folder_of(path);
     let partial = tempfile::Builder::new()
@@ -97,9 +131,13 @@ pub fn folder<E: From<io::Error>>(path: &Path, fill: impl FnOnce(&Path) -> Resul
     open_up(partial.path(), parent)?;
     fill(partial.path())?;
     sync_all_in(partial.path())?;
-    put_in_place(partial.path(), path)?;
-    // It has its name now: there is nothing left to remove.
-    let _: std::path::PathBuf = partial.keep();
+    if place::folder(partial.path(), path)? {
+        // What was replaced lies under the temporary name now.
+        partial.close()?;
+    } else {
+        // It has its name now: there is nothing left to remove.
+        let _: std::path::PathBuf = partial.keep();
+    }
     Ok(())
 }
 
@@ -109,8 +147,24 @@ pub fn folder<E: From<io::Error>>(path: &Path, fill: impl FnOnce(&Path) -> Resul
 /// # Errors
 /// When the file system refuses.
 pub fn settle(folder: &Path) -> io::Result<()> {
+    settle_those(folder, |_| true)
+}
+
+/// The same for what belongs to one place, beside others that another process may be writing.
+///
+/// # Errors
+/// When the file system refuses.
+pub fn settle_place(path: &Path) -> io::Result<()> {
+    let start = format!("{}.", name_of(path));
+    settle_those(folder_of(path), |name| name.starts_with(&start))
+}
+
+fn settle_those(folder: &Path, is_meant: impl Fn(&str) -> bool) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
+        if !is_meant(&entry.file_name().to_string_lossy()) {
+            continue;
+        }
         let path = entry.path();
         let ending = path.extension().unwrap_or_default();
         let place = path.with_extension("");
@@ -150,12 +204,36 @@ pub fn own_folder(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Opens a file that lines are added to, and makes it if it is not there. A link in its place is refused.
+/// Opens a file that lines are added to, and makes it if it is not there. A link in its place is refused, a hard link
+/// too: what is added would stand in a file of another name as well.
 ///
 /// # Errors
-/// When the path is a link or no regular file, or the file system refuses.
+/// When the path is a link or no regular file, when the file has another name, or the file system refuses.
 pub fn append(path: &Path, access: Access) -> io::Result<File> {
-    open_own(File::options().read(true).append(true), path, access)
+    let file = open_own(File::options().read(true).append(true), path, access)?;
+    only_name(&file.metadata()?)?;
+    Ok(file)
+}
+
+/// Checks a file that another library opens by its path: it must be no link and have no other name. A private one is
+/// closed to others.
+///
+/// # Errors
+/// When it is a link or no regular file, when it has another name, or the file system refuses.
+pub fn check_own(path: &Path, access: Access) -> io::Result<()> {
+    let found = fs::symlink_metadata(path)?;
+    if found.file_type().is_symlink() {
+        return Err(is_link());
+    }
+    crate::read::regular(&found)?;
+    only_name(&found)?;
+    #[cfg(unix)]
+    if access == Access::Private {
+        use std::os::unix::fs::PermissionsExt as _;
+        close(&found, || fs::set_permissions(path, fs::Permissions::from_mode(mode(access))))?;
+    }
+    let _ = access;
+    Ok(())
 }
 
 /// Opens or makes a file of this program in its place, without following a link.
@@ -175,7 +253,13 @@ pub(crate) fn open_own(options: &mut fs::OpenOptions, path: &Path, access: Acces
         let link = fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_symlink());
         if link { is_link() } else { error }
     })?;
-    crate::read::regular(&file.metadata()?)?;
+    let found = file.metadata()?;
+    crate::read::regular(&found)?;
+    #[cfg(unix)]
+    if access == Access::Private {
+        use std::os::unix::fs::PermissionsExt as _;
+        close(&found, || file.set_permissions(fs::Permissions::from_mode(mode(access))))?;
+    }
     Ok(file)
 }
 
@@ -220,6 +304,37 @@ fn mode(access: Access) -> u32 {
     }
 }
 
+/// Closes a file of before to others. One that is somebody else's keeps its mode, which only its owner can set.
+#[cfg(unix)]
+fn close(found: &fs::Metadata, set: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    if found.permissions().mode() & 0o077 == 0 {
+        return Ok(());
+    }
+    match set() {
+        Err(error) if error.kind() != io::ErrorKind::PermissionDenied => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// What is written to a file with a second name stands in a place of somebody else too.
+#[cfg(unix)]
+fn only_name(found: &fs::Metadata) -> io::Result<()> {
+    use std::os::unix::fs::MetadataExt as _;
+    if found.nlink() <= 1 {
+        return Ok(());
+    }
+    Err(io::Error::new(
+        io::ErrorKind::InvalidInput,
+        "has another name (a hard link), and what is written would stand there too\nhint: put a copy in its place",
+    ))
+}
+
+#[cfg(not(unix))]
+fn only_name(_found: &fs::Metadata) -> io::Result<()> {
+    Ok(())
+}
+
 fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
@@ -234,25 +349,6 @@ fn is_link() -> io::Error {
         io::ErrorKind::InvalidInput,
         "is a link, and what it names may be somebody else's\nhint: remove the link, or choose another folder",
     )
-}
-
-fn put_in_place(partial: &Path, path: &Path) -> io::Result<()> {
-    let replaced =
-        path.with_file_name(format!("{}.{REPLACED}", path.file_name().unwrap_or_default().to_string_lossy()));
-    remove_folder(&replaced)?;
-    if fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_symlink()) {
-        return Err(is_link());
-    }
-    if path.exists() {
-        fs::rename(path, &replaced)?;
-    }
-    if let Err(error) = fs::rename(partial, path) {
-        // The old one gets its name back; the first failure is the one worth telling.
-        let _ = fs::rename(&replaced, path);
-        return Err(error);
-    }
-    sync_folder(folder_of(path))?;
-    remove_folder(&replaced)
 }
 
 #[cfg(unix)]
@@ -353,6 +449,49 @@ mod tests {
         fs::create_dir(home.path().join("adapter.replaced")).unwrap();
         settle(home.path()).unwrap();
         assert_eq!(names(home.path()), ["adapter"]);
+    }
+
+    #[test]
+    fn a_file_made_by_its_path_takes_no_place_that_is_taken() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("model.gguf");
+        let make = |content: &'static str| {
+            move |at: &Path| {
+                assert_eq!(at.file_name().unwrap(), "model.gguf");
+                fs::write(at, content)
+            }
+        };
+        new_file_at(&path, Access::Private, make("first")).unwrap();
+        let taken = new_file_at(&path, Access::Private, make("second")).unwrap_err();
+        assert_eq!(taken.kind(), io::ErrorKind::AlreadyExists);
+        let failed = new_file_at(&home.path().join("other"), Access::Private, |_| Err(io::Error::other("disk full")));
+        assert_eq!(failed.unwrap_err().to_string(), "disk full");
+        assert_eq!((fs::read(&path).unwrap(), names(home.path())), (b"first".to_vec(), vec!["model.gguf".to_owned()]));
+    }
+
+    #[test]
+    fn only_what_belongs_to_a_place_is_cleared_with_it() {
+        let home = tempfile::tempdir().unwrap();
+        for name in ["eval.x1.partial", "publish.y2.partial"] {
+            fs::create_dir(home.path().join(name)).unwrap();
+        }
+        settle_place(&home.path().join("eval")).unwrap();
+        assert_eq!(names(home.path()), ["publish.y2.partial"]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_private_file_is_closed_to_others_and_one_with_two_names_is_refused() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("events.jsonl");
+        fs::write(&path, "old\n").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        append(&path, Access::Private).unwrap().write_all(b"new\n").unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        fs::hard_link(&path, home.path().join("theirs")).unwrap();
+        assert!(append(&path, Access::Private).unwrap_err().to_string().contains("hard link"));
+        assert_eq!(fs::read(&path).unwrap(), b"old\nnew\n");
     }
 
     #[cfg(unix)]

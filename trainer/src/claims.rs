@@ -50,7 +50,12 @@ impl Claims {
             let path = claims.path(&baseline.name);
             let earlier = store::load(&path)?;
             let is_new = earlier.is_none();
-            let (registration, mut standing) = Registration::register(earlier, &decision, &eval::now())?;
+            let replaced = earlier.as_ref().map(|one| one.registered_sha256.clone());
+            let now = eval::now();
+            let (registration, mut standing) = Registration::register(earlier, &decision, &now)?;
+            if replaced.is_some_and(|sha256| sha256 != registration.registered_sha256) {
+                tell_of_the_clock(&now, &registration.registered_at);
+            }
             if is_new && has_looked {
                 // The candidate's answers are known, so what is decided now was not decided before.
                 standing = Standing::Exploratory { registered_sha256: None, changed: Vec::new() };
@@ -66,7 +71,12 @@ impl Claims {
     pub fn observe(&mut self) -> Result<()> {
         let late = Standing::Exploratory { registered_sha256: None, changed: Vec::new() };
         for one in self.registered.iter_mut().filter(|one| one.standing != late) {
-            one.registration = one.registration.clone().observe(&eval::now())?;
+            let now = eval::now();
+            let is_first = one.registration.first_output_at.is_none();
+            one.registration = one.registration.clone().observe(&now)?;
+            if let (true, Some(noted)) = (is_first, &one.registration.first_output_at) {
+                tell_of_the_clock(&now, noted);
+            }
             store::save(&self.folder.join(file_name(&one.registration.decision.baseline)), &one.registration)?;
         }
         Ok(())
@@ -88,14 +98,16 @@ impl Claims {
             })
             .collect();
         if let Some(first) = claims.first() {
-            let read = Read {
+            let mut read = Read {
                 version: decision::reads::VERSION,
                 at: eval::now(),
                 set_sha256: self.set_sha256.clone(),
                 registered_sha256: first.registration.registered_sha256.clone(),
                 candidate: candidate.clone(),
             };
-            let reads = store::append_read(&self.reads, &read)?;
+            let now = read.at.clone();
+            let reads = store::append_read(&self.reads, &mut read)?;
+            tell_of_the_clock(&now, &read.at);
             claims.iter_mut().for_each(|claim| claim.reads = reads);
         }
         let local_costs = config.cost.hardware_usd_per_hour.map(|hardware_usd_per_hour| LocalCosts {
@@ -104,6 +116,15 @@ impl Claims {
             local_share: config.cost.local_share,
         });
         Ok(Premises { claims, leaked_rows: results.provenance.leaked_rows, local_costs })
+    }
+
+    /// The time, but never one before the first answer that is on record.
+    pub fn now(&self) -> Result<String> {
+        let noted = self.registered.iter().filter_map(|one| one.registration.first_output_at.as_deref());
+        let now = eval::now();
+        noted
+            .map(|noted| decision::later(&now, noted))
+            .try_fold(now.clone(), |latest, at| Ok(decision::later(&at?, &latest)?))
     }
 
     /// The hash of the held-out set.
@@ -236,8 +257,22 @@ fn slice_names(divisions: &[String], held_out: &HeldOut) -> Result<Vec<String>> 
     Ok(names)
 }
 
+/// The file of a decision. An arm may be named as its service names the model, with a separator of paths in it, and what
+/// somebody else named must stay in this folder.
 fn file_name(baseline: &str) -> String {
-    format!("{baseline}.json")
+    let is_plain = |sign: char| !matches!(sign, '/' | '\\' | '%') && !sign.is_control();
+    let plain = |sign: char| if is_plain(sign) { sign.to_string() } else { format!("%{:02x}", u32::from(sign)) };
+    format!("{}.json", baseline.chars().map(plain).collect::<String>())
+}
+
+/// Says that the clock was set back, where a later time than now was noted for it.
+fn tell_of_the_clock(now: &str, noted: &str) {
+    if decision::later(now, noted).is_ok_and(|later| later != now) {
+        crate::commands::note(&format!(
+            "warning: the clock of this machine says {now}, and {noted} is on record already: the clock was set back, and \
+             {noted} is noted again, so that the order of things stays what it was"
+        ));
+    }
 }
 
 /// SHA-256 of the words around each row: system message, prompt template, chat template.
@@ -247,4 +282,20 @@ pub fn prompt_sha256(config: &Config, prepared: &Prepared) -> String {
     let prompt = config.prompt.as_ref().map_or("", |prompt| prompt.template.as_str());
     let template = prepared.speech.template.sha256();
     datasets::digest::sha256_hex(format!("{system}\u{0}{prompt}\u{0}{template}").as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_decision_stays_in_its_folder_whatever_its_arm_is_called() {
+        assert_eq!(file_name("tfidf"), "tfidf.json");
+        assert_eq!(file_name("llama3:8b"), "llama3:8b.json");
+        for name in ["../../../home/roe/config", "owner/model", "..", "a\\b", "/etc/passwd", "%2f"] {
+            let path = Path::new("decisions").join(file_name(name));
+            assert_eq!((path.parent(), path.components().count()), (Some(Path::new("decisions")), 2), "{name}");
+        }
+        assert_ne!(file_name("a/b"), file_name("a%2fb"));
+    }
 }

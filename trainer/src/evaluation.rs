@@ -15,6 +15,7 @@ use eval::report::{Report, Table};
 use eval::results::Provenance;
 use eval::scorer::ScorerSpec;
 use eval::{Arm, ArmResult, HeldOut, Identity, Progress, Results, Row, Task};
+use ground::write::Access;
 use model::train::Session;
 use serde_json::Value;
 
@@ -22,6 +23,7 @@ use crate::claims::{self, Claims};
 use crate::config::Config;
 use crate::config::arm::{Provider, RawArm, Source};
 use crate::data::pack;
+use crate::disk;
 use crate::event::Event;
 use crate::held_out::{self, Asking, Local};
 use crate::observer::Observer;
@@ -30,6 +32,9 @@ use crate::prepared::Prepared;
 use crate::run_dir::RunDir;
 
 use live::Live;
+
+/// Entries that an error names.
+const MOST_NAMED: usize = 5;
 
 /// What an evaluation may do.
 #[derive(Clone, Debug, Default)]
@@ -80,7 +85,7 @@ pub fn at_the_end(
     if let Some(error) = lost {
         return Err(error);
     }
-    let path = run_dir.publish_folder("eval", |folder| write(&results, &premises, folder))?;
+    let path = run_dir.publish_folder("eval", |folder| fill(&results, &premises, folder))?;
     let seconds = start.elapsed().as_secs_f64();
     observer.on(&Event::EvalFinished { rows: results.rows.len() as u64, path, seconds })?;
     Ok(Some(results))
@@ -116,7 +121,7 @@ pub fn run(
     let asked_outside = |arm: &RawArm| matches!(arm.provider.source(), Source::Hosted(_) | Source::Recorded);
     let outside = if scope.outside && arms.iter().filter(wanted).any(asked_outside) {
         let schema = prepared.data.schema.clone();
-        Some(Outside::open(config, &run_folder.join("calls.sqlite"), schema)?)
+        Some(Outside::open(config, run_folder, schema)?)
     } else {
         None
     };
@@ -155,7 +160,7 @@ pub fn run(
         scorer_sha256: task.sha256()?,
         prices: outside.iter().flat_map(Outside::price_stamps).collect(),
         command: scope.command.clone().unwrap_or_else(|| format!("trainer eval {}", config.file_name())),
-        finished_at: eval::now(),
+        finished_at: claims.now()?,
         leaked_rows: prepared.data.leaked_rows(),
         attribution: prepared.attribution.clone(),
     };
@@ -222,12 +227,42 @@ fn no_verdict(config: &Config, results: &Results) -> String {
     format!("nothing that {candidate} could replace was measured")
 }
 
-/// Writes every report of what an evaluation found, and its proof, into a folder.
+/// The file of the proof in a folder of results.
+const PROOF: &str = "proof.json";
+
+/// Writes every report of what an evaluation found, and its proof, as one folder that is replaced as a whole.
 pub fn write(results: &Results, premises: &Premises, folder: &Path) -> Result<()> {
+    disk::folder(folder, |folder| fill(results, premises, folder))
+}
+
+/// They hold rows and answers, so they are the user's alone.
+fn fill(results: &Results, premises: &Premises, folder: &Path) -> Result<()> {
     for report in eval::report::ALL {
-        crate::run_dir::write_atomically(&folder.join(report.file()), report.render(results)?.as_bytes())?;
+        disk::write_new(&folder.join(report.file()), report.render(results)?.as_bytes(), Access::Private)?;
     }
-    crate::run_dir::write_atomically(&folder.join("proof.json"), Proof::write(results, premises)?.as_bytes())
+    disk::write_new(&folder.join(PROOF), Proof::write(results, premises)?.as_bytes(), Access::Private)
+}
+
+/// Refuses a folder that results cannot replace as a whole: a link, a file, or one that holds something else.
+pub fn refuse_others(folder: &Path) -> Result<()> {
+    let shown = folder.display();
+    let Ok(found) = std::fs::symlink_metadata(folder) else { return Ok(()) };
+    if !found.is_dir() {
+        bail!("{shown} is a link or a file, and results are a folder\nhint: choose another folder with --out");
+    }
+    let is_result = |name: &str| name == PROOF || eval::report::ALL.iter().any(|report| report.file() == name);
+    let entries = std::fs::read_dir(folder).with_context(|| format!("cannot read {shown}"))?;
+    let names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let mut others: Vec<String> = names.filter(|name| !is_result(name)).take(MOST_NAMED).collect();
+    if !others.is_empty() {
+        others.sort();
+        bail!(
+            "{shown} holds what no evaluation writes ({}), and it would be replaced as a whole\n\
+             hint: move that elsewhere, or choose another folder with --out",
+            others.join(", ")
+        );
+    }
+    Ok(())
 }
 
 /// The table on stdout, with the verdict under it.

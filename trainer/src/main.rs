@@ -10,9 +10,13 @@ mod controls;
 mod data;
 mod dataset_source;
 mod device_sampler;
+mod disk;
 mod divergence;
 mod evaluation;
 mod event;
+#[cfg(test)]
+#[expect(clippy::panic, reason = "a test fails by it")]
+mod fuzz;
 mod held_out;
 mod hub;
 mod local_lm;

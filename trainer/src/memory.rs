@@ -1,7 +1,9 @@
 //! Owns reading how much memory this process and this machine have, where the system tells it in files.
 //! Knows no device.
 
-use std::fs;
+use std::path::Path;
+
+use ground::read::{self, Kind};
 
 /// Bytes this process holds now.
 #[must_use]
@@ -28,7 +30,7 @@ pub fn available() -> Option<u64> {
 }
 
 fn field(path: &str, name: &str) -> Option<u64> {
-    let text = fs::read_to_string(path).ok()?;
+    let text = read::text(Path::new(path), Kind::System).ok()?;
     let line = text.lines().find(|line| line.starts_with(name))?;
     let kibibytes: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
     Some(kibibytes * 1024)

@@ -1,6 +1,9 @@
 //! What a base model is and where it comes from: one file under `configs/models/`.
 //!
-//! Owns the strict format of these files and finding them by name. Knows nothing about weights or about pulling.
+//! Owns the strict format of these files and finding them by name: in one folder, else as they were compiled in. Knows
+//! nothing about weights or about pulling.
+
+mod compiled;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -94,24 +97,38 @@ impl ModelSource {
         Self::parse(&text, file)
     }
 
-    /// The model of this name under `configs_root/models/`; `None` when no file has that name.
+    /// The model of this name under `configs_root/models/`, else the shipped one; `None` when nothing has that name.
     pub fn find(name: &str, configs_root: &Path) -> Result<Option<Self>> {
         if name.is_empty() || name.contains(['/', '\\']) {
             return Ok(None);
         }
         let file = configs_root.join("models").join(format!("{name}.toml"));
-        if file.is_file() { Self::load(&file).map(Some) } else { Ok(None) }
+        if file.is_file() {
+            return Self::load(&file).map(Some);
+        }
+        let shipped = Path::new("configs/models").join(format!("{name}.toml"));
+        compiled::text(name).map(|text| Self::parse(text, &shipped)).transpose()
     }
 
-    /// All names under `configs_root/models/`, sorted.
+    /// What to tell of a name that a file under `configs_root/models/` describes, unless it is the shipped description: a
+    /// person must see whose word it is that a model comes from somewhere.
+    #[must_use]
+    pub fn told(name: &str, configs_root: &Path) -> Option<String> {
+        let file = configs_root.join("models").join(format!("{name}.toml"));
+        let found = ground::read::text(&file, Kind::Manifest).ok().filter(|_| !name.contains(['/', '\\']))?;
+        (compiled::text(name) != Some(found.as_str())).then(|| format!("model {name} is what {} says", file.display()))
+    }
+
+    /// All names under `configs_root/models/` and those that are compiled in, sorted.
     #[must_use]
     pub fn names(configs_root: &Path) -> Vec<String> {
-        let Ok(entries) = fs::read_dir(configs_root.join("models")) else { return Vec::new() };
+        let entries = fs::read_dir(configs_root.join("models")).into_iter().flatten().flatten();
         let mut names: Vec<String> = entries
-            .flatten()
             .filter_map(|entry| entry.file_name().into_string().ok()?.strip_suffix(".toml").map(str::to_owned))
+            .chain(compiled::ALL.iter().map(|(name, _)| (*name).to_owned()))
             .collect();
         names.sort();
+        names.dedup();
         names
     }
 
@@ -290,6 +307,24 @@ hidden_size = 8
         assert!(refusal(&GOOD.replace("version = 1", "")).contains("hint: version = 1"));
         assert!(refusal(&GOOD.replace("\"hub\"", "\"ftp\"")).contains("unknown variant `ftp`"));
         assert!(refusal(&GOOD.replace("owner/name", "name")).contains("not of the form owner/name"));
+    }
+
+    #[test]
+    fn a_name_means_the_file_beside_it_else_what_is_compiled_in_and_the_file_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let (root, name) = (folder.path(), "smollm2-135m-instruct");
+        let shipped = ModelSource::find(name, root).unwrap().unwrap();
+        assert!(shipped.sources.iter().all(|source| matches!(source.kind(), "hub" | "wheel")), "no path of a machine");
+        assert_eq!(ModelSource::told(name, root), None);
+        assert!(ModelSource::names(root).iter().any(|known| known == name));
+        std::fs::create_dir(root.join("models")).unwrap();
+        std::fs::write(root.join(format!("models/{name}.toml")), GOOD).unwrap();
+        assert_eq!(ModelSource::find(name, root).unwrap().unwrap().name, "tiny");
+        assert!(ModelSource::told(name, root).unwrap().contains(&format!("models/{name}.toml")));
+        let same = compiled::text(name).unwrap();
+        std::fs::write(root.join(format!("models/{name}.toml")), same).unwrap();
+        assert_eq!(ModelSource::told(name, root), None, "the shipped one is no news");
+        assert!(ModelSource::find("mine", root).unwrap().is_none());
     }
 
     #[test]

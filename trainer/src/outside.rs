@@ -17,6 +17,7 @@ use eval::redact::{Originals, Redactor};
 use eval::wire::prices::{PriceTable, Service};
 use eval::wire::{Dialect, Key, Request, Usd};
 use eval::{Answers, HeldOut, Identity, Message, Progress, Role};
+use ground::read::Kind;
 use serde_json::Value;
 
 use crate::config::Config;
@@ -46,7 +47,9 @@ pub enum Asked {
 
 impl Outside {
     /// Opens the journal of calls of a run folder and reads prices and redaction.
-    pub fn open(config: &Config, journal: &Path, schema: Option<Value>) -> Result<Self> {
+    pub fn open(config: &Config, run: &Path, schema: Option<Value>) -> Result<Self> {
+        let journal = &run.join("calls.sqlite");
+        refuse_forgotten(journal, &run.join("eval/results.json"))?;
         let cap = config.cost.max_usd.map(usd).transpose()?;
         let shared = Shared::new(Journal::open(journal, RUN)?, cap)?;
         if shared.journal.num_lost() > 0 {
@@ -181,6 +184,28 @@ impl Outside {
     }
 }
 
+/// Refuses a run without a journal whose results tell of calls: what they cost would be spent a second time.
+fn refuse_forgotten(journal: &Path, results: &Path) -> Result<()> {
+    if journal.symlink_metadata().is_ok() || !results.is_file() {
+        return Ok(());
+    }
+    let results_text = crate::disk::text(results, Kind::Results)?;
+    // Results of another version are replaced, and tell this program nothing.
+    let Ok(results_read) = eval::report::json::read(&results_text) else { return Ok(()) };
+    let calls = results_read.arms.iter().filter(|arm| arm.identity.egress != Egress::None.to_string());
+    let samples = calls.flat_map(|arm| &arm.outcomes).flat_map(|outcome| &outcome.samples);
+    let made = samples.filter(|sample| sample.call.as_ref().is_some_and(|call| !call.cached)).count();
+    if made > 0 {
+        bail!(
+            "{} is gone, and {} tells of {made} calls, so what was spent is not known\n\
+             hint: put it back from a copy, or evaluate in a new run folder, which has a budget of its own",
+            journal.display(),
+            results.display()
+        );
+    }
+    Ok(())
+}
+
 fn settings(config: &Config, arm: &RawArm, url: String, egress: Egress) -> HostedSettings {
     let mut settings = HostedSettings::new(&arm.name);
     settings.url = Some(url);
@@ -297,7 +322,7 @@ fn replay(arm: &RawArm, held_out: &HeldOut) -> Result<Asked> {
 fn prices(config: &Config) -> Result<PriceTable> {
     let table = PriceTable::bundled()?;
     let Some(path) = &config.cost.prices else { return Ok(table) };
-    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let text = crate::disk::text(path, Kind::Prompt)?;
     Ok(table.overridden_by(PriceTable::parse(&path.display().to_string(), &text)?))
 }
 

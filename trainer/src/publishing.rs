@@ -2,6 +2,7 @@
 //! Knows the run and the base; knows no training.
 
 use anyhow::{Context, Result, bail};
+use ground::write::Access;
 use model::train::{Batch, Session};
 
 use crate::prepared::Prepared;
@@ -13,7 +14,7 @@ pub fn save_adapter(run_dir: &RunDir, session: &Session, prepared: &Prepared) ->
     let folder = run_dir.publish_folder("adapter", |folder| {
         model::adapter::save(folder, session.lora(), session.layout(), &values, &prepared.base_name)?;
         prepared.speech.tokenizer.save(folder)?;
-        crate::run_dir::write_atomically(&folder.join("README.md"), card(prepared).as_bytes())
+        crate::disk::write_new(&folder.join("README.md"), card(prepared).as_bytes(), Access::AsUsual)
     })?;
     let read = model::adapter::load(&folder, &prepared.checkpoint.config)
         .with_context(|| format!("{} does not open again", folder.display()))?;

@@ -1,25 +1,30 @@
 //! Owns the run folder: its layout, who may write into it, checkpoints that are read back before older ones go.
-//! Knows names and bytes; knows nothing of what the numbers mean.
-
-mod atomic;
+//! Knows names and bytes; knows nothing of what the numbers mean. A folder may be somebody else's, so nothing in it is
+//! believed that can be compared, and no link in it is followed by what is written.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, TryLockError};
+use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
+use ground::lock::{self, Attempt, Lock};
+use ground::read::{self, Kind};
+use ground::write::{self, Access};
 use model::train::SessionState;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 
-use crate::retention;
+use crate::{disk, retention};
 
 /// Version of the layout and of `checkpoint.json`.
 const VERSION: u32 = 1;
 const STATE_FILE: &str = "state.safetensors";
 const MANIFEST_FILE: &str = "checkpoint.json";
 const LOCK_FILE: &str = ".lock";
+/// Names and shapes of three tensors take far less.
+const MOST_HEADER_BYTES: u64 = 64 << 10;
 
 /// What a checkpoint belongs to; a resumed run must have the same.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,7 +57,26 @@ pub struct RunDir {
     path: PathBuf,
     identity: Identity,
     /// The lock ends with the process, however it ends.
-    _lock: Arc<File>,
+    _lock: Arc<Lock>,
+}
+
+/// Holds a run folder against every other process that writes into it, as long as the value lives. `hint` is what
+/// somebody can do who finds it held.
+pub fn hold(path: &Path, hint: &str) -> Result<Lock> {
+    take(&path.join(LOCK_FILE), path, hint)
+}
+
+/// The same for a folder that is replaced as a whole: the lock lies beside it.
+pub fn hold_place(path: &Path, hint: &str) -> Result<Lock> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    take(&path.with_file_name(format!(".{name}{LOCK_FILE}")), path, hint)
+}
+
+fn take(file: &Path, place: &Path, hint: &str) -> Result<Lock> {
+    match lock::attempt(file).with_context(|| format!("cannot lock {}", file.display()))? {
+        Attempt::Taken(lock) => Ok(lock),
+        Attempt::Held => bail!("another process is at work in {}\nhint: {hint}", place.display()),
+    }
 }
 
 impl RunDir {
@@ -67,26 +91,33 @@ impl RunDir {
                 path.display()
             );
         }
-        fs::create_dir_all(path.join("checkpoints")).with_context(|| format!("cannot create {}", path.display()))?;
-        Self::take(path, identity)
+        fs::create_dir_all(path).with_context(|| format!("cannot create {}", path.display()))?;
+        let run = Self::take(path, identity)?;
+        run.own_checkpoints()?;
+        Ok(run)
     }
 
-    /// The folder of an interrupted run, and its last good state if it saved one. Checkpoints that cannot be read are
-    /// passed over, each with a warning.
-    pub fn open(path: &Path, identity: Identity) -> Result<(Self, Option<SessionState>, Vec<String>)> {
+    /// The folder of an interrupted run, and its last good state if it saved one, of `parameters` trainable weights.
+    /// Checkpoints that cannot be read are passed over, each with a warning.
+    pub fn open(
+        path: &Path,
+        identity: Identity,
+        parameters: usize,
+    ) -> Result<(Self, Option<SessionState>, Vec<String>)> {
         if !path.is_dir() {
             bail!("{}: no run to resume\nhint: run without --resume", path.display());
         }
         let run = Self::take(path, identity)?;
-        fs::create_dir_all(run.checkpoints()).with_context(|| format!("cannot create {}", run.path.display()))?;
-        atomic::settle(&run.path)?;
-        atomic::settle(&run.checkpoints())?;
+        run.own_checkpoints()?;
+        for folder in [run.path.clone(), run.checkpoints()] {
+            write::settle(&folder).with_context(|| format!("cannot clear what a kill left in {}", folder.display()))?;
+        }
         let mut warnings = Vec::new();
         let mut steps = run.steps()?;
         while let Some(step) = steps.pop() {
             let folder = run.checkpoint(step);
             refuse_other_version(&folder)?;
-            match run.read(&folder) {
+            match run.read(&folder, step, parameters) {
                 Ok((manifest, state)) => {
                     run.compare(&manifest.identity)?;
                     return Ok((run, Some(state), warnings));
@@ -115,17 +146,18 @@ impl RunDir {
         self.path.join(name)
     }
 
-    /// Writes a file so that a kill leaves the old one or the new one.
+    /// Writes a file so that a kill leaves the old one or the new one. It is the user's alone: settings hold prompts, and
+    /// an account may quote rows.
     pub fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
-        write_atomically(&self.join(name), bytes)
+        disk::write(&self.join(name), bytes, Access::Private)
     }
 
     /// Saves a checkpoint, reads it back, and only then deletes those beyond `keep`.
     pub fn save_checkpoint(&self, state: &SessionState, keep: usize) -> Result<PathBuf> {
         let folder = self.checkpoint(state.step);
-        let saved = atomic::folder(&folder, |partial| {
+        let saved = disk::folder(&folder, |partial| {
             self.fill(partial, state)?;
-            let (_, read) = self.read(partial)?;
+            let (_, read) = self.read(partial, state.step, state.parameters.len())?;
             if !same_bits(&read, state) {
                 bail!("{} does not read back equal", partial.display());
             }
@@ -140,7 +172,8 @@ impl RunDir {
             )));
         }
         for step in retention::superseded(&self.steps()?, keep) {
-            atomic::remove(&self.checkpoint(step))?;
+            let old = self.checkpoint(step);
+            write::remove_folder(&old).with_context(|| format!("cannot remove {}", old.display()))?;
         }
         Ok(folder)
     }
@@ -148,22 +181,20 @@ impl RunDir {
     /// Makes a folder in one move: `fill` writes into a folder beside it, which then takes its name.
     pub fn publish_folder(&self, name: &str, fill: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
         let folder = self.join(name);
-        atomic::folder(&folder, fill)?;
+        disk::folder(&folder, fill)?;
         Ok(folder)
     }
 
     /// Holds the folder against other processes.
     fn take(path: &Path, identity: Identity) -> Result<Self> {
-        let file = path.join(LOCK_FILE);
-        let lock = File::create(&file).with_context(|| format!("cannot create {}", file.display()))?;
-        match lock.try_lock() {
-            Ok(()) => Ok(RunDir { path: path.to_path_buf(), identity, _lock: Arc::new(lock) }),
-            Err(TryLockError::WouldBlock) => bail!(
-                "another process trains in {}\nhint: wait for it, or choose another folder with --out",
-                path.display()
-            ),
-            Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("cannot lock {}", file.display())),
-        }
+        let lock = hold(path, "wait for it, or choose another folder with --out")?;
+        Ok(RunDir { path: path.to_path_buf(), identity, _lock: Arc::new(lock) })
+    }
+
+    /// Makes the folder of the checkpoints, unless a link stands there.
+    fn own_checkpoints(&self) -> Result<()> {
+        let folder = self.checkpoints();
+        write::own_folder(&folder).with_context(|| format!("cannot use {}", folder.display()))
     }
 
     fn checkpoints(&self) -> PathBuf {
@@ -171,7 +202,7 @@ impl RunDir {
     }
 
     fn checkpoint(&self, step: u64) -> PathBuf {
-        self.checkpoints().join(format!("step-{step:06}"))
+        self.checkpoints().join(name_of(step))
     }
 
     /// Steps of complete checkpoints, ascending.
@@ -180,9 +211,10 @@ impl RunDir {
         let mut steps = Vec::new();
         for entry in fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))? {
             let name = entry.with_context(|| format!("cannot read {}", folder.display()))?.file_name();
-            let step =
-                name.to_str().and_then(|name| name.strip_prefix("step-")).and_then(|step| step.parse::<u64>().ok());
-            steps.extend(step);
+            let name = name.to_str().unwrap_or_default();
+            let step = name.strip_prefix("step-").and_then(|step| step.parse::<u64>().ok());
+            // What this program does not write, such as step-7 or step-+00007, is none of its checkpoints.
+            steps.extend(step.filter(|step| name_of(*step) == name));
         }
         steps.sort_unstable();
         Ok(steps)
@@ -200,20 +232,25 @@ impl RunDir {
             identity: self.identity.clone(),
             state_sha256: datasets::digest::sha256_hex(&bytes),
         };
-        atomic::write_synced(&folder.join(STATE_FILE), &bytes)?;
-        atomic::write_synced(&folder.join(MANIFEST_FILE), &serde_json::to_vec_pretty(&manifest)?)
+        disk::write_new(&folder.join(STATE_FILE), &bytes, Access::AsUsual)?;
+        disk::write_new(&folder.join(MANIFEST_FILE), &serde_json::to_vec_pretty(&manifest)?, Access::AsUsual)
     }
 
-    fn read(&self, folder: &Path) -> Result<(Manifest, SessionState)> {
+    /// A checkpoint, if it is what its place and the plan say: of this step, within the run, of so many weights.
+    fn read(&self, folder: &Path, step: u64, parameters: usize) -> Result<(Manifest, SessionState)> {
         let path = folder.join(MANIFEST_FILE);
-        let text = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        let manifest: Manifest =
-            serde_json::from_slice(&text).with_context(|| format!("{} is broken", path.display()))?;
-        if manifest.version != VERSION {
-            bail!("{} has version {}, this program reads version {VERSION}", path.display(), manifest.version);
-        }
+        let manifest: Manifest = disk::json(&path, Kind::Account)?;
+        let shown = path.display();
+        ensure!(
+            manifest.version == VERSION,
+            "{shown} has version {}, this program reads version {VERSION}",
+            manifest.version
+        );
+        ensure!(manifest.step == step, "{shown} says step {}, and its folder is of step {step}", manifest.step);
+        let total = manifest.identity.total_steps;
+        ensure!(step <= total, "{shown} says step {step} of {total}");
         let path = folder.join(STATE_FILE);
-        let bytes = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let bytes = state_bytes(&path, parameters)?;
         let found = datasets::digest::sha256_hex(&bytes);
         if found != manifest.state_sha256 {
             bail!("{} has sha256 {found}, expected {}", path.display(), manifest.state_sha256);
@@ -221,10 +258,17 @@ impl RunDir {
         let file = SafeTensors::deserialize(&bytes).with_context(|| format!("{} is broken", path.display()))?;
         let values = |name: &str| -> Result<Vec<f32>> {
             let view = file.tensor(name).with_context(|| format!("{} has no {name}", path.display()))?;
+            ensure!(
+                view.dtype() == Dtype::F32 && view.shape() == [parameters],
+                "{}: {name} is {:?} of {:?}, the adapter has {parameters} weights in F32",
+                path.display(),
+                view.shape(),
+                view.dtype()
+            );
             Ok(view.data().as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect())
         };
         let state = SessionState {
-            step: manifest.step,
+            step,
             parameters: values("parameters")?,
             first: values("first")?,
             second: values("second")?,
@@ -255,20 +299,30 @@ impl RunDir {
     }
 }
 
-/// Writes beside, syncs, renames.
-pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
-    atomic::write(path, bytes)
+/// The bytes of a state of so many weights; another size is refused before anything is read.
+fn state_bytes(path: &Path, parameters: usize) -> Result<Vec<u8>> {
+    let shown = path.display();
+    let file = read::open(path).with_context(|| format!("cannot read {shown}"))?;
+    let found = file.metadata().with_context(|| format!("cannot read {shown}"))?.len();
+    let tensors = (parameters as u64).saturating_mul(3 * size_of::<f32>() as u64);
+    let most = tensors.saturating_add(MOST_HEADER_BYTES);
+    ensure!(
+        (tensors..=most).contains(&found),
+        "{shown} has {found} bytes, and a state of {parameters} weights has {tensors} and a short header"
+    );
+    let mut bytes = Vec::with_capacity(usize::try_from(found)?);
+    file.take(most).read_to_end(&mut bytes).with_context(|| format!("cannot read {shown}"))?;
+    Ok(bytes)
 }
 
-/// Makes a folder that was not there in one move: `fill` writes into a folder beside it, which is synced and then takes
-/// its name. If anything fails, nothing is left.
-pub fn make_folder(path: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
-    atomic::folder(path, fill)
+/// The folder of a checkpoint.
+fn name_of(step: u64) -> String {
+    format!("step-{step:06}")
 }
 
 /// A damaged checkpoint is passed over, one of another version is not: it is good, only not for this program.
 fn refuse_other_version(folder: &Path) -> Result<()> {
-    let text = fs::read(folder.join(MANIFEST_FILE)).unwrap_or_default();
+    let text = read::bytes(&folder.join(MANIFEST_FILE), Kind::Account).unwrap_or_default();
     let json = serde_json::from_slice::<serde_json::Value>(&text).ok();
     match json.and_then(|json| json.get("version")?.as_u64()) {
         Some(version) if version != u64::from(VERSION) => bail!(
@@ -288,89 +342,4 @@ fn same_bits(a: &SessionState, b: &SessionState) -> bool {
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-
-    fn identity(data: &str) -> Identity {
-        let text = |text: &str| text.to_owned();
-        Identity { config: text("c"), data: text(data), base: text("b"), speech: text("s"), total_steps: 9 }
-    }
-
-    fn state(step: u64) -> SessionState {
-        SessionState { step, parameters: vec![0.1, step as f32], first: vec![1.0, 2.0], second: vec![3.0, 4.0] }
-    }
-
-    #[test]
-    fn the_last_good_checkpoint_is_taken_and_a_broken_one_is_passed_over() {
-        let root = tempfile::tempdir().unwrap();
-        let run = RunDir::create(&root.path().join("run"), identity("d")).unwrap();
-        for step in 1..=3 {
-            run.save_checkpoint(&state(step), 2).unwrap();
-        }
-        assert_eq!(run.steps().unwrap(), [2, 3]);
-        fs::write(run.checkpoint(3).join(STATE_FILE), b"cut").unwrap();
-        drop(run);
-        let (_, found, warnings) = RunDir::open(&root.path().join("run"), identity("d")).unwrap();
-        assert_eq!((found, warnings.len()), (Some(state(2)), 1));
-    }
-
-    #[test]
-    fn changed_rows_are_refused_and_a_taken_folder_is_not_overwritten() {
-        let root = tempfile::tempdir().unwrap();
-        let run = RunDir::create(&root.path().join("run"), identity("d")).unwrap();
-        run.save_checkpoint(&state(1), 2).unwrap();
-        drop(run);
-        let path = root.path().join("run");
-        let error = RunDir::open(&path, identity("other")).unwrap_err().to_string();
-        assert!(error.contains("the rows") && error.contains("hint:"), "{error}");
-        assert!(RunDir::create(&path, identity("d")).is_err());
-    }
-
-    #[test]
-    fn a_folder_in_which_nothing_began_is_taken_again() {
-        let root = tempfile::tempdir().unwrap();
-        drop(RunDir::create(root.path(), identity("d")).unwrap());
-        let run = RunDir::create(root.path(), identity("other")).unwrap();
-        run.write("config.toml", b"").unwrap();
-        drop(run);
-        assert!(RunDir::create(root.path(), identity("d")).is_err());
-    }
-
-    #[test]
-    fn a_save_that_fails_keeps_earlier_checkpoints() {
-        let root = tempfile::tempdir().unwrap();
-        let run = RunDir::create(&root.path().join("run"), identity("d")).unwrap();
-        run.save_checkpoint(&state(1), 1).unwrap();
-        // A file where the folder of the next checkpoint would be made stands in for a disk that is full.
-        fs::write(run.checkpoint(2).with_extension("partial"), b"").unwrap();
-        assert!(run.save_checkpoint(&state(2), 1).is_err());
-        drop(run);
-        fs::create_dir_all(root.path().join("run/adapter.replaced")).unwrap();
-        let (run, found, _) = RunDir::open(&root.path().join("run"), identity("d")).unwrap();
-        assert_eq!(found, Some(state(1)));
-        // What the kill left is cleared, and what it had only half replaced is put back.
-        assert!(!run.checkpoint(2).with_extension("partial").exists() && run.join("adapter").exists());
-    }
-
-    #[test]
-    fn two_processes_never_write_into_one_folder() {
-        let root = tempfile::tempdir().unwrap();
-        let held = RunDir::create(root.path(), identity("d")).unwrap();
-        let error = RunDir::open(root.path(), identity("d")).unwrap_err().to_string();
-        assert!(error.starts_with("another process trains in"), "{error}");
-        drop(held);
-        assert!(RunDir::open(root.path(), identity("d")).is_ok());
-    }
-
-    #[test]
-    fn another_version_is_refused_and_not_passed_over() {
-        let root = tempfile::tempdir().unwrap();
-        let run = RunDir::create(root.path(), identity("d")).unwrap();
-        let file = run.save_checkpoint(&state(1), 1).unwrap().join(MANIFEST_FILE);
-        let text = fs::read_to_string(&file).unwrap().replace("\"version\": 1", "\"version\": 2");
-        fs::write(&file, text).unwrap();
-        drop(run);
-        let error = RunDir::open(root.path(), identity("d")).unwrap_err().to_string();
-        assert!(error.contains("this program reads version 1"), "{error}");
-    }
-}
+mod tests;

@@ -13,7 +13,7 @@ use crate::Error;
 pub use crate::stats::non_inferiority::{Test, choose};
 pub use hash::differing_keys;
 pub use reads::{Read, Reads};
-pub use registration::{Registration, Stage, Standing};
+pub use registration::{Registration, Stage, Standing, later};
 
 /// The version of the format of a decision.
 pub const VERSION: u32 = 1;

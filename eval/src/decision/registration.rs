@@ -96,6 +96,7 @@ impl Registration {
     /// Fixes `decision` at `now` (RFC 3339), given what is already there; says what is kept, and what a verdict under `decision` is worth.
     ///
     /// Before the first output a changed decision takes the place of the old one; after it the old one stays and the verdict is exploratory.
+    /// No time is written that lies before what is on record already: see [`later`].
     ///
     /// # Errors
     /// When the decision has a value that cannot work, or the time is not RFC 3339.
@@ -105,6 +106,10 @@ impl Registration {
         require_exact_numbers(decision)?;
         let sha256 = decision.registered_sha256()?;
         let before = Stage::of(earlier.as_ref());
+        let registered_at = match &earlier {
+            Some(replaced) => later(now, &replaced.registered_at)?,
+            None => now.to_owned(),
+        };
         match (earlier, before.after_decision(&sha256)) {
             (Some(kept), Stage::Observed(_)) => {
                 let standing = kept.standing(decision)?;
@@ -116,7 +121,7 @@ impl Registration {
             _ => {
                 let fresh = Self {
                     version: VERSION,
-                    registered_at: now.to_owned(),
+                    registered_at,
                     registered_sha256: sha256.clone(),
                     first_output_at: None,
                     decision: decision.clone(),
@@ -126,13 +131,14 @@ impl Registration {
         }
     }
 
-    /// Notes the first output of a candidate at `now` (RFC 3339); later ones change nothing.
+    /// Notes the first output of a candidate at `now` (RFC 3339); later ones change nothing. A clock that was set back since the
+    /// registration does not turn the order around: then the time of the registration is noted.
     ///
     /// # Errors
     /// When the time is not RFC 3339.
     pub fn observe(mut self, now: &str) -> Result<Self, Error> {
-        require_time(now)?;
-        self.first_output_at.get_or_insert_with(|| now.to_owned());
+        let at = later(now, &self.registered_at)?;
+        self.first_output_at.get_or_insert(at);
         Ok(self)
     }
 
@@ -182,6 +188,17 @@ fn require_time(text: &str) -> Result<(), Error> {
     time(text).map(|_| ())
 }
 
+/// The later one of now and a time that is on record, both RFC 3339, as text.
+///
+/// What happened first is known by what is on record, not by the clock: a clock may be set back between two entries, and an
+/// earlier time behind a later one would look like an order that was turned around afterwards.
+///
+/// # Errors
+/// When one of them is not RFC 3339.
+pub fn later(now: &str, on_record: &str) -> Result<String, Error> {
+    Ok(if time(now)? < time(on_record)? { on_record.to_owned() } else { now.to_owned() })
+}
+
 /// A time, RFC 3339.
 pub(crate) fn time(text: &str) -> Result<jiff::Timestamp, Error> {
     let bad = |_| Error::BadDecision { problems: vec![format!("the time \"{text}\" is not RFC 3339")] };
@@ -228,6 +245,21 @@ mod tests {
         assert_eq!(first, second);
         let observed = second.observe(NOON).unwrap().observe(ONE).unwrap();
         assert_eq!(observed.first_output_at.as_deref(), Some(NOON));
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_turns_no_order_around() {
+        // The same hour in another zone, and one before it.
+        const ELEVEN: &str = "2026-03-01T13:00:00+02:00";
+        let (first, _) = Registration::register(None, &decision(), NOON).unwrap();
+        assert_eq!(first.clone().observe(ELEVEN).unwrap().first_output_at.as_deref(), Some(NOON));
+        assert_eq!(first.clone().observe(ONE).unwrap().first_output_at.as_deref(), Some(ONE));
+        let mut wider = decision();
+        wider.margin = 0.05;
+        let (second, _) = Registration::register(Some(first.clone()), &wider, ELEVEN).unwrap();
+        assert_eq!((second.decision.margin, second.registered_at.as_str()), (0.05, NOON));
+        assert!(first.observe("noon").is_err());
+        assert_eq!(later(ELEVEN, "2026-03-01T11:00:00Z").unwrap(), ELEVEN);
     }
 
     #[test]

@@ -1,11 +1,15 @@
 //! The two files of a decision on disk: `decision.json`, replaced as a whole, and `reads.jsonl`, only ever appended to.
 //! Knows nothing about what a decision means; a kill at any instant leaves the old or the new registration.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::File;
 use std::io::{ErrorKind, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
-use super::{Read, Reads, Registration};
+use ground::lock;
+use ground::read::{self, Kind};
+use ground::write::{self, Access};
+
+use super::{Read, Reads, Registration, later};
 use crate::Error;
 
 /// The registration of a folder.
@@ -18,36 +22,22 @@ pub const READS_FILE: &str = "reads.jsonl";
 /// # Errors
 /// When the file cannot be read or is not a registration of this program, edited ones included.
 pub fn load(path: &Path) -> Result<Option<Registration>, Error> {
-    let Some(text) = read_if_there(path)? else { return Ok(None) };
+    let Some(text) = read_if_there(path, Kind::Account)? else { return Ok(None) };
     Registration::parse(&text).map(Some).map_err(|error| {
         let line = if let Error::Json { source } = &error { source.line() } else { 1 };
         Error::BadRegistration { path: path.to_owned(), line, problem: error.to_string() }
     })
 }
 
-/// Writes the registration beside `path`, syncs it, and renames it.
+/// Writes the registration beside `path`, syncs it, and renames it. Its folder is made, and must not be a link.
 ///
 /// # Errors
 /// When the file system refuses; the old file then stays.
 pub fn save(path: &Path, registration: &Registration) -> Result<(), Error> {
     let text = format!("{}\n", serde_json::to_string_pretty(registration)?);
     let folder = folder(path);
-    fs::create_dir_all(folder).map_err(failed("create", folder))?;
-    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let beside = path.with_file_name(format!(".{name}.{}.part", std::process::id()));
-    let written = File::create(&beside).and_then(|mut file| {
-        file.write_all(text.as_bytes())?;
-        file.sync_all()
-    });
-    let result = written.map_err(failed("write", &beside)).and_then(|()| {
-        fs::rename(&beside, path).map_err(failed("rename a new file to", path))?;
-        sync_folder(folder)
-    });
-    if result.is_err() {
-        // The first failure is the one worth telling.
-        let _ = fs::remove_file(&beside);
-    }
-    result
+    write::own_folder(folder).map_err(failed("use", folder))?;
+    write::file(path, text.as_bytes(), Access::AsUsual).map_err(failed("write", path))
 }
 
 /// Reads the log of reads at `path`; empty when there is no such file.
@@ -55,23 +45,28 @@ pub fn save(path: &Path, registration: &Registration) -> Result<(), Error> {
 /// # Errors
 /// When the file cannot be read or a line is not what this program wrote.
 pub fn load_reads(path: &Path) -> Result<Reads, Error> {
-    let text = read_if_there(path)?.unwrap_or_default();
+    let text = read_if_there(path, Kind::Events)?.unwrap_or_default();
     Reads::parse(&text).map_err(|(line, problem)| Error::BadRegistration { path: path.to_owned(), line, problem })
 }
 
-/// Appends a read in one write and syncs it, before the result is shown; returns how often this set has now been read.
+/// Appends a read in one write and syncs it, before the result is shown; returns how often this set has now been read. Several
+/// evaluations may append at once, one after the other. Its time becomes that of the read before it where the clock was set back.
 ///
 /// # Errors
 /// When the file system refuses or the log is not what this program wrote.
-pub fn append_read(path: &Path, read: &Read) -> Result<usize, Error> {
+pub fn append_read(path: &Path, read: &mut Read) -> Result<usize, Error> {
     let folder = folder(path);
-    fs::create_dir_all(folder).map_err(failed("create", folder))?;
-    let mut file = OpenOptions::new().create(true).read(true).append(true).open(path).map_err(failed("open", path))?;
+    std::fs::create_dir_all(folder).map_err(failed("create", folder))?;
+    let mut file = write::append(path, Access::AsUsual).map_err(failed("open", path))?;
+    lock::of_file(&file).map_err(failed("lock", path))?;
+    if let Some(last) = load_reads(path)?.reads.last() {
+        read.at = later(&read.at, &last.at)?;
+    }
     let torn = ends_inside_a_line(&mut file).map_err(failed("read", path))?;
     // A line that a kill cut short gets its end, so that the new one stays whole.
     let text = format!("{}{}", if torn { "\n" } else { "" }, read.line()?);
     file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed("append to", path))?;
-    sync_folder(folder)?;
+    write::sync_folder(folder).map_err(failed("sync", folder))?;
     Ok(load_reads(path)?.count(&read.set_sha256))
 }
 
@@ -85,8 +80,8 @@ fn ends_inside_a_line(file: &mut File) -> std::io::Result<bool> {
     Ok(last != *b"\n")
 }
 
-fn read_if_there(path: &Path) -> Result<Option<String>, Error> {
-    match fs::read_to_string(path) {
+fn read_if_there(path: &Path, kind: Kind) -> Result<Option<String>, Error> {
+    match read::text(path, kind) {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(source) => Err(failed("read", path)(source)),
@@ -102,20 +97,11 @@ fn failed(action: &'static str, path: &Path) -> impl Fn(std::io::Error) -> Error
     move |source| Error::File { action, path: path.clone(), source }
 }
 
-/// The rename itself is only safe once the folder is on disk.
-#[cfg(unix)]
-fn sync_folder(folder: &Path) -> Result<(), Error> {
-    File::open(folder).and_then(|open| open.sync_all()).map_err(failed("sync", folder))
-}
-
-#[cfg(not(unix))]
-fn sync_folder(_folder: &Path) -> Result<(), Error> {
-    Ok(())
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::decision::reads::tests::read;
     use crate::decision::tests::decision;
@@ -149,11 +135,56 @@ mod tests {
     fn reads_are_appended_also_after_a_cut_line() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(READS_FILE);
-        assert_eq!(append_read(&path, &read("a")).unwrap(), 1);
-        assert_eq!(append_read(&path, &read("b")).unwrap(), 1);
+        assert_eq!(append_read(&path, &mut read("a")).unwrap(), 1);
+        assert_eq!(append_read(&path, &mut read("b")).unwrap(), 1);
         let text = fs::read_to_string(&path).unwrap();
         fs::write(&path, &text[..text.len() - 30]).unwrap();
-        assert_eq!(append_read(&path, &read("a")).unwrap(), 3);
+        assert_eq!(append_read(&path, &mut read("a")).unwrap(), 3);
         assert_eq!(load_reads(&path).unwrap().torn, 1);
+    }
+
+    #[test]
+    fn a_read_is_never_noted_before_the_one_in_front_of_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(READS_FILE);
+        append_read(&path, &mut read("a")).unwrap();
+        let mut back = Read { at: "2026-02-01T12:00:00Z".to_owned(), ..read("a") };
+        assert_eq!(append_read(&path, &mut back).unwrap(), 2);
+        assert_eq!(back.at, read("a").at);
+        assert_eq!(load_reads(&path).unwrap().reads[1].at, read("a").at);
+    }
+
+    #[test]
+    fn every_read_of_many_at_once_is_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(READS_FILE);
+        let counts: Vec<usize> = std::thread::scope(|scope| {
+            let once = || append_read(&path, &mut read("a")).unwrap();
+            let threads: Vec<_> = (0..8).map(|_| scope.spawn(once)).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        let mut sorted = counts.clone();
+        sorted.sort_unstable();
+        assert_eq!(sorted, (1..=8).collect::<Vec<_>>(), "{counts:?}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_folder_or_log_that_is_a_link_is_refused_and_what_it_names_stays() {
+        let home = tempfile::tempdir().unwrap();
+        let theirs = home.path().join("theirs");
+        fs::create_dir(&theirs).unwrap();
+        fs::write(theirs.join("log"), "precious").unwrap();
+        let (decisions, reads) = (home.path().join("decisions"), home.path().join(READS_FILE));
+        std::os::unix::fs::symlink(&theirs, &decisions).unwrap();
+        std::os::unix::fs::symlink(theirs.join("log"), &reads).unwrap();
+        let (registration, _) = Registration::register(None, &decision(), "2026-03-01T12:00:00Z").unwrap();
+        let errors = [
+            save(&decisions.join("a.json"), &registration).unwrap_err().to_string(),
+            append_read(&reads, &mut read("a")).unwrap_err().to_string(),
+        ];
+        assert!(errors.iter().all(|error| error.contains("is a link") && error.contains("hint: ")), "{errors:?}");
+        assert_eq!(fs::read_dir(&theirs).unwrap().count(), 1);
+        assert_eq!(fs::read(theirs.join("log")).unwrap(), b"precious");
     }
 }

@@ -2,9 +2,9 @@
 //! Knows nothing about sockets and costs nothing. What is not recorded is unscored, what is recorded twice is refused.
 
 use std::collections::{BTreeSet, HashMap};
-use std::fs;
 use std::path::Path;
 
+use ground::read::Kind;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
@@ -95,15 +95,16 @@ impl Replay {
     /// # Errors
     /// `Error::Recording` when the file cannot be read, a line is not what is expected, or a prompt is answered twice.
     pub fn open(name: impl Into<String>, path: &Path) -> Result<Self, Error> {
-        let text = fs::read_to_string(path).map_err(|source| Error::Recording {
-            path: path.to_owned(),
-            line: 0,
-            problem: source.to_string(),
-        })?;
+        let bad = |line: usize, problem: String| Error::Recording { path: path.to_owned(), line, problem };
+        let texts = ground::read::lines(path, Kind::Row).map_err(|source| bad(0, source.to_string()))?;
         let mut lines = HashMap::new();
-        for (at, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-            let bad = |problem: String| Error::Recording { path: path.to_owned(), line: at + 1, problem };
-            let line: Line = serde_json::from_str(line).map_err(|source| bad(source.to_string()))?;
+        for (at, text) in texts.enumerate() {
+            let bad = |problem: String| bad(at + 1, problem);
+            let text = text.map_err(|source| bad(source.to_string()))?;
+            if text.trim_ascii().is_empty() {
+                continue;
+            }
+            let line: Line = serde_json::from_slice(&text).map_err(|source| bad(source.to_string()))?;
             let name = line.name().map_err(|problem| bad(problem.to_owned()))?;
             let shown = name.text().to_owned();
             if lines.insert((name, line.repeat), line).is_some() {
@@ -226,6 +227,8 @@ impl Line {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::Role;
 

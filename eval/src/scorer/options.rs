@@ -85,8 +85,8 @@ impl ScorerSpec {
         let schema = match json.schema.take() {
             None => set_schema.cloned(),
             Some(path) => {
-                let text =
-                    std::fs::read_to_string(&path).map_err(|source| Error::ReadFile { path: path.clone(), source })?;
+                let text = ground::read::text(&path, ground::read::Kind::Prompt)
+                    .map_err(|source| Error::ReadFile { path: path.clone(), source })?;
                 let parsed = serde_json::from_str(&text);
                 Some(parsed.map_err(|error| Error::BadSchema { path, message: error.to_string() })?)
             }

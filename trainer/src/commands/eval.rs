@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use eval::Results;
 use eval::report::{Json, Report};
+use ground::lock::Lock;
 use model::LoadOptions;
 use model::adapter::Adapter;
 
@@ -16,10 +17,11 @@ use crate::config::Config;
 use crate::config::arm::{Provider, RawArm};
 use crate::controls::Controls;
 use crate::evaluation::{self, Scope};
-use crate::event::Event;
 use crate::held_out::Local;
-use crate::observer::{Dashboard, Observer, Plain, jsonl};
+use crate::observer::jsonl::Events;
+use crate::observer::{Dashboard, Observer, Plain};
 use crate::prepared::Prepared;
+use crate::run_dir;
 use crate::tui::terminal;
 
 /// Runs the command.
@@ -30,6 +32,11 @@ pub fn run(arguments: Eval) -> Result<ExitCode> {
     }
     let bars = bars(&arguments.fail_under)?;
     let run = arguments.run.clone().unwrap_or_else(|| config.run_folder.clone());
+    // Without --run, --out names the run folder itself, as it does for `fit`.
+    let out = match (&arguments.config.out, &arguments.run) {
+        (Some(out), Some(_)) => std::path::absolute(out).with_context(|| format!("cannot use {}", out.display()))?,
+        _ => run.join("eval"),
+    };
     let folder = run.join("adapter");
     let controls = interrupt::listen()?;
     let prepared = Prepared::new(&config)?;
@@ -41,9 +48,12 @@ pub fn run(arguments: Eval) -> Result<ExitCode> {
     };
     let metrics: Vec<String> = bars.iter().map(|bar| bar.metric.clone()).collect();
     evaluation::preflight(&config, &prepared, &scope, &metrics)?;
-    let tuned = model::adapter::load(&folder, &prepared.checkpoint.config).with_context(|| {
-        format!("{} has no adapter that fits\nhint: trainer fit CONFIG, or --run DIR", run.display())
-    })?;
+    let unfit = || format!("{} has no adapter that fits\nhint: trainer fit CONFIG, or --run DIR", run.display());
+    if !folder.is_dir() {
+        bail!(unfit());
+    }
+    let _held = hold(&run, &out)?;
+    let tuned = model::adapter::load(&folder, &prepared.checkpoint.config).with_context(unfit)?;
     let others = other_adapters(&config, &prepared)?;
     let device = opened::device_noted(config.device, config.precision)?;
     let layouts: Vec<_> = others.iter().map(|other| &other.adapter.layout).chain([&tuned.layout]).collect();
@@ -61,7 +71,16 @@ pub fn run(arguments: Eval) -> Result<ExitCode> {
         local.adapters.extend(evaluation::adapter_facts(&arm, &folder)?);
         local.others.insert(arm, model.add_adapter(&adapter.layout, &adapter.values)?);
     }
-    let results = evaluate(&config, &prepared, &local, &run, &scope, &controls, &arguments)?;
+    let mut observer = progress(arguments.plain, &controls, &run)?;
+    let found = evaluation::run(&config, &prepared, &local, &run, &scope, &controls.stop, &mut |event| {
+        // What is on the terminal is the only listener here, and it never fails.
+        let _ = observer.on(event);
+    });
+    // The view gives the terminal back before anything else is written to it.
+    drop(observer);
+    let (results, premises) = found?;
+    evaluation::write(&results, &premises, &out)?;
+    note(&format!("report    {}", out.join("report.html").display()));
     if arguments.json {
         print(Json.render(&results)?.trim_end())?
     } else {
@@ -72,28 +91,19 @@ pub fn run(arguments: Eval) -> Result<ExitCode> {
     Ok(if missed.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(EXIT_NOT_MET) })
 }
 
-fn evaluate(
-    config: &Config,
-    prepared: &Prepared,
-    local: &Local<'_>,
-    run: &Path,
-    scope: &Scope,
-    controls: &Controls,
-    arguments: &Eval,
-) -> Result<Results> {
-    let mut observer = progress(arguments.plain, controls, run)?;
-    let found = evaluation::run(config, prepared, local, run, scope, &controls.stop, &mut |event| {
-        // What is on the terminal is the only listener here, and it never fails.
-        let _ = observer.on(event);
-    });
-    // The view gives the terminal back before anything else is written to it.
-    drop(observer);
-    let (results, premises) = found?;
-    let out = arguments.config.out.as_deref().map_or_else(|| run.join("eval"), Path::to_path_buf);
-    std::fs::create_dir_all(&out).with_context(|| format!("cannot create {}", out.display()))?;
-    evaluation::write(&results, &premises, &out)?;
-    note(&format!("report    {}", out.join("report.html").display()));
-    Ok(results)
+/// Holds the run, whose decisions, calls and results are of one evaluation at a time, and the place of the results where
+/// that is another one. What could not be written at the end is refused here.
+fn hold(run: &Path, out: &Path) -> Result<Vec<Lock>> {
+    let hint = "wait for it, or evaluate a copy of the run folder with --run";
+    let mut held = vec![run_dir::hold(run, hint)?];
+    if out.parent() != Some(run) {
+        let parent = out.parent().unwrap_or(out);
+        std::fs::create_dir_all(parent).with_context(|| format!("cannot create {}", parent.display()))?;
+        held.push(run_dir::hold_place(out, "wait for it, or name another folder with --out")?);
+    }
+    evaluation::refuse_others(out)?;
+    ground::write::settle_place(out).with_context(|| format!("cannot clear what a kill left of {}", out.display()))?;
+    Ok(held)
 }
 
 /// Who tells a person of the evaluation: the dashboard where there is a terminal for it, else lines.
@@ -105,9 +115,9 @@ fn progress(plain: bool, controls: &Controls, run: &Path) -> Result<Box<dyn Obse
         return Ok(Box::new(Plain::stderr(1)));
     }
     // The training of the run is shown too; what it was found to score then is not what is found now.
-    let past = jsonl::events(&run.join("events.jsonl")).unwrap_or_default();
-    let past: Vec<Event> = past.into_iter().filter(|event| !event.is_of_evaluation()).collect();
-    Ok(match Dashboard::open(controls.clone(), run.to_path_buf(), &past, 1) {
+    let past = Events::read(&run.join("events.jsonl")).into_iter().flatten().map_while(Result::ok);
+    let past = past.filter(|event| !event.is_of_evaluation());
+    Ok(match Dashboard::open(controls.clone(), run.to_path_buf(), past, 1) {
         Ok(dashboard) => Box::new(dashboard),
         Err(_) => Box::new(Plain::stderr(1)),
     })

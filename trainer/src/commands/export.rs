@@ -1,11 +1,12 @@
 //! `trainer export`: a model or an adapter as a GGUF file with an Ollama Modelfile beside it, or as a checkpoint folder.
 //! Owns the order of the parts and what is told; formats live in `model::export`.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
+use ground::write::Access;
 use model::Checkpoint;
 use model::export::{GgufOptions, GgufType, Merged, write_gguf, write_gguf_adapter};
 use serde_json::json;
@@ -13,9 +14,9 @@ use serde_json::json;
 use super::merge::{self, Progress};
 use super::note;
 use crate::cli::{Export, Merge};
+use crate::disk;
 use crate::divergence::Divergence;
 use crate::modelfile::{self, Content};
-use crate::run_dir;
 use crate::shipped::Shipped;
 
 /// The type under which the adapter alone is written.
@@ -59,21 +60,20 @@ fn gguf(arguments: &Export) -> Result<ExitCode> {
     merge::refuse_taken(&arguments.out)?;
     merge::refuse_taken(&recipe)?;
     let shipped = Shipped::open(&arguments.what, arguments.model.as_deref())?;
-    let partial = partial(&arguments.out);
-    let outcome = match mixture {
-        Some(mixture) => model_file(arguments, &shipped, mixture, &partial),
-        None => adapter_file(arguments, &shipped, &partial),
-    };
-    if outcome.is_err() {
-        // The first failure is the one worth telling.
-        let _ = std::fs::remove_file(&partial);
-    }
-    let Done { mut account, lines, content } = outcome?;
-    std::fs::rename(&partial, &arguments.out)
-        .with_context(|| format!("cannot rename to {}", arguments.out.display()))?;
+    let mut outcome = None;
+    // It keeps its ending while it is written: readers know it by that.
+    ground::write::new_file_at(&arguments.out, Access::AsUsual, |partial| {
+        outcome = Some(match mixture {
+            Some(mixture) => model_file(arguments, &shipped, mixture, partial)?,
+            None => adapter_file(arguments, &shipped, partial)?,
+        });
+        anyhow::Ok(())
+    })
+    .with_context(|| format!("cannot write {}", arguments.out.display()))?;
+    let Done { mut account, lines, content } = outcome.context("the file was not written")?;
     let file = arguments.out.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let recipe_text = modelfile::text(&file, &content, &shipped.checkpoint)?;
-    run_dir::write_atomically(&recipe, recipe_text.text.as_bytes())?;
+    disk::write(&recipe, recipe_text.text.as_bytes(), Access::AsUsual)?;
     account["out"] = json!(arguments.out);
     account["modelfile"] = json!(recipe);
     account["notes"] = json!(recipe_text.notes);
@@ -147,10 +147,4 @@ fn adapter_file(arguments: &Export, shipped: &Shipped, partial: &Path) -> Result
         "seconds": seconds,
     });
     Ok(Done { account, lines, content: Content::Adapter { base: shipped.base_name.clone() } })
-}
-
-/// Where a file is written before it takes its name; it keeps its ending, by which readers know it.
-fn partial(out: &Path) -> PathBuf {
-    let stem = out.file_stem().unwrap_or_default().to_string_lossy();
-    out.with_file_name(format!("{stem}.partial.gguf"))
 }

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
+use ground::read::Kind;
 use model::lora::LoraLayout;
 use model::train::Session;
 use model::{LoadOptions, OpenDevice};
@@ -20,13 +21,14 @@ use crate::data::loader::Extent;
 use crate::device_sampler::DeviceSampler;
 use crate::event::{self, Event};
 use crate::memory_advice::Attempt;
-use crate::observer::{Dashboard, Jsonl, Observer, Observers, Plain, Sampled, jsonl};
+use crate::observer::jsonl::{self, Events};
+use crate::observer::{Dashboard, Jsonl, Observer, Observers, Plain, Sampled};
 use crate::prepared::Prepared;
 use crate::run_dir::RunDir;
 use crate::start::{self, Start};
 use crate::train_loop::{self, Outcome, Past, Run};
 use crate::tui::terminal;
-use crate::{evaluation, publishing, schedule};
+use crate::{disk, evaluation, publishing, schedule};
 
 use account::Finished;
 
@@ -43,7 +45,7 @@ pub fn run(arguments: Fit) -> Result<ExitCode> {
     let total_steps = loader.total_steps();
     schedule::check(total_steps, &schedule::Settings::of(&config.train))?;
     // A target that matches no module is told before there is a folder.
-    LoraLayout::new(&prepared.checkpoint.config, &config.lora)?;
+    let parameters = LoraLayout::new(&prepared.checkpoint.config, &config.lora)?.length();
     let start = start::read(&config, &prepared.checkpoint.config)?;
     let device = opened::device(config.device, config.precision)?;
     let identity = prepared.identity(&config, total_steps, start.as_ref());
@@ -51,7 +53,7 @@ pub fn run(arguments: Fit) -> Result<ExitCode> {
         same_settings(&config)?;
     }
     let (run_dir, state, warnings) = if arguments.resume {
-        RunDir::open(&config.run_folder, identity)?
+        RunDir::open(&config.run_folder, identity, parameters)?
     } else {
         (RunDir::create(&config.run_folder, identity)?, None, Vec::new())
     };
@@ -174,8 +176,9 @@ fn progress(plain: bool, config: &Config, controls: &Controls, record: &Path) ->
     if !terminal::suits() {
         return Ok(Box::new(Plain::stderr(every)));
     }
-    let past = jsonl::events(record)?;
-    Ok(match Dashboard::open(controls.clone(), config.run_folder.clone(), &past, every) {
+    // What cannot be read of it was told when it was opened for the run.
+    let past = Events::read(record)?.map_while(Result::ok);
+    Ok(match Dashboard::open(controls.clone(), config.run_folder.clone(), past, every) {
         Ok(dashboard) => Box::new(dashboard),
         // A terminal that cannot be set up still takes lines.
         Err(error) => {
@@ -188,9 +191,7 @@ fn progress(plain: bool, config: &Config, controls: &Controls, record: &Path) ->
 /// A finished run that is resumed: it is left as it is.
 fn nothing_left(summary: &Path, json: bool) -> Result<ExitCode> {
     if json {
-        let text = std::fs::read_to_string(summary).with_context(|| format!("cannot read {}", summary.display()))?;
-        let value: serde_json::Value =
-            serde_json::from_str(&text).with_context(|| format!("{} is broken", summary.display()))?;
+        let value: serde_json::Value = disk::json(summary, Kind::Account)?;
         print(&serde_json::to_string(&value)?)?;
     }
     note("the run is finished, nothing is left to do\nhint: trainer eval CONFIG evaluates it again");
@@ -220,7 +221,8 @@ fn same_settings(config: &Config) -> Result<()> {
     if !file.is_file() {
         return Ok(());
     }
-    let began = config::load(&file, &[])?;
+    // Names in it mean what they mean in the config that is run; its paths are absolute.
+    let began = config::parse(&disk::text(&file, Kind::Config)?, &config.file, &[])?;
     let changed = config.training_differences(&began);
     if !changed.is_empty() {
         bail!(

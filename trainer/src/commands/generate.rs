@@ -1,11 +1,11 @@
 //! `trainer generate`: text from a prompt. Knows no config and no run.
 
-use std::io::Read;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use datasets::{Message, Role};
 use eval::{GenerateOptions, LanguageModel};
+use ground::read::Kind;
 
 use super::{note, opened, print};
 use crate::cli::Generate;
@@ -15,8 +15,8 @@ use crate::local_lm::LocalModel;
 pub fn run(arguments: Generate) -> Result<ExitCode> {
     let mut prompt = arguments.prompt.clone();
     if prompt == "-" {
-        prompt.clear();
-        std::io::stdin().read_to_string(&mut prompt).context("cannot read the prompt from standard input")?;
+        prompt = ground::read::stream_text(std::io::stdin().lock(), Kind::StandardInput)
+            .context("cannot read the prompt from standard input")?;
     }
     let prompt = prompt.trim_end_matches('\n');
     if prompt.is_empty() {

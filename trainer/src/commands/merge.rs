@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
+use ground::write::Access;
 use model::checkpoint::StoredType;
 use model::export::{FolderOptions, Merged, Written, write_folder};
 use model::{Checkpoint, DeviceChoice, LoadOptions, Precision};
@@ -13,9 +14,9 @@ use serde_json::{Value, json};
 
 use super::{note, opened, print};
 use crate::cli::{Compared, Merge};
+use crate::disk;
 use crate::divergence::{self, Divergence, Reference};
 use crate::local_lm::Speech;
-use crate::run_dir;
 use crate::shipped::Shipped;
 
 /// The account beside the weights.
@@ -42,7 +43,7 @@ pub fn run(arguments: Merge) -> Result<ExitCode> {
     let options = FolderOptions { dtype, max_shard_bytes };
     let mut outcome = None;
     let start = Instant::now();
-    run_dir::make_folder(&arguments.out, |folder| {
+    disk::folder(&arguments.out, |folder| {
         let mut line = Progress::new("merging", start);
         let written = write_folder(&merged, folder, options, &mut |done, all| line.show(done, all))?;
         let seconds = start.elapsed().as_secs_f64();
@@ -52,11 +53,9 @@ pub fn run(arguments: Merge) -> Result<ExitCode> {
         let account = account(&shipped, &arguments, &written, divergence.as_ref());
         let mut text = serde_json::to_vec_pretty(&account)?;
         text.push(b'\n');
-        run_dir::write_atomically(&folder.join(ACCOUNT), &text)?;
-        run_dir::write_atomically(
-            &folder.join("README.md"),
-            card(&shipped, &arguments.dtype, divergence.as_ref()).as_bytes(),
-        )?;
+        disk::write_new(&folder.join(ACCOUNT), &text, Access::AsUsual)?;
+        let card = card(&shipped, &arguments.dtype, divergence.as_ref());
+        disk::write_new(&folder.join("README.md"), card.as_bytes(), Access::AsUsual)?;
         outcome = Some((account, written, divergence, seconds));
         Ok(())
     })?;

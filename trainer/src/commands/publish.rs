@@ -11,6 +11,7 @@ use crate::cli::Publish;
 use crate::hub::HubSettings;
 use crate::hub::publish::{self, Publication, Visibility};
 use crate::publication::{self, Known, Ready, Record, Said, To};
+use crate::run_dir;
 
 /// Runs the command.
 pub fn run(arguments: Publish) -> Result<ExitCode> {
@@ -27,6 +28,11 @@ pub fn run(arguments: Publish) -> Result<ExitCode> {
     };
     let known = Known::of(std::env::vars(), settings.token());
     let hub = settings.address()?;
+    // What is sent is read from the folder that is made here: two at once would send each other's. What is no run is
+    // refused below, in words.
+    let is_run = arguments.run.join("config.toml").is_file();
+    let target = arguments.run.join(publication::FOLDER);
+    let _held = is_run.then(|| run_dir::hold_place(&target, "wait for it")).transpose()?;
     let ready = publication::prepare(&arguments.run, To { hub: &hub, repo }, &said, &known)?;
     ready.notes.iter().for_each(|line| note(&format!("note: {line}")));
     if arguments.dry_run {

@@ -4,10 +4,12 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
+use ground::read::Kind;
 use serde_json::{Value, json};
 
 use super::print;
 use crate::cli::Show;
+use crate::disk;
 
 /// Runs the command.
 pub fn run(arguments: Show) -> Result<ExitCode> {
@@ -72,8 +74,7 @@ fn run_folder(path: &Path) -> Result<Value> {
     if !summary.is_file() {
         return Ok(json!({ "kind": "run", "status": "unfinished", "hint": "trainer fit CONFIG --resume" }));
     }
-    let text = std::fs::read_to_string(&summary).with_context(|| format!("cannot read {}", summary.display()))?;
-    let mut value: Value = serde_json::from_str(&text).with_context(|| format!("{} is broken", summary.display()))?;
+    let mut value: Value = disk::json(&summary, Kind::Account)?;
     if let Value::Object(fields) = &mut value {
         fields.shift_insert(0, "kind".to_owned(), json!("run"));
     }

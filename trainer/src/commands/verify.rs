@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use eval::proof::Tampered;
+use ground::read::Kind;
 
 use super::{EXIT_NOT_MET, note, print};
 use crate::cli::Verify;
@@ -51,7 +52,7 @@ pub fn run(arguments: Verify) -> Result<ExitCode> {
 }
 
 fn read(path: &Path) -> Result<String> {
-    std::fs::read_to_string(path).with_context(|| {
+    ground::read::text(path, Kind::Proof).with_context(|| {
         format!("cannot read {}\nhint: trainer eval writes proof.json beside its report", path.display())
     })
 }

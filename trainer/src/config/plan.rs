@@ -110,14 +110,34 @@ pub struct Roots {
 }
 
 impl Roots {
-    /// The nearest folder above `file` that has `configs/models`, else the current folder.
+    /// Beside a config: `models/` or `configs/models/` in its folder, and `datasets/` there, beside a folder `configs`, or
+    /// where the command runs. Nothing further above is looked at: a folder that others may write into, such as one of
+    /// temporary files, must not say where the models of everybody below it come from.
+    ///
+    /// What lies beside the config of a run came with the run, so its names mean what they mean where the command runs.
     #[must_use]
     pub fn of(file: &Path) -> Roots {
+        let here = absolute(Path::new(""), Path::new("."));
         let file = absolute(Path::new(""), file);
-        let home = file.ancestors().skip(1).find(|folder| folder.join("configs/models").is_dir());
-        let home = home.map_or_else(|| absolute(Path::new(""), Path::new(".")), Path::to_path_buf);
-        Roots { configs: home.join("configs"), datasets: home.join("datasets") }
+        let folder = file.parent().unwrap_or(&here);
+        if is_of_a_run(&file) {
+            return Roots { configs: here.join("configs"), datasets: here.join("datasets") };
+        }
+        let beside = [folder.to_path_buf(), folder.join("configs")];
+        let configs = beside.into_iter().find(|configs| configs.join("models").is_dir());
+        let of_configs = folder.parent().filter(|_| folder.ends_with("configs")).map(|home| home.join("datasets"));
+        let sets = [Some(folder.join("datasets")), of_configs].into_iter().flatten().find(|sets| sets.is_dir());
+        Roots {
+            configs: configs.unwrap_or_else(|| folder.to_path_buf()),
+            datasets: sets.unwrap_or_else(|| here.join("datasets")),
+        }
     }
+}
+
+/// Whether a config is the one that a run wrote down.
+fn is_of_a_run(file: &Path) -> bool {
+    let beside = |name: &str| file.with_file_name(name).exists();
+    file.ends_with("config.toml") && ["events.jsonl", "summary.json", "adapter", "checkpoints"].into_iter().any(beside)
 }
 
 /// Settings that cannot change the adapter a run ends with. Paths are among them, because what lies there has a hash
@@ -348,4 +368,44 @@ fn absolute(folder: &Path, path: &Path) -> PathBuf {
         }
     }
     clean
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn folder_with(folders: &[&str]) -> (tempfile::TempDir, PathBuf) {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().canonicalize().unwrap();
+        folders.iter().for_each(|folder| std::fs::create_dir_all(path.join(folder)).unwrap());
+        (home, path)
+    }
+
+    #[test]
+    fn names_are_looked_up_beside_the_config_and_never_above_it() {
+        let (_home, shared) = folder_with(&["configs/models", "datasets", "models", "me/project"]);
+        let here = std::env::current_dir().unwrap();
+        let roots = Roots::of(&shared.join("me/project/mine.toml"));
+        assert_eq!(roots, Roots { configs: shared.join("me/project"), datasets: here.join("datasets") });
+        std::fs::create_dir_all(shared.join("me/project/configs/models")).unwrap();
+        assert_eq!(Roots::of(&shared.join("me/project/mine.toml")).configs, shared.join("me/project/configs"));
+    }
+
+    #[test]
+    fn a_clone_and_a_folder_of_its_own_have_their_places() {
+        let (_home, clone) = folder_with(&["configs/models", "datasets", "own/models", "own/datasets"]);
+        let roots = Roots::of(&clone.join("configs/legal.toml"));
+        assert_eq!(roots, Roots { configs: clone.join("configs"), datasets: clone.join("datasets") });
+        let roots = Roots::of(&clone.join("own/mine.toml"));
+        assert_eq!(roots, Roots { configs: clone.join("own"), datasets: clone.join("own/datasets") });
+    }
+
+    #[test]
+    fn what_came_with_a_run_says_nothing_about_its_names() {
+        let (_home, home) = folder_with(&["run/models", "run/configs/models", "run/datasets", "run/adapter"]);
+        let here = std::env::current_dir().unwrap();
+        let roots = Roots::of(&home.join("run/config.toml"));
+        assert_eq!(roots, Roots { configs: here.join("configs"), datasets: here.join("datasets") });
+    }
 }

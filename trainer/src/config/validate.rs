@@ -12,6 +12,7 @@ use super::arm::{RawArm, Source};
 use super::keys;
 use super::plan::{Roots, is_path};
 use super::raw::{Decay, InitWeights, Overflow, RawConfig, RawData, RawEval, RawLora, RawTrain, TrainOn};
+use crate::model_source::ModelSource;
 
 /// Settings that cannot hold together.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -113,8 +114,8 @@ fn base(base: &str, roots: &Roots, all: &mut Findings) {
         return all.require("model.base", Path::new(base).exists(), format!("model.base: there is no {base}"), hint);
     }
     let models = roots.configs.join("models");
-    if !models.join(format!("{base}.toml")).is_file() {
-        let names = names_in(&models, |entry| Some(entry.strip_suffix(".toml")?.to_owned()));
+    let names = ModelSource::names(&roots.configs);
+    if !names.iter().any(|name| name == base) {
         named("model.base", base, &models, &names, all);
     }
 }

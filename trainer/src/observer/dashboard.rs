@@ -19,7 +19,12 @@ pub struct Dashboard {
 
 impl Dashboard {
     /// Opens the view of a run in this folder. `past` is what was recorded of it before.
-    pub fn open(controls: Controls, run: PathBuf, past: &[Event], log_every_steps: u64) -> Result<Dashboard> {
+    pub fn open(
+        controls: Controls,
+        run: PathBuf,
+        past: impl Iterator<Item = Event>,
+        log_every_steps: u64,
+    ) -> Result<Dashboard> {
         let plain = Plain::stderr_while(|| !terminal::is_open(), log_every_steps);
         Ok(Dashboard { view: Attached::open(controls, run, past)?, plain })
     }

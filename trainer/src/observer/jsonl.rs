@@ -1,13 +1,16 @@
 //! Owns `events.jsonl`: one event per line, whole lines only, and after a resume exactly the events up to the
 //! checkpoint. Knows nothing about what events mean beyond the step they belong to.
 
-use std::fs::{File, OpenOptions};
-use std::io::Write;
+use std::fs::File;
+use std::io::{BufReader, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use ground::read::{self, Kind, Lines};
+use ground::write::{self, Access};
 
 use super::Observer;
+use crate::disk;
 use crate::event::Event;
 use crate::train_loop::Past;
 
@@ -19,19 +22,17 @@ pub struct Jsonl {
 }
 
 impl Jsonl {
-    /// Starts a new file; an old one is an error.
+    /// Starts a new file; an old one is an error. It is the user's alone: events quote rows and answers.
     pub fn create(path: &Path) -> Result<Jsonl> {
-        let file = OpenOptions::new().append(true).create_new(true).open(path);
-        Ok(Jsonl { file: file.with_context(|| format!("cannot create {}", path.display()))?, path: path.to_owned() })
+        disk::write_new(path, b"", Access::Private)?;
+        Ok(Jsonl { file: open(path)?, path: path.to_owned() })
     }
 
     /// Goes on after a step: everything that came later, and a half-written last line, is cut off. Step 0 empties it.
     pub fn resume(path: &Path, step: u64) -> Result<Jsonl> {
-        let file = OpenOptions::new().append(true).create(true).open(path);
-        let file = file.with_context(|| format!("cannot open {}", path.display()))?;
-        let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-        let keep = if step == 0 { 0 } else { kept_bytes(&bytes, step, path)? };
-        file.set_len(keep as u64).with_context(|| format!("cannot cut {}", path.display()))?;
+        let file = open(path)?;
+        let keep = if step == 0 { 0 } else { kept_bytes(path, step)? };
+        file.set_len(keep).with_context(|| format!("cannot cut {}", path.display()))?;
         file.sync_all().with_context(|| format!("cannot sync {}", path.display()))?;
         Ok(Jsonl { file, path: path.to_owned() })
     }
@@ -39,10 +40,9 @@ impl Jsonl {
 
 /// What the steps in a file measured. The file holds whole lines, as [`Jsonl::resume`] leaves it.
 pub fn past(path: &Path) -> Result<Past> {
-    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
     let mut past = Past::default();
-    for (at, line) in bytes.split_inclusive(|byte| *byte == b'\n').enumerate() {
-        match parse(line, at + 1, path)? {
+    for event in Events::read(path)? {
+        match event? {
             Event::Step { loss, supervised_tokens, .. } => past.losses.push((loss, supervised_tokens)),
             Event::Valid { loss, .. } => past.valid_loss = Some(loss),
             _ => {}
@@ -51,11 +51,36 @@ pub fn past(path: &Path) -> Result<Past> {
     Ok(past)
 }
 
-/// Everything in a file that holds whole lines, as [`Jsonl::resume`] leaves it.
-pub fn events(path: &Path) -> Result<Vec<Event>> {
-    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let lines = bytes.split_inclusive(|byte| *byte == b'\n').enumerate();
-    lines.map(|(at, line)| parse(line, at + 1, path)).collect()
+/// The events of a file, one at a time, so that a file of any length takes no more than its longest line.
+pub struct Events {
+    lines: Lines<BufReader<File>>,
+    number: usize,
+    path: PathBuf,
+}
+
+impl Events {
+    /// Of a file that holds whole lines, as [`Jsonl::resume`] leaves it.
+    pub fn read(path: &Path) -> Result<Self> {
+        let lines = read::lines(path, Kind::EventLine).with_context(|| format!("cannot read {}", path.display()))?;
+        Ok(Self { lines, number: 0, path: path.to_owned() })
+    }
+}
+
+impl Iterator for Events {
+    type Item = Result<Event>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let line = self.lines.next()?;
+        self.number += 1;
+        let place = || format!("{}:{}", self.path.display(), self.number);
+        Some(line.with_context(place).and_then(|line| {
+            serde_json::from_slice(&line).with_context(|| format!("{} is not an event of this version", place()))
+        }))
+    }
+}
+
+fn open(path: &Path) -> Result<File> {
+    write::append(path, Access::Private).with_context(|| format!("cannot write {}", path.display()))
 }
 
 impl Observer for Jsonl {
@@ -72,21 +97,21 @@ impl Observer for Jsonl {
 }
 
 /// Bytes of the lines before the first event of a later step.
-fn kept_bytes(bytes: &[u8], step: u64, path: &Path) -> Result<usize> {
-    let mut kept = 0;
-    let mut last_step = 0;
-    for (at, line) in bytes.split_inclusive(|byte| *byte == b'\n').enumerate() {
-        if line.last() != Some(&b'\n') {
+fn kept_bytes(path: &Path, step: u64) -> Result<u64> {
+    let (mut kept, mut last_step) = (0, 0);
+    let mut events = Events::read(path)?;
+    while let Some(event) = events.next() {
+        if !events.lines.is_whole() {
             break;
         }
-        let event = parse(line, at + 1, path)?;
+        let event = event?;
         if event.step().is_some_and(|of| of > step) {
             break;
         }
         if let Event::Step { step: of, .. } = event {
             last_step = of;
         }
-        kept += line.len();
+        kept = events.lines.consumed();
     }
     if last_step != step {
         bail!(
@@ -96,10 +121,6 @@ fn kept_bytes(bytes: &[u8], step: u64, path: &Path) -> Result<usize> {
         );
     }
     Ok(kept)
-}
-
-fn parse(line: &[u8], number: usize, path: &Path) -> Result<Event> {
-    serde_json::from_slice(line).with_context(|| format!("{}:{number} is not an event of this version", path.display()))
 }
 
 #[cfg(test)]
@@ -134,10 +155,14 @@ mod tests {
     }
 
     fn read(path: &Path) -> Result<Vec<Event>> {
-        let bytes = std::fs::read(path)?;
-        let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
-        let lines = bytes[..whole].split_inclusive(|byte| *byte == b'\n').enumerate();
-        lines.map(|(at, line)| parse(line, at + 1, path)).collect()
+        let mut events = Events::read(path)?;
+        let mut whole = Vec::new();
+        while let Some(event) = events.next() {
+            if events.lines.is_whole() {
+                whole.push(event?);
+            }
+        }
+        Ok(whole)
     }
 
     fn steps(path: &Path) -> Vec<u64> {
@@ -183,5 +208,39 @@ mod tests {
         Jsonl::create(&path).unwrap().on(&step(1)).unwrap();
         let error = Jsonl::resume(&path, 2).unwrap_err().to_string();
         assert!(error.contains("ends at step 1, and the checkpoint is of step 2"), "{error}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_is_told_is_the_users_alone_and_never_goes_through_a_link() {
+        use std::os::unix::fs::{PermissionsExt, symlink};
+        let folder = tempfile::tempdir().unwrap();
+        let (path, theirs) = (folder.path().join("events.jsonl"), folder.path().join("theirs"));
+        drop(Jsonl::create(&path).unwrap());
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&theirs, "precious").unwrap();
+        symlink(&theirs, &path).unwrap();
+        let errors = [Jsonl::create(&path).unwrap_err(), Jsonl::resume(&path, 0).unwrap_err()];
+        assert!(format!("{:#}", errors[1]).contains("is a link"), "{errors:?}");
+        assert_eq!(std::fs::read(&theirs).unwrap(), b"precious");
+    }
+
+    #[test]
+    fn changed_records_are_read_or_refused_without_a_panic() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("events.jsonl");
+        let events = [warning(), step(1), saved(1), step(2), Event::Valid { step: 2, loss: 0.5, tokens: 3 }];
+        let lines = events.map(|event| serde_json::to_string(&event).unwrap() + "\n").concat();
+        crate::fuzz::run(200, &crate::fuzz::spoilt(lines.into_bytes()), |bytes| {
+            std::fs::write(&path, &bytes).unwrap();
+            let _ = past(&path);
+            if Jsonl::resume(&path, 2).is_ok() {
+                // What is kept is a start of what was there, in whole lines.
+                let kept = std::fs::read(&path).unwrap();
+                proptest::prop_assert!(bytes.starts_with(&kept) && kept.last() == Some(&b'\n'));
+            }
+            Ok(())
+        });
     }
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use eval::proof::{Proof, Shareable};
+use ground::read::Kind;
 
 use super::fault::Fault;
 use super::scan::Texts;
@@ -23,7 +24,7 @@ pub fn of(folder: &Path, adapter: &str, texts: &mut Texts, faults: &mut Vec<Faul
     if !path.is_file() {
         return Ok(None);
     }
-    let whole = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let whole = crate::disk::text(&path, Kind::Proof)?;
     let again = "evaluate again with  trainer eval CONFIG";
     let differing = match eval::proof::verify(&whole) {
         Ok(differing) => differing,

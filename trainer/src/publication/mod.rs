@@ -16,6 +16,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use eval::report::{Html, Json, Report};
+use ground::read::Kind;
+use ground::write::Access;
 use serde_json::{Map, Value, json};
 
 pub use fault::Fault;
@@ -23,8 +25,8 @@ pub use origin::Said;
 pub use record::Record;
 pub use scan::Known;
 
+use crate::disk;
 use crate::hub::publish::LocalFile;
-use crate::run_dir::{make_folder, write_atomically};
 use run::FinishedRun;
 use scan::{Places, Scanned};
 
@@ -84,7 +86,7 @@ pub fn prepare(folder: &Path, to: To<'_>, said: &Said, known: &Known) -> Result<
     let target = folder.join(FOLDER);
     // What an earlier attempt left must not be taken for this one, however this one ends.
     if folder.join("config.toml").is_file() {
-        remove(&target)?;
+        ground::write::remove_folder(&target).with_context(|| format!("cannot remove {}", target.display()))?;
     }
     let run = FinishedRun::read(folder, said, &mut faults)?;
     let Some(run) = run else { bail!(fault::error(&faults)) };
@@ -99,12 +101,12 @@ pub fn prepare(folder: &Path, to: To<'_>, said: &Said, known: &Known) -> Result<
     if !faults.is_empty() {
         bail!(fault::error(&faults));
     }
-    make_folder(&target, |folder| {
+    disk::folder(&target, |folder| {
         drafts.iter().try_for_each(|draft| {
             let path = folder.join(&draft.path);
             let parent = path.parent().unwrap_or(folder);
             std::fs::create_dir_all(parent).with_context(|| format!("cannot create {}", parent.display()))?;
-            write_atomically(&path, &draft.bytes)
+            disk::write_new(&path, &draft.bytes, Access::AsUsual)
         })
     })?;
     let files = drafts.iter().map(|draft| LocalFile {
@@ -134,7 +136,7 @@ fn drafts(
         if !path.is_file() {
             continue;
         }
-        let bytes = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let bytes = disk::bytes(&path, kind_of(name))?;
         let of_the_base = name == "tokenizer.json" && datasets::digest::sha256_hex(&bytes) == run.speech.0;
         drafts.push(Draft { path: name.to_owned(), place: format!("adapter/{name}"), bytes, of_the_base });
     }
@@ -257,11 +259,13 @@ fn places(run: &FinishedRun) -> Places {
     Places::of(Path::new("/"), deep.iter().map(PathBuf::as_path))
 }
 
-fn remove(folder: &Path) -> Result<()> {
-    match std::fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("cannot remove {}", folder.display()))
-        }
-        _ => Ok(()),
+/// What a file of an adapter folder may hold.
+fn kind_of(name: &str) -> Kind {
+    match name {
+        model::adapter::CONFIG_FILE => Kind::AdapterConfig,
+        model::adapter::WEIGHTS_FILE => Kind::Adapter,
+        "tokenizer.json" => Kind::Tokenizer,
+        "chat_template.jinja" => Kind::Template,
+        _ => Kind::TokenizerConfig,
     }
 }

@@ -3,10 +3,12 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
+use ground::read::Kind;
+use ground::write::Access;
 use serde::{Deserialize, Serialize};
 
-use crate::run_dir::write_atomically;
+use crate::disk;
 
 /// The file in a run folder.
 const FILE: &str = "published.json";
@@ -38,8 +40,7 @@ impl Record {
         if !path.is_file() {
             return Ok(Self { version: VERSION, publications: Vec::new() });
         }
-        let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        let record: Self = serde_json::from_str(&text).with_context(|| format!("{} is broken", path.display()))?;
+        let record: Self = disk::json(&path, Kind::Account)?;
         if record.version != VERSION {
             bail!(
                 "{} has version {}, this program reads version {VERSION}\nhint: use the program that wrote it",
@@ -61,7 +62,7 @@ impl Record {
         self.publications.retain(|entry| entry.repo != repo || entry.branch != branch);
         let entry = Entry { repo: repo.to_owned(), branch: branch.to_owned(), commit: commit.to_owned(), at };
         self.publications.push(entry);
-        write_atomically(&run.join(FILE), &serde_json::to_vec_pretty(&self)?)
+        disk::write(&run.join(FILE), &serde_json::to_vec_pretty(&self)?, Access::AsUsual)
     }
 }
 

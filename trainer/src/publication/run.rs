@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use ground::read::Kind;
 use serde_json::{Value, json};
 
 use super::evidence::{self, Evidence};
@@ -13,7 +14,7 @@ use super::origin::{self, Origin, Said};
 use super::scan::Texts;
 use crate::config::{self, Config};
 use crate::event::Event;
-use crate::observer::jsonl;
+use crate::observer::jsonl::Events;
 
 /// A run as others may know it.
 pub struct FinishedRun {
@@ -133,19 +134,19 @@ fn power(folder: &Path, summary: &Value) -> Result<Option<Value>> {
     if !path.is_file() {
         return Ok(None);
     }
-    let watts: Vec<f64> = jsonl::events(&path)?
-        .into_iter()
-        .filter_map(|event| match event {
-            Event::DeviceSample { power_watts, .. } => power_watts,
-            _ => None,
-        })
-        .collect();
+    let (mut sum, mut samples) = (0.0, 0_u64);
+    for event in Events::read(&path)? {
+        if let Event::DeviceSample { power_watts: Some(watts), .. } = event? {
+            sum += watts;
+            samples += 1;
+        }
+    }
     let seconds = summary["train_seconds"].as_f64().filter(|seconds| seconds.is_finite());
-    let (Some(seconds), false) = (seconds, watts.is_empty()) else { return Ok(None) };
-    let mean = watts.iter().sum::<f64>() / watts.len() as f64;
+    let (Some(seconds), true) = (seconds, samples > 0) else { return Ok(None) };
+    let mean = sum / samples as f64;
     Ok(Some(json!({
         "mean_watts": mean,
-        "samples": watts.len(),
+        "samples": samples,
         "train_watt_hours": mean * seconds / 3600.0,
     })))
 }
@@ -192,8 +193,7 @@ const SETTINGS: &[(&str, &[&str])] = &[
 ];
 
 fn json_of(path: &Path) -> Result<Value> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    serde_json::from_str(&text).with_context(|| format!("{} is broken", path.display()))
+    crate::disk::json(path, Kind::Account)
 }
 
 #[cfg(test)]

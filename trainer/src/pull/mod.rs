@@ -87,8 +87,11 @@ pub fn model_in(
     watch: Watch<'_>,
 ) -> Result<Pulled> {
     match ModelSource::find(name_or_path, configs_root)? {
-        Some(model) => first_that_answers(surroundings, &model, cache, report, watch)
-            .with_context(|| format!("cannot pull model {name_or_path}")),
+        Some(model) => {
+            ModelSource::told(name_or_path, configs_root).iter().for_each(|line| report(line));
+            first_that_answers(surroundings, &model, cache, report, watch)
+                .with_context(|| format!("cannot pull model {name_or_path}"))
+        }
         None => local_model(name_or_path, configs_root),
     }
 }

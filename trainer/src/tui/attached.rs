@@ -35,10 +35,10 @@ struct Shared {
 impl Attached {
     /// Opens the view of a run. `run` is the folder that is named when the view is left, `past` what was recorded
     /// before.
-    pub fn open(controls: Controls, run: PathBuf, past: &[Event]) -> Result<Attached> {
+    pub fn open(controls: Controls, run: PathBuf, past: impl Iterator<Item = Event>) -> Result<Attached> {
         let screen = Screen::open()?;
         let mut app = App::new(Theme::from_environment(), Role::Running, 1);
-        past.iter().for_each(|event| app.update(event));
+        past.for_each(|event| app.update(&event));
         let shared =
             Arc::new(Shared { app: Mutex::new(app), changed: AtomicBool::new(true), over: AtomicBool::new(false) });
         let (end, ended) = channel();

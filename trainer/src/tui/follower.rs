@@ -9,8 +9,8 @@ use crate::event::Event;
 
 /// Bytes read at most in one go, so that a long record does not keep the view from its keys.
 const MOST_BYTES: u64 = 8 << 20;
-/// A line that is longer is no event.
-const LONGEST_LINE: usize = 4 << 20;
+/// A line that is longer is no event. What is kept of a run is some hundreds of lines, so this bounds it all.
+const LONGEST_LINE: usize = 1 << 20;
 /// Bytes before the place of the last read that must still be the same.
 const TAIL_BYTES: usize = 64;
 
@@ -35,6 +35,8 @@ pub struct Follower {
     lines: u64,
     tail: Vec<u8>,
     rest: Vec<u8>,
+    /// Whether the line that is being read is too long: nothing of it is kept.
+    too_long: bool,
     broken: Option<String>,
 }
 
@@ -42,7 +44,15 @@ impl Follower {
     /// Follows a file, which need not be there yet.
     #[must_use]
     pub fn new(path: &Path) -> Follower {
-        Follower { path: path.to_path_buf(), offset: 0, lines: 0, tail: Vec::new(), rest: Vec::new(), broken: None }
+        Follower {
+            path: path.to_path_buf(),
+            offset: 0,
+            lines: 0,
+            tail: Vec::new(),
+            rest: Vec::new(),
+            too_long: false,
+            broken: None,
+        }
     }
 
     /// Reads what is new. Nothing here is an error that ends the view: what is missing may still come.
@@ -65,7 +75,7 @@ impl Follower {
     }
 
     fn read(&mut self, found: &mut Found) -> std::io::Result<()> {
-        let mut file = File::open(&self.path)?;
+        let mut file = ground::read::open(&self.path)?;
         let length = file.metadata()?.len();
         if length < self.offset || !self.is_same(&mut file)? {
             self.begin();
@@ -95,12 +105,17 @@ impl Follower {
     }
 
     fn take_lines(&mut self, found: &mut Found) {
-        let Some(end) = self.rest.iter().rposition(|byte| *byte == b'\n') else { return };
-        let open = self.rest.split_off(end + 1);
+        let end = self.rest.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        let open = self.rest.split_off(end);
         let whole = std::mem::replace(&mut self.rest, open);
         for line in whole.split_inclusive(|byte| *byte == b'\n') {
             self.lines += 1;
-            match serde_json::from_slice(line) {
+            let is_too_long = std::mem::take(&mut self.too_long) || line.len() > LONGEST_LINE;
+            let read = match is_too_long {
+                true => Err("it is too long".to_owned()),
+                false => serde_json::from_slice(line).map_err(|error| error.to_string()),
+            };
+            match read {
                 Ok(event) => found.events.push(event),
                 Err(error) => {
                     // One broken line is told and passed over; the lines behind it still say how the run does.
@@ -114,10 +129,14 @@ impl Follower {
                 }
             }
         }
+        if self.rest.len() > LONGEST_LINE {
+            self.too_long = true;
+            self.rest = Vec::new();
+        }
     }
 
     fn waiting(&self) -> Option<String> {
-        if self.rest.len() > LONGEST_LINE {
+        if self.too_long {
             return Some(format!("{}:{} never ends", self.path.display(), self.lines + 1));
         }
         if !self.rest.is_empty() {
@@ -222,5 +241,61 @@ mod tests {
         assert_eq!(events, ["a", "b"]);
         assert!(waiting.contains("events.jsonl:2 is not an event of this version"), "{waiting}");
         assert!(scene.look().2.contains(":2 is not an event"), "it stays told");
+    }
+
+    #[test]
+    fn a_line_without_end_takes_no_memory_and_what_follows_it_is_read() {
+        let mut scene = Scene::new();
+        let piece = vec![b'x'; 3 << 20];
+        scene.append(&line("a"));
+        for _ in 0..8 {
+            fs::OpenOptions::new().append(true).open(&scene.path).unwrap().write_all(&piece).unwrap();
+            let (_, _, waiting) = scene.look();
+            assert!(waiting.contains(":2 never ends"), "{waiting}");
+            assert!(scene.follower.rest.len() <= LONGEST_LINE);
+        }
+        scene.append(&format!("\n{}", line("b")));
+        let (events, _, waiting) = scene.look();
+        assert_eq!(events, ["b"]);
+        assert!(waiting.contains(":2 is not an event") && waiting.contains("too long"), "{waiting}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_pipe_that_nobody_writes_to_is_told_and_not_waited_for() {
+        let mut scene = Scene::new();
+        assert!(std::process::Command::new("mkfifo").arg(&scene.path).status().unwrap().success());
+        assert!(scene.look().2.contains("is a pipe, not a file"));
+        fs::remove_file(&scene.path).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", &scene.path).unwrap();
+        assert!(scene.look().2.contains("is a device, not a file"));
+    }
+
+    #[test]
+    fn changed_records_are_followed_without_a_panic_and_within_bounds() {
+        let recorded = include_bytes!("../../../tests/recorded/smoke-events.jsonl");
+        let lines: Vec<&[u8]> = recorded.split_inclusive(|byte| *byte == b'\n').collect();
+        // Some lines of each kind; the rest repeats them.
+        let some: Vec<u8> = lines.iter().step_by(lines.len().div_ceil(40)).flat_map(|line| line.to_vec()).collect();
+        let scene = Scene::new();
+        crate::fuzz::run(60, &(crate::fuzz::spoilt(some.clone()), crate::fuzz::spoilt(some)), |(first, second)| {
+            let mut follower = Follower::new(&scene.path);
+            let mut app = crate::tui::app::App::new(
+                crate::tui::theme::Theme { colours: crate::tui::theme::Colours::None, unicode: false },
+                crate::tui::app::Role::Watching,
+                1,
+            );
+            for bytes in [&first, &second] {
+                fs::write(&scene.path, bytes).unwrap();
+                let found = follower.look();
+                found.events.iter().for_each(|event| app.update_run(0, event));
+                proptest::prop_assert!(follower.rest.len() <= LONGEST_LINE);
+                let area = ratatui::layout::Rect::new(0, 0, 100, 30);
+                let _ = app.runs[0].findings();
+                let mut buffer = ratatui::buffer::Buffer::empty(area);
+                crate::tui::view::draw_into(&app, area, &mut buffer);
+            }
+            Ok(())
+        });
     }
 }

@@ -1,14 +1,15 @@
 //! Owns watching runs from outside: which records are followed, and which runs are opened and compared.
 //! Knows run folders; knows no terminal.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
+
+use ground::read::Kind;
 
 use super::app::{App, Request, Role};
 use super::differing::differing;
 use super::follower::Follower;
-use super::runs;
+use super::runs::Runs;
 use super::terminal::{Driver, Next};
 use super::theme::Theme;
 
@@ -19,6 +20,7 @@ const LIST_PAUSE: Duration = Duration::from_secs(2);
 pub struct Session {
     folder: PathBuf,
     followers: Vec<Follower>,
+    runs: Runs,
     listed: Option<Instant>,
 }
 
@@ -26,7 +28,7 @@ impl Session {
     /// Watches runs by their folders; without any, the list of all runs in `folder`.
     #[must_use]
     pub fn new(theme: Theme, runs: &[PathBuf], folder: PathBuf) -> (Session, App) {
-        let mut session = Session { folder, followers: Vec::new(), listed: None };
+        let mut session = Session { folder, followers: Vec::new(), runs: Runs::default(), listed: None };
         let mut app = App::new(theme, Role::Watching, 0);
         session.open(runs, &mut app);
         (session, app)
@@ -42,7 +44,7 @@ impl Session {
             watched.name = run.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         }
         if runs.len() > 1 {
-            let config = |run: &PathBuf| fs::read_to_string(run.join("config.toml")).unwrap_or_default();
+            let config = |run: &PathBuf| ground::read::text(&run.join("config.toml"), Kind::Config).unwrap_or_default();
             app.differing = differing(&runs.iter().map(config).collect::<Vec<_>>());
         }
     }
@@ -67,11 +69,15 @@ impl Session {
     }
 
     fn list(&mut self, app: &mut App) -> bool {
-        if self.listed.is_some_and(|listed| listed.elapsed() < LIST_PAUSE) {
+        if !self.runs.pending() && self.listed.is_some_and(|listed| listed.elapsed() < LIST_PAUSE) {
             return false;
         }
         self.listed = Some(Instant::now());
-        let entries = runs::list(&self.folder, SystemTime::now());
+        let entries = self.runs.list(&self.folder, SystemTime::now());
+        if self.runs.left_out() > 0 {
+            let (listed, all) = (entries.len(), entries.len() + self.runs.left_out());
+            app.notice = Some(format!("the newest {listed} of {all} runs; trainer watch RUN opens another"));
+        }
         let changed = entries != app.entries;
         app.entries = entries;
         changed
@@ -108,6 +114,8 @@ impl Driver for Session {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::fs;
+
     use crossterm::event::KeyCode;
 
     use super::*;

@@ -250,10 +250,13 @@ impl Watched {
         }
         let best = self.valid.iter().map(|(_, loss)| *loss).fold(f64::INFINITY, f64::min);
         let half = self.valid.len() / 2;
-        let mut at = 0;
+        let (mut at, mut kept_best) = (0, false);
         self.valid.retain(|(_, loss)| {
             at += 1;
-            at % 2 == 0 || at > half || *loss == best
+            // The first of several that are as good: all of them may be.
+            let is_best = *loss == best && !kept_best;
+            kept_best |= is_best;
+            at % 2 == 0 || at > half || is_best
         });
     }
 

@@ -2,11 +2,13 @@
 //! Knows nothing about sockets or prices. A kill at any instant leaves a file from which a run goes on without paying twice.
 
 mod schema;
+mod tally;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
+use ground::write::{self, Access};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, params};
 
 use super::budget::{Spend, Spent};
 use super::cache_key::CacheKey;
@@ -15,6 +17,10 @@ use crate::wire::Usd;
 use crate::{Completion, Error};
 
 pub use schema::VERSION;
+use tally::Tally;
+
+/// After how many further attempts they are counted again beside the journal.
+const COUNTED_EVERY: u64 = 64;
 
 /// Which row of which arm of which run a call is for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -50,6 +56,8 @@ pub struct Journal {
     connection: Mutex<Connection>,
     queue: Mutex<Vec<Queued>>,
     num_lost: usize,
+    /// The count beside the file; none in memory.
+    tally: Option<Mutex<Tally>>,
 }
 
 /// A row that need not be sent.
@@ -99,13 +107,52 @@ impl Journal {
     /// Opens or creates the journal at `path` for the run named `run`: answers are shared between the runs of a file,
     /// spending is counted for each run, and a process that goes on with a run must give the same name.
     ///
-    /// Attempts that were in flight when the last process died count as spent at their worst case from here on.
+    /// Attempts that were in flight when the last process died count as spent at their worst case from here on. A new journal
+    /// has its tables before it has its name, so one that is there without them was emptied or cut short, and what was
+    /// spent is not known.
     ///
     /// # Errors
-    /// When another process has the file, when it is no journal or one of another version, or when it cannot be written.
+    /// When another process has the file, when it is a link, no journal or one of another version, when it holds fewer
+    /// attempts than were counted beside it or is gone though some were, or when it cannot be written.
     pub fn open(path: &Path, run: &str) -> Result<Self, Error> {
-        let connection = Connection::open(path).map_err(|source| schema::problem(path, &source))?;
-        Self::start(path, connection, run)
+        let tally = Tally::find(path)?;
+        let io = |source: std::io::Error| Error::File { action: "use", path: path.to_owned(), source };
+        if std::fs::symlink_metadata(path).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
+            if tally.is_some() {
+                let problem =
+                    format!("the journal of calls is gone, so what was spent is not known\nhint: {}", tally::HINT);
+                return Err(Error::Journal { path: path.to_owned(), problem });
+            }
+            match write::new_file_at(path, Access::Private, schema::create) {
+                // Another process was faster.
+                Err(schema::CreateError::Io(error)) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+                Err(schema::CreateError::Io(error)) => return Err(io(error)),
+                Err(schema::CreateError::Sql(source)) => return Err(schema::problem(path, &source)),
+                Ok(()) => {}
+            }
+        }
+        write::check_own(path, Access::AsUsual).map_err(io)?;
+        // The last part of the path must not be a link; whatever leads to the folder may.
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let full = folder.canonicalize().map_err(io)?.join(path.file_name().unwrap_or_default());
+        let flags =
+            OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+        let connection = Connection::open_with_flags(&full, flags).map_err(|source| schema::problem(path, &source))?;
+        let mut journal = Self::start(path, connection, run)?;
+        // Answers are the user's alone, also in a file of before.
+        write::check_own(path, Access::Private).map_err(io)?;
+        let (found, noted) = (journal.num_attempts()?, tally.as_ref().map_or(0, Tally::noted));
+        if found < noted {
+            let problem = format!(
+                "the journal of calls holds {found} calls, and {noted} were made, so what was spent is not known\nhint: {}",
+                tally::HINT
+            );
+            return Err(Error::Journal { path: path.to_owned(), problem });
+        }
+        let mut tally = tally.unwrap_or_else(|| Tally::new(path));
+        tally.note(found).map_err(io)?;
+        journal.tally = Some(Mutex::new(tally));
+        Ok(journal)
     }
 
     /// A journal that is forgotten with the process, for runs that keep nothing.
@@ -114,7 +161,9 @@ impl Journal {
     /// When there is no memory for it.
     pub fn in_memory(run: &str) -> Result<Self, Error> {
         let path = Path::new(":memory:");
-        let connection = Connection::open_in_memory().map_err(|source| schema::problem(path, &source))?;
+        let problem = |source| schema::problem(path, &source);
+        let mut connection = Connection::open_in_memory().map_err(problem)?;
+        schema::make_tables(&mut connection).map_err(problem)?;
         Self::start(path, connection, run)
     }
 
@@ -226,7 +275,20 @@ impl Journal {
             connection: Mutex::new(connection),
             queue: Mutex::new(Vec::new()),
             num_lost,
+            tally: None,
         })
+    }
+
+    fn num_attempts(&self) -> Result<u64, Error> {
+        let count = self.lock().query_row("SELECT COUNT(*) FROM attempts", [], |row| row.get::<_, i64>(0));
+        count.map(i64::unsigned_abs).map_err(|source| self.problem(&source))
+    }
+
+    /// Counts beside the file, when there are so many attempts more than were counted.
+    fn count(&self, attempts: u64, least: u64) -> std::io::Result<()> {
+        let Some(tally) = &self.tally else { return Ok(()) };
+        let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
+        if attempts >= tally.noted().saturating_add(least) { tally.note(attempts) } else { Ok(()) }
     }
 
     /// Many threads write at once and each write waits for the disk, so whoever gets the file first commits for all who wait.
@@ -240,7 +302,15 @@ impl Journal {
         }
         drop(connection);
         let lost = || Err("the write was lost".to_owned());
-        slot.get().cloned().unwrap_or_else(lost).map_err(|problem| Error::Journal { path: self.path.clone(), problem })
+        let id = slot.get().cloned().unwrap_or_else(lost);
+        let id = id.map_err(|problem| Error::Journal { path: self.path.clone(), problem })?;
+        // Attempts are numbered from 1 and never taken out, so the number of one says how many there are at least.
+        self.count(id.unsigned_abs(), COUNTED_EVERY).map_err(|source| Error::File {
+            action: "count calls beside",
+            path: self.path.clone(),
+            source,
+        })?;
+        Ok(id)
     }
 
     fn lock(&self) -> MutexGuard<'_, Connection> {
@@ -255,6 +325,15 @@ impl Journal {
 
     fn problem(&self, source: &rusqlite::Error) -> Error {
         schema::problem(&self.path, source)
+    }
+}
+
+impl Drop for Journal {
+    fn drop(&mut self) {
+        // A lower count than there is stands there if this fails, which loses nothing but a guard.
+        if let Ok(attempts) = self.num_attempts() {
+            let _ = self.count(attempts, 1);
+        }
     }
 }
 

@@ -86,6 +86,7 @@ fn a_list_of_runs_at_three_sizes() {
         valid_loss: Some(0.125),
         score: score.map(str::to_owned),
         age_secs: Some(steps.0),
+        lives: false,
     };
     app.entries = vec![
         entry("legal", "training", (12, 148), None),

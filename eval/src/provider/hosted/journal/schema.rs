@@ -40,7 +40,39 @@ CREATE TABLE answers (
 ) STRICT, WITHOUT ROWID;
 ";
 
-/// Takes the file for this process alone, makes or checks its tables, and settles what a dead process left in flight.
+/// Why a new file could not be made.
+#[derive(Debug)]
+pub(super) enum CreateError {
+    Io(std::io::Error),
+    Sql(rusqlite::Error),
+}
+
+impl From<std::io::Error> for CreateError {
+    fn from(error: std::io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+/// Makes a file with empty tables.
+pub(super) fn create(path: &Path) -> Result<(), CreateError> {
+    let make = || -> rusqlite::Result<()> {
+        let mut connection = Connection::open(path)?;
+        make_tables(&mut connection)?;
+        connection.close().map_err(|(_, error)| error)
+    };
+    make().map_err(CreateError::Sql)
+}
+
+/// Makes the tables where there are none.
+pub(super) fn make_tables(connection: &mut Connection) -> rusqlite::Result<()> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    transaction.execute_batch(TABLES)?;
+    transaction.pragma_update(None, "application_id", APPLICATION)?;
+    transaction.pragma_update(None, "user_version", VERSION)?;
+    transaction.commit()
+}
+
+/// Takes the file for this process alone, checks its tables, and settles what a dead process left in flight.
 /// Returns how many attempts that were.
 pub(super) fn prepare(path: &Path, connection: &mut Connection) -> Result<usize, Error> {
     let sql = |source: rusqlite::Error| problem(path, &source);
@@ -50,25 +82,29 @@ pub(super) fn prepare(path: &Path, connection: &mut Connection) -> Result<usize,
     connection.pragma_update(None, "locking_mode", "EXCLUSIVE").map_err(sql)?;
     let application = pragma(connection, "application_id").map_err(sql)?;
     let version = pragma(connection, "user_version").map_err(sql)?;
-    let num_tables: i64 =
-        connection.query_row("SELECT COUNT(*) FROM sqlite_master", [], |row| row.get(0)).map_err(sql)?;
-    let is_new = application == 0 && version == 0 && num_tables == 0;
-    if !is_new && application != APPLICATION {
-        return Err(Error::Journal { path: path.to_owned(), problem: "it is not a journal of calls".to_owned() });
+    let tables = |condition: &str| -> Result<i64, Error> {
+        let text = format!("SELECT COUNT(*) FROM sqlite_master{condition}");
+        connection.query_row(&text, [], |row| row.get(0)).map_err(sql)
+    };
+    let refused = |problem: String| Err(Error::Journal { path: path.to_owned(), problem });
+    let is_empty = application == 0 && version == 0 && tables("")? == 0;
+    if application != APPLICATION && !is_empty {
+        return refused("it is not a journal of calls".to_owned());
     }
-    if !is_new && version != VERSION {
+    if version != VERSION && !is_empty {
         return Err(Error::JournalVersion { path: path.to_owned(), found: version, expected: VERSION });
+    }
+    if tables(" WHERE type = 'table' AND name IN ('attempts', 'answers')")? != 2 {
+        return refused(format!(
+            "the journal of calls is empty or was cut short, so what was spent is not known\nhint: {}",
+            super::tally::HINT
+        ));
     }
     connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(())).map_err(sql)?;
     // A reservation must outlive a power cut, not only the process.
     connection.pragma_update(None, "synchronous", "FULL").map_err(sql)?;
     let mut start = || {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        if is_new {
-            transaction.execute_batch(TABLES)?;
-            transaction.pragma_update(None, "application_id", APPLICATION)?;
-            transaction.pragma_update(None, "user_version", VERSION)?;
-        }
         let num_lost = transaction.execute(
             "UPDATE attempts SET lost = 1, spent_picodollars = reserved_picodollars,
                  error = 'in flight when the process ended',
@@ -86,6 +122,11 @@ pub(super) fn prepare(path: &Path, connection: &mut Connection) -> Result<usize,
 pub(super) fn problem(path: &Path, source: &rusqlite::Error) -> Error {
     match source.sqlite_error_code() {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Error::JournalInUse { path: path.to_owned() },
+        Some(ErrorCode::DatabaseCorrupt) => {
+            let problem =
+                format!("the journal of calls is damaged or was cut short ({source})\nhint: {}", super::tally::HINT);
+            Error::Journal { path: path.to_owned(), problem }
+        }
         Some(ErrorCode::NotADatabase) => {
             Error::Journal { path: path.to_owned(), problem: "it is not a journal of calls".to_owned() }
         }

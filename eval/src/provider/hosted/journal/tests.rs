@@ -141,3 +141,99 @@ fn writes_of_many_threads_are_all_kept() {
     assert_eq!(journal.attempts().unwrap().len(), 160);
     assert_eq!(journal.spent().unwrap(), Spent { exact: Usd::from_picodollars(160 * 30), possible: Usd::ZERO });
 }
+
+/// A journal in which `calls` calls were paid, and its path.
+fn paid(folder: &Path, calls: usize) -> PathBuf {
+    let path = folder.join("calls.sqlite");
+    let journal = Journal::open(&path, "run").unwrap();
+    for call in 0..calls {
+        let attempt = begin(&journal, &call.to_string(), 50);
+        settle(&journal, attempt, &call.to_string(), CallOutcome::Ok);
+    }
+    path
+}
+
+/// What a journal is refused with; it must stay as it was.
+fn refused(path: &Path) -> String {
+    let before = std::fs::read(path).ok();
+    let error = Journal::open(path, "run").unwrap_err().to_string();
+    assert_eq!(std::fs::read(path).ok(), before, "{error}");
+    assert!(error.contains("hint: "), "{error}");
+    error
+}
+
+#[test]
+fn a_journal_that_was_emptied_cut_short_or_taken_away_forgets_no_spending() {
+    for length in [0, 1, 90, 4096, 9000] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = paid(folder.path(), 40);
+        let file = std::fs::File::options().write(true).open(&path).unwrap();
+        assert!(file.metadata().unwrap().len() > length, "nothing is cut");
+        file.set_len(length).unwrap();
+        let error = Journal::open(&path, "run").unwrap_err().to_string();
+        assert!(error.contains("spent is not known") || error.contains("journal of calls"), "{length}: {error}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = paid(folder.path(), 2);
+    std::fs::remove_file(&path).unwrap();
+    assert!(refused(&path).contains("is gone"));
+    // Not even without the count: an empty file was never a journal.
+    std::fs::remove_file(path.with_extension("json")).unwrap();
+    std::fs::write(&path, "").unwrap();
+    assert!(refused(&path).contains("empty or was cut short"));
+}
+
+#[test]
+fn an_older_copy_of_a_journal_is_told_from_the_one_that_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = paid(folder.path(), 3);
+    let old = std::fs::read(&path).unwrap();
+    paid(folder.path(), 2);
+    std::fs::write(&path, old).unwrap();
+    assert!(refused(&path).contains("holds 3 calls, and 5 were made"));
+}
+
+#[test]
+fn calls_are_counted_also_while_they_are_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("calls.sqlite");
+    let journal = Journal::open(&path, "run").unwrap();
+    for call in 0..2 * COUNTED_EVERY {
+        begin(&journal, &call.to_string(), 50);
+    }
+    // A process that is killed drops nothing.
+    std::mem::forget(journal);
+    assert!(Tally::find(&path).unwrap().unwrap().noted() >= COUNTED_EVERY);
+}
+
+#[test]
+fn a_journal_of_before_the_count_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = paid(folder.path(), 2);
+    std::fs::remove_file(path.with_extension("json")).unwrap();
+    assert_eq!(Journal::open(&path, "run").unwrap().attempts().unwrap().len(), 2);
+    assert_eq!(Tally::find(&path).unwrap().unwrap().noted(), 2);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_link_in_the_place_of_a_journal_is_refused_and_answers_are_the_users_alone() {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    let folder = tempfile::tempdir().unwrap();
+    let path = paid(folder.path(), 1);
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(&path), mode(&path.with_extension("json"))), (0o600, 0o600));
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let journal = Journal::open(&path, "run").unwrap();
+    begin(&journal, "b", 1);
+    let beside = folder.path().join("calls.sqlite-wal");
+    assert_eq!((mode(&path), mode(&beside)), (0o600, 0o600));
+    drop(journal);
+    let theirs = folder.path().join("theirs");
+    std::fs::rename(&path, &theirs).unwrap();
+    symlink(&theirs, &path).unwrap();
+    assert!(Journal::open(&path, "run").unwrap_err().to_string().contains("is a link"));
+    std::fs::remove_file(&path).unwrap();
+    std::fs::create_dir(&path).unwrap();
+    assert!(Journal::open(&path, "run").unwrap_err().to_string().contains("is a folder, not a file"));
+}

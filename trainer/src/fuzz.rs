@@ -1,0 +1,39 @@
+//! Owns how long hostile inputs are made up for a test: some cases by default, `TRAINER_FUZZ_SECONDS` of them when it is
+//! set. Only tests have it.
+
+use std::time::{Duration, Instant};
+
+use proptest::strategy::Strategy;
+use proptest::test_runner::{Config, TestCaseError, TestRunner};
+
+/// Runs a test on made-up values.
+#[track_caller]
+pub(crate) fn run<S: Strategy>(cases: u32, strategy: &S, test: impl Fn(S::Value) -> Result<(), TestCaseError>) {
+    let seconds = std::env::var("TRAINER_FUZZ_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(0);
+    let (start, long) = (Instant::now(), Duration::from_secs(seconds));
+    loop {
+        let mut runner = TestRunner::new(Config { cases, failure_persistence: None, ..Config::default() });
+        if let Err(failure) = runner.run(strategy, &test) {
+            panic!("{failure}");
+        }
+        if start.elapsed() >= long {
+            return;
+        }
+    }
+}
+
+/// Bytes with some of them changed, and perhaps cut short.
+pub(crate) fn spoilt(bytes: Vec<u8>) -> impl Strategy<Value = Vec<u8>> {
+    let changes = proptest::collection::vec((proptest::num::usize::ANY, proptest::num::u8::ANY), 0..6);
+    (changes, proptest::option::of(0..=bytes.len())).prop_map(move |(changes, cut)| {
+        let mut spoilt = bytes.clone();
+        for (at, byte) in changes {
+            let length = spoilt.len().max(1);
+            if let Some(found) = spoilt.get_mut(at % length) {
+                *found = byte;
+            }
+        }
+        spoilt.truncate(cut.unwrap_or(usize::MAX));
+        spoilt
+    })
+}
