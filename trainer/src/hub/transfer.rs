@@ -260,6 +260,8 @@ impl Task<'_> {
         match self.taken(opened, arriving, range, here) {
             Ok(()) => Ok(Ok(())),
             Err(Taken::Broke(why)) => Err((Broken::Passing(why), None)),
+            // Enough time has gone by already.
+            Err(Taken::Slow(why)) => Err((Broken::Passing(format!("the hub is too slow: {why}")), Some(0.0))),
             Err(Taken::Failed(error)) => Ok(Err(error)),
         }
     }
@@ -300,7 +302,7 @@ impl Task<'_> {
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                    return Err(Taken::Broke(format!("the hub is too slow: {error}")));
+                    return Err(Taken::Slow(error.to_string()));
                 }
                 Err(_) => return Err(Taken::Broke(format!("the connection broke while {name} came"))),
             };
@@ -355,6 +357,7 @@ impl Task<'_> {
 /// Why the body of an answer is not all here.
 enum Taken {
     Broke(String),
+    Slow(String),
     Failed(anyhow::Error),
 }
 
