@@ -43,7 +43,7 @@ pub(super) fn unreadable(answer: &Answer, repo: &str, asked: Asked<'_>, has_toke
             Asked::File(path) => format!("{repo} has no file {path}"),
         },
         (429, _) => "the hub limits the rate of requests; try again later".to_owned(),
-        (300..400, _) => format!(
+        (300..=399, _) => format!(
             "{}, which is not followed\nhint: is HF_ENDPOINT the address of a model hub, or of a page that leads to one?",
             answer.words()
         ),

@@ -36,10 +36,6 @@ impl Origin {
         Ok(Self { scheme: scheme.to_owned(), host, port: authority.port_u16().unwrap_or(port) })
     }
 
-    pub(super) fn host(&self) -> &str {
-        &self.host
-    }
-
     pub(super) fn is_encrypted(&self) -> bool {
         self.scheme == "https"
     }
