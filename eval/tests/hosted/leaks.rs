@@ -76,16 +76,6 @@ fn a_key_that_a_server_repeats_is_on_no_disk_and_in_no_answer() {
     assert!(files >= 1);
 }
 
-#[cfg(unix)]
-#[test]
-fn the_journal_is_for_its_owner_alone() {
-    use std::os::unix::fs::PermissionsExt as _;
-    let folder = tempfile::tempdir().unwrap();
-    drop(journal(folder.path()));
-    let mode = fs::metadata(folder.path().join("calls.sqlite")).unwrap().permissions().mode();
-    assert_eq!(mode & 0o077, 0, "{mode:o}");
-}
-
 /// A server that answers with a head and then `piece` for as long as anybody reads; counts the bytes it could send.
 fn endless(head: &'static str, piece: String) -> (String, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

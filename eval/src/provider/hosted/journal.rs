@@ -104,9 +104,6 @@ impl Journal {
     /// # Errors
     /// When another process has the file, when it is no journal or one of another version, or when it cannot be written.
     pub fn open(path: &Path, run: &str) -> Result<Self, Error> {
-        // It holds answers, so nobody else may read it; SQLite would make it as the user's mask says.
-        ground::write::append(path, ground::write::Access::Private)
-            .map_err(|source| Error::Journal { path: path.to_owned(), problem: source.to_string() })?;
         let connection = Connection::open(path).map_err(|source| schema::problem(path, &source))?;
         Self::start(path, connection, run)
     }
