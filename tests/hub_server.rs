@@ -41,7 +41,7 @@ pub(crate) enum Transfer {
     Basic,
     /// In pieces of so many bytes.
     Multipart(usize),
-    /// By Xet, to a store that takes everything and cannot give it back.
+    /// By Xet where that is offered, else in one piece.
     Xet,
 }
 
@@ -61,8 +61,6 @@ pub(crate) struct Call {
 pub(crate) struct Stored {
     pub(crate) bytes: Vec<u8>,
     pub(crate) large: bool,
-    /// Hash and size of what went by Xet, whose bytes are not here.
-    pub(crate) by_xet: Option<(String, usize)>,
 }
 
 /// One commit.
@@ -86,7 +84,6 @@ struct State {
     repos: BTreeMap<String, Repo>,
     objects: BTreeMap<String, Vec<u8>>,
     parts: BTreeMap<(String, usize), Vec<u8>>,
-    shards: usize,
     calls: Vec<Call>,
 }
 
@@ -222,12 +219,12 @@ impl Repo {
 
 impl Stored {
     fn plain(bytes: &[u8]) -> Self {
-        Self { bytes: bytes.to_vec(), large: false, by_xet: None }
+        Self { bytes: bytes.to_vec(), large: false }
     }
 
     /// Hash and size of a large file.
     fn large(&self) -> (String, usize) {
-        self.by_xet.clone().unwrap_or_else(|| (sha256(&self.bytes), self.bytes.len()))
+        (sha256(&self.bytes), self.bytes.len())
     }
 
     /// The name git gives to what it keeps: the content, or the pointer to a large file.

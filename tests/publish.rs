@@ -273,19 +273,39 @@ fn large_files_go_in_pieces_where_the_hub_wants_that() {
 }
 
 #[test]
-fn large_files_go_by_xet_where_the_hub_wants_that() {
+fn a_hub_that_stores_by_xet_takes_large_files_by_the_ways_that_report_nothing() {
     let (hub, run) = (HubServer::with(|_, _| None, Transfer::Xet, 10 << 20, 412), Copy::new());
     run.publish(&hub, WRITE, &[]).good();
+    equal(&hub, &run, "main");
+    assert!(hub.calls().iter().all(|call| !call.path.contains("xet")), "{:?}", hub.calls());
+}
+
+#[test]
+fn a_publication_asks_for_what_it_needs_and_for_nothing_else() {
+    let (hub, run) = (HubServer::start(), Copy::new());
+    run.publish(&hub, WRITE, &[]).good();
+    let weights = fs::read(run.path("publish/adapter_model.safetensors")).unwrap();
     let commits = hub.commits(REPO, "main");
-    assert_eq!(commits.len(), 2);
-    let weights = fs::read(run.path("adapter/adapter_model.safetensors")).unwrap();
-    assert_eq!(commits[1].files["adapter_model.safetensors"].by_xet, Some((sha256(&weights), weights.len())));
-    assert!(commits[1].parent.is_some() && !hub.calls_of("POST", "/xet/v1/xorbs/").is_empty());
-    assert!(hub.calls_of("PUT", "/store/").is_empty());
-    // Somebody else's commit is seen on this way too.
-    let plan = trouble("POST", "/commit/", 1, Trouble::SomebodyCommits);
-    let (hub, run) = (HubServer::with(plan, Transfer::Xet, 10 << 20, 412), Copy::new());
-    run.publish(&hub, WRITE, &[]).refused(&["changed while this was published", "nothing was written"]);
+    let (before, made) = (commits[0].id.clone(), commits[1].id.clone());
+    let asked: Vec<String> = hub.calls().iter().map(|call| format!("{} {}", call.method, call.path)).collect();
+    let expected = [
+        "GET /api/whoami-v2".to_owned(),
+        "GET /api/models/roe/legal/revision/main".to_owned(),
+        "POST /api/repos/create".to_owned(),
+        "GET /api/models/roe/legal/revision/main".to_owned(),
+        format!("GET /api/models/roe/legal/tree/{before}?recursive=true"),
+        "POST /api/models/roe/legal/preupload/main".to_owned(),
+        "POST /roe/legal.git/info/lfs/objects/batch".to_owned(),
+        format!("PUT /store/{}", sha256(&weights)),
+        "POST /verify".to_owned(),
+        "POST /api/models/roe/legal/commit/main".to_owned(),
+        format!("GET /api/models/roe/legal/tree/{made}?recursive=true"),
+    ];
+    assert_eq!(asked, expected);
+    // The store is another host, and what it is told beside the bytes is what every client says.
+    let put = hub.calls_of("PUT", "/store/").remove(0);
+    let names: Vec<&str> = put.headers.keys().map(String::as_str).collect();
+    assert_eq!(names, ["accept", "accept-encoding", "content-length", "host", "user-agent"]);
 }
 
 #[test]

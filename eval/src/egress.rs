@@ -1,8 +1,8 @@
 //! How far a prompt travels: classes of destinations, and the check of an arm against the class that its config allows.
 //! Knows nothing about sockets and asks no name server itself; what it cannot tell for sure counts as public.
 //!
-//! A name can have another address a moment later, so a caller connects to the addresses that were checked.
-//! A proxy sends prompts elsewhere: below `public` a caller uses none.
+//! A name can have another address a moment later, so a caller checks whenever it connects, and connects to the addresses
+//! that were checked. A proxy sends prompts elsewhere: below `public` a caller uses none.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

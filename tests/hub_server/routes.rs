@@ -27,8 +27,7 @@ pub(super) fn answer(call: &Call, setup: &Setup, state: &mut State) -> Answer {
     let parts: Vec<&str> = segments.iter().map(String::as_str).collect();
     if parts.first() == Some(&"store") {
         assert!(!call.headers.contains_key("authorization"), "a store must not be shown the token of the hub");
-    } else if parts.first() != Some(&"xet")
-        && account(call).is_none()
+    } else if account(call).is_none()
         && (call.method != "GET" && call.method != "HEAD" || parts == ["api", "whoami-v2"])
     {
         return refused(401, "", "Invalid username or password.");
@@ -51,15 +50,11 @@ pub(super) fn answer(call: &Call, setup: &Setup, state: &mut State) -> Answer {
                     ("GET", []) => info(&repo, found, "main"),
                     ("GET", ["revision", revision]) => info(&repo, found, revision),
                     ("GET", ["tree", revision]) => tree(found, revision),
-                    ("GET", ["xet-write-token", _]) => {
-                        let store = format!("{}/xet", setup.url);
-                        json_of(200, &json!({ "accessToken": "xet-token", "exp": 4_000_000_000_u64, "casUrl": store }))
-                    }
                     ("POST", ["preupload", revision]) => preupload(call, setup, found, revision),
                     ("POST", ["branch", branch]) => make_branch(found, branch),
                     ("POST", ["commit", branch]) => {
                         let objects = state.objects.clone();
-                        commit(call, setup, found, branch, (&objects, state.shards), &repo)
+                        commit(call, setup, found, branch, &objects, &repo)
                     }
                     _ => refused(404, "", "no such call"),
                 },
@@ -83,12 +78,6 @@ pub(super) fn answer(call: &Call, setup: &Setup, state: &mut State) -> Answer {
         ("PUT", ["store", oid, part]) => {
             state.parts.insert(((*oid).to_owned(), part.parse().unwrap()), call.body.clone());
             Answer(200, vec![("etag", format!("\"tag-{part}\""))], Vec::new())
-        }
-        // The store of Xet takes pieces and their lists, and knows of no piece beforehand.
-        ("POST", ["xet", "v1", "xorbs", ..]) => json_of(200, &json!({ "was_inserted": true })),
-        ("POST", ["xet", "v1", "shards"]) => {
-            state.shards += 1;
-            json_of(200, &json!({ "result": 1 }))
         }
         ("POST", ["complete", oid]) => complete(call, state, oid),
         ("POST", ["verify"]) => {
@@ -198,10 +187,11 @@ fn batch(call: &Call, setup: &Setup, state: &State) -> Answer {
         json!({ "oid": oid, "size": size, "actions": { "upload": upload, "verify": verify } })
     };
     let objects: Vec<Value> = body["objects"].as_array().unwrap().iter().map(object).collect();
+    let offered = |name: &str| body["transfers"].as_array().is_some_and(|all| all.iter().any(|one| one == name));
     let transfer = match setup.transfer {
-        Transfer::Basic => "basic",
+        Transfer::Xet if offered("xet") => "xet",
+        Transfer::Basic | Transfer::Xet => "basic",
         Transfer::Multipart(_) => "multipart",
-        Transfer::Xet => "xet",
     };
     json_of(200, &json!({ "transfer": transfer, "objects": objects }))
 }
@@ -226,7 +216,7 @@ fn commit(
     setup: &Setup,
     repo: &mut Repo,
     branch: &str,
-    (objects, shards): (&BTreeMap<String, Vec<u8>>, usize),
+    objects: &BTreeMap<String, Vec<u8>>,
     name: &str,
 ) -> Answer {
     assert_eq!(call.headers["content-type"], "application/x-ndjson");
@@ -252,11 +242,7 @@ fn commit(
             }
             "lfsFile" => match objects.get(value["oid"].as_str().unwrap()) {
                 Some(bytes) if value["size"] == bytes.len() => {
-                    changes.insert(path(), Stored { bytes: bytes.clone(), large: true, by_xet: None });
-                }
-                None if setup.transfer == Transfer::Xet && shards > 0 => {
-                    let by_xet = (value["oid"].as_str().unwrap().to_owned(), value["size"].as_u64().unwrap() as usize);
-                    changes.insert(path(), Stored { bytes: Vec::new(), large: true, by_xet: Some(by_xet) });
+                    changes.insert(path(), Stored { bytes: bytes.clone(), large: true });
                 }
                 _ => return refused(400, "", "LFS pointer to a file that is not there"),
             },

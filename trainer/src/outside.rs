@@ -1,7 +1,6 @@
 //! Owns the arms that are answered elsewhere: hosted models and recordings. Keys come from the environment and go nowhere else.
 //! Knows configs and held-out rows; calls, retries, money and caches are `eval`'s, and scores are not made here.
 
-use std::net::ToSocketAddrs;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
@@ -216,7 +215,14 @@ fn settings(config: &Config, arm: &RawArm, url: String, egress: Egress) -> Hoste
     settings.key_variable.clone_from(&arm.key_variable);
     // Inside the own network there is often no certificate, and a proxy would take the prompt out of it.
     let inside = egress != Egress::Public;
-    settings.transport = TransportSettings { allow_plain_http: inside, use_proxy: !inside, ..settings.transport };
+    settings.transport = TransportSettings {
+        allow_plain_http: inside,
+        use_proxy: !inside,
+        // What the name leads to later may be no further than what was found now: the rest follows from it.
+        egress,
+        private_hosts: config.eval.private_hosts.clone(),
+        ..settings.transport
+    };
     settings
 }
 
@@ -225,11 +231,8 @@ fn identify(config: &Config, arm: &RawArm, dialect: &'static dyn Dialect) -> Res
     let url = arm.url.as_deref().or(dialect.default_url());
     let url =
         url.with_context(|| format!("arm {} has no url\nhint: write url = \"http://127.0.0.1:8000\"", arm.name))?;
-    let resolve = |name: &str| {
-        let found = (name, 443).to_socket_addrs();
-        found.map(|found| found.map(|address| address.ip()).collect()).unwrap_or_default()
-    };
-    let destination = egress::check(&arm.name, config.egress(), url, &config.eval.private_hosts, resolve)?;
+    let look_up = eval::provider::hosted::look_up;
+    let destination = egress::check(&arm.name, config.egress(), url, &config.eval.private_hosts, look_up)?;
     let mut facts = std::collections::BTreeMap::from([("host".to_owned(), destination.host)]);
     if let Some(system) = &arm.system {
         facts.insert("system_sha256".to_owned(), datasets::digest::sha256_hex(system.as_bytes()));

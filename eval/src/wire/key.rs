@@ -3,7 +3,11 @@
 
 use std::fmt;
 
+use super::spelling;
 use crate::Error;
+
+/// The longest key that may be a word, such as the `EMPTY` or `ollama` that servers of one's own are given.
+const LONGEST_WORD: usize = 11;
 
 /// A key; printing it in any way shows `[key]`.
 #[derive(Clone, PartialEq, Eq)]
@@ -27,6 +31,17 @@ impl Key {
     /// The key itself, for the one header it stands in.
     pub fn reveal(&self) -> &str {
         &self.0
+    }
+
+    /// Text that came from outside, with `[key]` wherever the key stands in it, however it is spelt.
+    pub fn hide(&self, text: &str) -> String {
+        spelling::without(text, &self.0).into_owned()
+    }
+
+    /// Whether it is no secret but a word that stands for one, which an answer may hold for its own reasons.
+    pub fn is_word(&self) -> bool {
+        let letters = self.0.bytes().all(|byte| byte.is_ascii_alphabetic());
+        self.0.len() < 6 || letters && self.0.len() <= LONGEST_WORD
     }
 }
 
@@ -59,6 +74,16 @@ mod tests {
         let key = read(Some(" sk-secret\n")).unwrap().unwrap();
         assert_eq!(key.reveal(), "sk-secret");
         assert_eq!(format!("{key} {key:?} {:?}", Some(&key)), "[key] [key] Some([key])");
+    }
+
+    #[test]
+    fn a_word_that_stands_for_a_key_is_told_from_a_secret() {
+        for word in ["x", "EMPTY", "ollama", "dummy"] {
+            assert!(read(Some(word)).unwrap().unwrap().is_word(), "{word}");
+        }
+        for secret in ["sk-test", "sk-secret", "gsk_1234", "abcdefghijklmnop"] {
+            assert!(!read(Some(secret)).unwrap().unwrap().is_word(), "{secret}");
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@
 mod body;
 mod fault;
 mod field;
+mod spelling;
 
 pub mod anthropic;
 pub mod gemini;

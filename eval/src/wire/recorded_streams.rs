@@ -138,6 +138,87 @@ fn a_stream_cut_anywhere_is_cut_or_whole_and_never_shorter() {
     }
 }
 
+/// Some bytes changed, gone, doubled, or others in their place.
+fn bent(bytes: &[u8], round: u64) -> Vec<u8> {
+    const PIECES: [&[u8]; 14] = [
+        b"\n\n",
+        b"\r",
+        b"data: ",
+        b"data: [DONE]\n\n",
+        b"event: error\n",
+        b"\"",
+        b"{",
+        b"[",
+        b"null",
+        b"-1",
+        b"1e999",
+        b"18446744073709551615",
+        b"\\ud83d",
+        b"\xff\xfe\x00",
+    ];
+    let mut bytes = bytes.to_vec();
+    for change in 0..=round % 5 {
+        let draw =
+            |what: u64, below: usize| (ground::random::mix_all(round, [change, what]) % below.max(1) as u64) as usize;
+        let at = draw(0, bytes.len());
+        let end = (at + draw(1, 40)).min(bytes.len());
+        match draw(2, 5) {
+            0 => bytes.get_mut(at).into_iter().for_each(|byte| *byte = draw(3, 256) as u8),
+            1 => drop(bytes.drain(at..end)),
+            2 => bytes.extend_from_within(at..end),
+            3 => bytes.truncate(end),
+            _ => drop(bytes.splice(at..at, PIECES[draw(3, PIECES.len())].iter().copied())),
+        }
+    }
+    bytes
+}
+
+/// Reads bytes in every way that a server can have them read: whole, as a stream in pieces, as the body of an error.
+fn read_in_every_way(name: &str, bytes: &[u8], piece: usize) -> usize {
+    let dialect = by_name(name).unwrap();
+    let mut good = 0;
+    let mut keep = |said: Result<Answer, CallError>| match said {
+        Ok(answer) => {
+            good += 1;
+            // What JSON spells is never longer than its spelling.
+            let finish = serde_json::to_string(&answer.finish).unwrap();
+            assert!(answer.text.len() <= bytes.len() && finish.len() <= 6 * bytes.len() + 200, "{name}");
+        }
+        Err(error) => assert!(error.to_string().len() <= 2 * bytes.len() + 2_000, "{name}: {error}"),
+    };
+    keep(dialect.read(bytes));
+    let (mut reader, mut events) = (sse::EventReader::new(1 << 16), Vec::new());
+    let pushed = bytes.chunks(piece.max(1)).try_for_each(|piece| reader.push(piece, &mut events));
+    let mut stream = dialect.stream();
+    let taken = events.iter().try_for_each(|event| stream.event(event.name.as_deref(), &event.data).map(drop));
+    keep(pushed.and(taken).and_then(|()| stream.finish()));
+    for status in [200, 400, 429, 500] {
+        keep(Err(dialect.error(status, &Headers::new(), bytes)));
+    }
+    good
+}
+
+/// Some seconds; `TRAINER_FUZZ_SECONDS=600` goes on for ten minutes.
+#[test]
+fn streams_answers_and_errors_that_somebody_bent_are_read_or_refused() {
+    let seconds = std::env::var("TRAINER_FUZZ_SECONDS").ok().and_then(|secs| secs.parse().ok());
+    let limit = seconds.map(std::time::Duration::from_secs);
+    let bodies: Vec<Vec<u8>> = clients().cases.iter().map(bytes).collect();
+    let (mut good, start) = (0, std::time::Instant::now());
+    for round in 0_u64.. {
+        if limit.map_or(round >= 3_000, |limit| start.elapsed() >= limit) {
+            break;
+        }
+        let body = &bodies[round as usize % bodies.len()];
+        let bent = bent(body, round);
+        // Each in its own dialect and in all others: a server may speak any.
+        for dialect in super::ALL {
+            good += read_in_every_way(dialect.name(), &bent, round as usize % 40);
+        }
+    }
+    assert!(good > 100, "only {good} could still be read, so nothing was tested");
+}
+
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests-data/wire")
 }

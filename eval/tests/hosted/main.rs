@@ -7,6 +7,7 @@ mod arms;
 mod clocks;
 mod faults;
 mod killed;
+mod leaks;
 mod questions;
 mod server;
 mod waits;

@@ -1,11 +1,14 @@
 //! Who a token belongs to and whether it may write, asked before any byte of a publication is sent.
 //! Owns the answer of `whoami-v2` and what it forbids. Knows nothing about files.
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 use serde_json::Value;
 
-use super::wire::{Content, Method, Request, Wire};
+use super::wire::{Request, Wire};
 
+/// The longest name that is shown, in characters, and how many of them.
+const LONGEST_NAME: usize = 96;
+const MOST_NAMES: usize = 20;
 /// What to type about a token that may not write.
 const WRITE_TOKEN: &str =
     "hint: make a token with write access on the page of your account (Settings, Access Tokens) and set HF_TOKEN to it";
@@ -13,19 +16,21 @@ const WRITE_TOKEN: &str =
 /// The name of the account, if its token may write to the owner's repositories.
 pub(super) fn writer(wire: &Wire, repo: &str, tell: &dyn Fn(&str)) -> Result<String> {
     let url = wire.url("api/whoami-v2");
-    let headers = Vec::new();
-    let request = Request { method: Method::Get, url: &url, headers: &headers, content: Content::Nothing };
-    let answer = wire.ask(request, tell)?;
+    let answer = wire.ask(Request::get(&url), tell)?;
     match answer.status {
         401 | 403 => bail!("the hub does not know this token: it is wrong, expired or revoked\n{WRITE_TOKEN}"),
         _ if !answer.is_good() => bail!("{}, asked whose token this is\nhint: try again later", answer.words()),
-        _ => may_write(&answer.json()?, repo),
+        // Names of the hub are shown, and a hub could repeat the token as one.
+        _ => match may_write(&answer.json()?, repo) {
+            Ok(name) => Ok(wire.hide(&name)),
+            Err(error) => Err(anyhow!("{}", wire.hide(&error.to_string()))),
+        },
     }
 }
 
 /// The name of the account. A right that the hub does not state is left to the hub to refuse.
-fn may_write(who: &Value, repo: &str) -> Result<String> {
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+pub(super) fn may_write(who: &Value, repo: &str) -> Result<String> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().chars().take(LONGEST_NAME).collect::<String>();
     let name = text(&who["name"]);
     let token = &who["auth"]["accessToken"];
     let owner = repo.split('/').next().unwrap_or_default();
@@ -62,7 +67,7 @@ fn may_write(who: &Value, repo: &str) -> Result<String> {
         Some(_) => Ok(name),
         None => {
             let mut known = vec![name.clone()];
-            known.extend(orgs.iter().map(|org| text(&org["name"])));
+            known.extend(orgs.iter().take(MOST_NAMES).map(|org| text(&org["name"])));
             bail!("{name} does not belong to {owner}\nhint: the owner of --repo OWNER/NAME may be {}", known.join(", "))
         }
     }

@@ -1,54 +1,64 @@
-//! What a failure of the hub's own client means when something is published: it passes, the branch moved, or words that
-//! say what to do. Knows nothing about what was tried.
+//! Owns what a refusal of the hub means, in words that say what to do. Knows statuses and the hub's own codes; nothing
+//! about what was tried.
 
-use anyhow::anyhow;
-use hf_hub::HFError;
+use anyhow::{Error, anyhow};
 
-use super::patience::Attempt;
-use super::root_cause;
+use super::answer::Answer;
 
 /// What to type about a missing token.
 pub(super) const LOG_IN: &str = "hint: set HF_TOKEN to a token with write access, or log in once with  hf auth login";
+const TO_READ: &str = "hint: set HF_TOKEN to a token of an account that may read it";
 
-/// Whether a commit was refused because the branch is not where it was.
-pub(super) fn is_moved(error: &HFError) -> bool {
-    match error {
-        HFError::Conflict { .. } => true,
-        HFError::Http { context } => context.status.as_u16() == 412,
-        _ => false,
-    }
+/// What was asked for.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Asked<'a> {
+    /// A repository as it stands.
+    Repository,
+    /// A branch, tag or commit of it.
+    Revision(&'a str),
+    /// A file of it.
+    File(&'a str),
 }
 
-/// What the hub says about a failure.
-pub(super) fn said(error: &HFError) -> String {
-    match error {
-        HFError::Conflict { context } | HFError::Http { context } => {
-            let words = context.server_message.clone().unwrap_or_default();
-            format!("the hub answered {} {words}", context.status.as_u16()).trim_end().to_owned()
+/// Why something of a repository cannot be read. Never shows an address, which can carry a signature.
+pub(super) fn unreadable(answer: &Answer, repo: &str, asked: Asked<'_>, has_token: bool) -> Error {
+    let code = answer.code();
+    let words = match (answer.status, code) {
+        (401, Some("GatedRepo")) => {
+            format!("{repo} is gated and needs a login: accept its terms on its page\n{TO_READ}")
         }
-        other => root_cause(other),
-    }
-}
-
-/// A failure of the hub's client: one that passes, or words that say what to do.
-pub(super) fn attempt_of<T>(error: HFError, repo: &str) -> Attempt<T> {
-    let passing = |why: String| Attempt::Passing { why, asked_secs: None };
-    match &error {
-        HFError::RateLimited { retry_after, .. } => Attempt::Passing {
-            why: "the hub limits the rate of requests".to_owned(),
-            asked_secs: retry_after.map(|wait| wait.as_secs_f64()),
+        (401, Some("RepoNotFound")) => {
+            format!("no repository named {repo}, or it is private and needs a login\n{TO_READ}")
+        }
+        (401, _) if has_token => format!("the hub refused the token for {repo}\n{TO_READ}"),
+        (401, _) => format!("{repo} needs a login\n{TO_READ}"),
+        (403, Some("GatedRepo")) => {
+            format!("{repo} is gated and this account has no access yet: accept its terms on its page\n{TO_READ}")
+        }
+        (403, _) => format!("this account may not read {repo}\n{TO_READ}"),
+        (404, Some("RepoNotFound")) => format!("no repository named {repo}"),
+        (404, _) => match asked {
+            Asked::Repository => format!("no repository named {repo}"),
+            Asked::Revision(revision) => format!("{repo} has no revision {revision}"),
+            Asked::File(path) => format!("{repo} has no file {path}"),
         },
-        HFError::Request { source, .. } if source.is_connect() => {
-            passing(format!("the hub is not reachable: {}", root_cause(source)))
-        }
-        HFError::Request { source, .. } => passing(format!("the connection to the hub broke: {}", root_cause(source))),
-        HFError::Http { context } if context.status.is_server_error() => passing(said(&error)),
-        HFError::AuthRequired { .. } => Attempt::Final(anyhow!("the hub refused the token for {repo}\n{LOG_IN}")),
-        HFError::Forbidden { .. } => Attempt::Final(anyhow!(
+        (429, _) => "the hub limits the rate of requests; try again later".to_owned(),
+        (300..=399, _) => format!(
+            "{}, which is not followed\nhint: is HF_ENDPOINT the address of a model hub, or of a page that leads to one?",
+            answer.words()
+        ),
+        _ => answer.words(),
+    };
+    anyhow!("{words}")
+}
+
+/// Why something of a repository cannot be written.
+pub(super) fn unwritable(answer: &Answer, repo: &str) -> Error {
+    match answer.status {
+        401 => anyhow!("the hub refused the token for {repo}\n{LOG_IN}"),
+        403 => anyhow!(
             "the token may not write to {repo}\nhint: ask its owner for the role \"write\", or use a token with write access"
-        )),
-        other => {
-            Attempt::Final(anyhow!("{}, publishing {repo}\nhint: look at the page of the repository", said(other)))
-        }
+        ),
+        _ => anyhow!("{}, publishing {repo}\nhint: look at the page of the repository", answer.words()),
     }
 }

@@ -5,21 +5,15 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 use eval::wire::Headers;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::answer::Answer;
+use super::listing::HINT;
 use super::local_file::{LocalFile, segment};
-use super::wire::{Content, JSON, LFS_JSON, Method, Request, Wire};
-
-/// What the hub wants done with large files.
-pub(super) enum Plan {
-    /// Send these, then commit. What is not among them is there already.
-    Send(Vec<Upload>),
-    /// Hand the commit to a client that speaks Xet.
-    Xet,
-}
+use super::wire::{Content, Follow, JSON, LFS_JSON, Method, Request, Wire};
 
 /// One file that is to be sent.
 pub(super) struct Upload {
@@ -58,12 +52,21 @@ struct Action {
     header: Option<BTreeMap<String, Value>>,
 }
 
-/// Asks which of some files the hub lacks, and how it wants them.
-pub(super) fn plan(wire: &Wire, repo: &str, branch: &str, files: &[&LocalFile], tell: &dyn Fn(&str)) -> Result<Plan> {
+/// Asks which of some files the hub lacks, and where they go. What is not among the uploads is there already.
+///
+/// Xet is not offered: its client reports what it did to the host of the storage. A hub that stores by Xet takes files by
+/// the other two ways and does the rest itself.
+pub(super) fn plan(
+    wire: &Wire,
+    repo: &str,
+    branch: &str,
+    files: &[&LocalFile],
+    tell: &dyn Fn(&str),
+) -> Result<Vec<Upload>> {
     let objects: Vec<Value> = files.iter().map(|file| json!({ "oid": file.sha256, "size": file.bytes })).collect();
     let body = json!({
         "operation": "upload",
-        "transfers": ["basic", "multipart", "xet"],
+        "transfers": ["basic", "multipart"],
         "objects": objects,
         "hash_algo": "sha256",
         "ref": { "name": branch },
@@ -71,26 +74,32 @@ pub(super) fn plan(wire: &Wire, repo: &str, branch: &str, files: &[&LocalFile], 
     let url = wire.url(&format!("{repo}.git/info/lfs/objects/batch"));
     let headers = vec![("accept".to_owned(), LFS_JSON.to_owned())];
     let bytes = serde_json::to_vec(&body)?;
-    let content = Content::Bytes { kind: LFS_JSON, bytes: &bytes };
-    let answer = wire.ask(Request { method: Method::Post, url: &url, headers: &headers, content }, tell)?;
+    let answer = wire.ask(Request { headers: &headers, ..Request::post(&url, LFS_JSON, &bytes) }, tell)?;
     if !answer.is_good() {
         bail!("{}, asked where large files go\nhint: may the token write to {repo}?", answer.words());
     }
+    uploads(&answer, files).map_err(|error| anyhow!("{}", wire.hide(&error.to_string())))
+}
+
+/// What an answer says about where files go.
+pub(super) fn uploads(answer: &Answer, files: &[&LocalFile]) -> Result<Vec<Upload>> {
     let batch: Batch = answer.json()?;
-    if batch.transfer.as_deref() == Some("xet") {
-        return Ok(Plan::Xet);
+    if let Some(other) = batch.transfer.as_deref().filter(|name| !["basic", "multipart"].contains(name)) {
+        let other: String = other.chars().take(40).collect();
+        bail!("the hub takes large files by {other} alone, which was not offered\n{HINT}");
     }
     if let Some(error) = batch.objects.iter().find_map(|object| object.error.as_ref()) {
-        bail!("the hub takes no large file: {}\nhint: look at the storage of the account on its page", error.message);
+        let message: String = error.message.chars().take(200).collect();
+        bail!("the hub takes no large file: {message}\nhint: look at the storage of the account on its page");
     }
     if let Some(missing) = files.iter().find(|file| batch.objects.iter().all(|object| object.oid != file.sha256)) {
-        bail!("the hub did not say where {} goes\nhint: is HF_ENDPOINT the address of a model hub?", missing.path);
+        bail!("the hub did not say where {} goes\n{HINT}", missing.path);
     }
     let wanted = batch.objects.into_iter().filter_map(|object| {
         let actions = object.actions.filter(|actions| actions.upload.is_some())?;
         Some(Upload { sha256: object.oid, actions })
     });
-    Ok(Plan::Send(wanted.collect()))
+    Ok(wanted.collect())
 }
 
 impl Upload {
@@ -112,9 +121,8 @@ impl Upload {
         }
         let Some(verify) = &self.actions.verify else { return Ok(()) };
         let body = serde_json::to_vec(&json!({ "oid": file.sha256, "size": file.bytes }))?;
-        let content = Content::Bytes { kind: LFS_JSON, bytes: &body };
         let headers = verify.headers();
-        let answer = wire.ask(Request { method: Method::Post, url: &verify.href, headers: &headers, content }, tell)?;
+        let answer = wire.ask(Request { headers: &headers, ..Request::post(&verify.href, LFS_JSON, &body) }, tell)?;
         if !answer.is_good() {
             bail!("{}, after {} was sent\nhint: run the same command again", answer.words(), file.path);
         }
@@ -134,8 +142,6 @@ impl Action {
     fn headers(&self) -> Headers {
         let all = self.header.iter().flatten();
         let real = all.filter(|(name, _)| *name != "chunk_size" && !name.bytes().all(|byte| byte.is_ascii_digit()));
-        // A length of the hub's would stand beside ours.
-        let real = real.filter(|(name, _)| !name.eq_ignore_ascii_case("content-length"));
         real.filter_map(|(name, value)| Some((name.to_ascii_lowercase(), value.as_str()?.to_owned()))).collect()
     }
 
@@ -171,8 +177,7 @@ fn send_parts(wire: &Wire, upload: &Action, size: u64, file: &LocalFile, tell: &
     }
     let body = serde_json::to_vec(&json!({ "oid": file.sha256, "parts": parts }))?;
     let headers = vec![("accept".to_owned(), LFS_JSON.to_owned())];
-    let content = Content::Bytes { kind: LFS_JSON, bytes: &body };
-    let answer = wire.ask(Request { method: Method::Post, url: &upload.href, headers: &headers, content }, tell)?;
+    let answer = wire.ask(Request { headers: &headers, ..Request::post(&upload.href, LFS_JSON, &body) }, tell)?;
     if !answer.is_good() {
         bail!("{}, putting {} together\nhint: run the same command again", answer.words(), file.path);
     }
@@ -188,7 +193,8 @@ fn put(
     file: &LocalFile,
     tell: &dyn Fn(&str),
 ) -> Result<Option<String>> {
-    let answer = wire.ask(Request { method: Method::Put, url, headers, content }, tell)?;
+    let request = Request { method: Method::Put, url, headers, content, follow: Follow::Here };
+    let answer = wire.ask(request, tell)?;
     if !answer.is_good() {
         // An address that was signed too long ago is made anew by asking again.
         bail!("{}, sending {}\nhint: run the same command again", answer.words(), file.path);
@@ -204,6 +210,18 @@ pub(super) fn modes(
     files: &[&LocalFile],
     tell: &dyn Fn(&str),
 ) -> Result<Vec<bool>> {
+    let url = wire.url(&format!("api/models/{repo}/preupload/{}", segment(branch)));
+    let samples: Result<Vec<Value>> = files.iter().map(|file| file.sample()).collect();
+    let body = serde_json::to_vec(&json!({ "files": samples? }))?;
+    let answer = wire.ask(Request::post(&url, JSON, &body), tell)?;
+    if !answer.is_good() {
+        bail!("{}, asked which files are large\nhint: may the token write to {repo}?", answer.words());
+    }
+    modes_of(&answer, repo, files)
+}
+
+/// What an answer says about each of the files.
+pub(super) fn modes_of(answer: &Answer, repo: &str, files: &[&LocalFile]) -> Result<Vec<bool>> {
     #[derive(Deserialize)]
     struct Modes {
         files: Vec<Mode>,
@@ -215,14 +233,6 @@ pub(super) fn modes(
         upload_mode: String,
         #[serde(default)]
         should_ignore: bool,
-    }
-    let url = wire.url(&format!("api/models/{repo}/preupload/{}", segment(branch)));
-    let samples: Result<Vec<Value>> = files.iter().map(|file| file.sample()).collect();
-    let body = serde_json::to_vec(&json!({ "files": samples? }))?;
-    let content = Content::Bytes { kind: JSON, bytes: &body };
-    let answer = wire.ask(Request { method: Method::Post, url: &url, headers: &Vec::new(), content }, tell)?;
-    if !answer.is_good() {
-        bail!("{}, asked which files are large\nhint: may the token write to {repo}?", answer.words());
     }
     let modes: Modes = answer.json()?;
     let of = |file: &&LocalFile| match modes.files.iter().find(|mode| mode.path == file.path) {

@@ -1,16 +1,17 @@
 //! A file that is to be published: where it lies, what it is on the hub, and how the hub is told of it.
 //! Owns the name git gives to it and the text of a commit. Knows no connection.
 
-use std::fs::File;
 use std::io::Read as _;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use ground::read;
 use serde_json::{Value, json};
 
-use super::{LARGEST_PLAIN_FILE, Listed};
+use super::LARGEST_PLAIN_FILE;
+use super::listing::{HINT, Listed};
 use crate::pull::git_object;
 
 /// The first bytes of a file, by which the hub tells text from data.
@@ -42,13 +43,14 @@ impl LocalFile {
     }
 
     fn read(&self) -> Result<Vec<u8>> {
-        std::fs::read(&self.at).with_context(|| format!("cannot read {}", self.at.display()))
+        let content = read::open(&self.at).and_then(|file| read::at_most(file, self.bytes));
+        content.with_context(|| format!("cannot read {}", self.at.display()))
     }
 
     /// What the hub is told to choose how the file is sent.
     pub(super) fn sample(&self) -> Result<Value> {
         let mut head = Vec::new();
-        let file = File::open(&self.at).with_context(|| format!("cannot read {}", self.at.display()))?;
+        let file = read::open(&self.at).with_context(|| format!("cannot read {}", self.at.display()))?;
         file.take(SAMPLE_BYTES).read_to_end(&mut head).with_context(|| format!("cannot read {}", self.at.display()))?;
         Ok(json!({ "path": self.path, "size": self.bytes, "sample": BASE64.encode(head) }))
     }
@@ -64,6 +66,13 @@ pub(super) fn commit(
     let mut header = json!({ "summary": message, "description": "" });
     if let Some(parent) = parent {
         header["parentCommit"] = json!(parent);
+    }
+    let whole = plain.iter().map(|file| file.bytes).fold(0, u64::saturating_add);
+    if whole > LARGEST_PLAIN_FILE {
+        bail!(
+            "the hub wants {} in one commit, and takes large files apart from it everywhere else\n{HINT}",
+            read::size(whole)
+        );
     }
     let mut lines = vec![json!({ "key": "header", "value": header })];
     for file in plain {

@@ -7,17 +7,17 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, anyhow, bail};
-use hf_hub::repository::{AddSource, CommitOperation, RepoTreeEntry};
-use hf_hub::{HFClientSync, HFError, HFRepositorySync, RepoTypeModel};
 use serde::Deserialize;
+use serde_json::json;
 
-use super::failure::{LOG_IN, attempt_of, is_moved, said};
-use super::large::{self, Plan};
+use super::answer::Answer;
+use super::failure::{LOG_IN, unwritable};
+use super::listing::{self, Head, Listed};
 pub use super::local_file::LocalFile;
 use super::local_file::{self, segment};
 use super::patience::{Attempt, patiently};
-use super::wire::{Content, Method, Request, Wire};
-use super::{HubSettings, Listed, account};
+use super::wire::{JSON, Request, Wire};
+use super::{HubSettings, account, large};
 
 /// What to publish, and where.
 #[derive(Debug, Clone)]
@@ -66,28 +66,18 @@ pub struct Published {
     pub sent: Vec<String>,
 }
 
-/// Where a branch stands.
-struct Head {
-    commit: Option<String>,
-    private: Option<bool>,
-}
-
 /// Publishes; `tell` hears what is done and what is waited for.
 pub fn publish(settings: &HubSettings, wanted: &Publication, tell: &dyn Fn(&str)) -> Result<Published> {
     if settings.offline {
         bail!("switched off by HF_HUB_OFFLINE\nhint: unset it, or look at the files with --dry-run");
     }
-    let Some(token) = settings.token.as_deref() else {
+    if settings.token.is_none() {
         bail!("publishing needs a token, and there is none in HF_TOKEN or in the login file of the hub\n{LOG_IN}")
-    };
+    }
     let endpoint = settings.address()?;
-    let wire = Wire::new(&endpoint, token, settings.first_answer);
+    let wire = Wire::new(settings, &endpoint)?;
     let account = account::writer(&wire, &wanted.repo, tell)?;
-    // Waits are ours: the client's own are shorter than what the hub asks for.
-    let client = settings.client(0)?;
-    let (owner, name) = hf_hub::split_id(&wanted.repo);
-    let repo = client.model(owner, name);
-    let task = Task { wanted, wire: &wire, client: &client, repo: &repo, tell };
+    let task = Task { wanted, wire: &wire, tell };
     let (head, created) = task.head_or_create(&account)?;
     let url = format!("{}/{}", endpoint.trim_end_matches('/'), wanted.repo);
     let there = match &head.commit {
@@ -110,8 +100,6 @@ pub fn publish(settings: &HubSettings, wanted: &Publication, tell: &dyn Fn(&str)
 struct Task<'a> {
     wanted: &'a Publication,
     wire: &'a Wire,
-    client: &'a HFClientSync,
-    repo: &'a HFRepositorySync<RepoTypeModel>,
     tell: &'a dyn Fn(&str),
 }
 
@@ -135,17 +123,9 @@ impl<'a> Task<'a> {
                 let private = *visibility != Visibility::PublicIfNew;
                 let word = if private { "private" } else { "public" };
                 (self.tell)(&format!("making the {word} repository {repo} as {account}"));
-                let client = self.client;
-                let made = || {
-                    client
-                        .create_repository()
-                        .repo_id(repo)
-                        .repo_type(RepoTypeModel)
-                        .private(private)
-                        .exist_ok(true)
-                        .send()
-                };
-                self.patiently(made)?;
+                let (owner, name) = hf_hub::split_id(repo);
+                let wanted = json!({ "name": name, "organization": owner, "private": private, "type": "model" });
+                self.make("api/repos/create", &wanted)?;
                 self.head("main")?.with_context(|| format!("{repo} was made and is not there\nhint: run it again"))?
             }
         };
@@ -156,12 +136,7 @@ impl<'a> Task<'a> {
             Some(head) => head,
             None => {
                 (self.tell)(&format!("making the branch {branch}"));
-                let client = self.repo;
-                self.patiently(|| match client.create_branch().branch(branch).send() {
-                    // Whoever made it meanwhile is found when it is looked at.
-                    Err(HFError::Conflict { .. }) => Ok(()),
-                    other => other,
-                })?;
+                self.make(&format!("api/models/{repo}/branch/{}", segment(branch)), &json!({}))?;
                 self.head(branch)?
                     .with_context(|| format!("branch {branch} was made and is not there\nhint: run it again"))?
             }
@@ -169,23 +144,36 @@ impl<'a> Task<'a> {
         Ok((head, created))
     }
 
+    /// Has the hub make something.
+    fn make(&self, path: &str, wanted: &serde_json::Value) -> Result<()> {
+        let (url, body) = (self.wire.url(path), serde_json::to_vec(wanted)?);
+        let answer = self.wire.ask(Request::post(&url, JSON, &body), self.tell)?;
+        match answer.status {
+            // Whoever made it meanwhile is found when it is looked at.
+            200..300 | 409 => Ok(()),
+            _ => Err(unwritable(&answer, &self.wanted.repo)),
+        }
+    }
+
     /// None when there is no such repository or branch.
     fn head(&self, branch: &str) -> Result<Option<Head>> {
-        let repo = self.repo;
-        self.patiently(|| match repo.info().revision(branch).send() {
-            Ok(info) => Ok(Some(Head { commit: info.sha, private: info.private })),
-            Err(HFError::RepoNotFound { .. } | HFError::RevisionNotFound { .. }) => Ok(None),
+        let url = self.wire.url(&listing::info_path(&self.wanted.repo, Some(branch)));
+        let answer = self.wire.ask(Request::get(&url), self.tell)?;
+        match (answer.status, answer.code()) {
+            (200..300, _) => Ok(Some(listing::head(&answer)?)),
             // A hub does not tell who may not look whether there is anything.
-            Err(HFError::AuthRequired { context }) if context.error_code.as_deref() == Some("RepoNotFound") => Ok(None),
-            Err(error) => Err(error),
-        })
+            (404, _) | (401, Some("RepoNotFound")) => Ok(None),
+            _ => Err(unwritable(&answer, &self.wanted.repo)),
+        }
     }
 
     /// Every file of a commit.
     fn tree(&self, commit: &str) -> Result<BTreeMap<String, Listed>> {
-        let repo = self.repo;
-        let entries = self.patiently(|| repo.list_tree().revision(commit).recursive(true).send())?;
-        Ok(entries.into_iter().filter_map(|entry: RepoTreeEntry| Listed::from_entry(entry)).collect())
+        let repo = &self.wanted.repo;
+        listing::tree(self.wire, repo, commit, true, &mut |request| {
+            let answer = self.wire.ask(request, self.tell)?;
+            if answer.is_good() { Ok(answer) } else { Err(unwritable(&answer, repo)) }
+        })
     }
 
     /// The files that are not there as they are here.
@@ -243,19 +231,15 @@ impl<'a> Task<'a> {
         let (large, plain) = (of(true), of(false));
         let mut sent = Vec::new();
         if !large.is_empty() {
-            match large::plan(self.wire, repo, branch, &large, self.tell)? {
-                Plan::Xet => return Ok((self.commit_by_xet(head, changed)?, paths(&large))),
-                Plan::Send(uploads) => {
-                    for file in &large {
-                        match uploads.iter().find(|upload| upload.is_of(file)) {
-                            Some(upload) => {
-                                (self.tell)(&format!("sending {} ({} bytes)", file.path, file.bytes));
-                                upload.send(self.wire, file, self.tell)?;
-                                sent.push(file.path.clone());
-                            }
-                            None => (self.tell)(&format!("{} is there already", file.path)),
-                        }
+            let uploads = large::plan(self.wire, repo, branch, &large, self.tell)?;
+            for file in &large {
+                match uploads.iter().find(|upload| upload.is_of(file)) {
+                    Some(upload) => {
+                        (self.tell)(&format!("sending {} ({} bytes)", file.path, file.bytes));
+                        upload.send(self.wire, file, self.tell)?;
+                        sent.push(file.path.clone());
                     }
+                    None => (self.tell)(&format!("{} is there already", file.path)),
                 }
             }
         }
@@ -265,22 +249,15 @@ impl<'a> Task<'a> {
 
     /// One commit on top of what was seen.
     fn commit(&self, head: &Head, body: &[u8]) -> Result<String> {
-        #[derive(Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Made {
-            commit_oid: String,
-        }
         let url = self.wire.url(&format!("api/models/{}/commit/{}", self.wanted.repo, segment(&self.wanted.branch)));
-        let headers = Vec::new();
-        let content = Content::Bytes { kind: "application/x-ndjson", bytes: body };
-        let request = Request { method: Method::Post, url: &url, headers: &headers, content };
+        let request = Request::post(&url, "application/x-ndjson", body);
         patiently(self.tell, || {
             let answer = match self.wire.once(request) {
                 Ok(answer) => answer,
-                Err(why) => return self.unless_made(head, Attempt::Passing { why, asked_secs: None }),
+                Err(broken) => return self.unless_made(head, broken.attempt()),
             };
             match answer.status {
-                200..300 => Attempt::of(answer.json::<Made>().map(|made| made.commit_oid)),
+                200..300 => Attempt::of(made_commit(&answer)),
                 409 | 412 => Attempt::of(self.moved(head, &answer.words())),
                 413 => Attempt::Final(anyhow!(
                     "the hub takes no commit of {} bytes\nhint: is there a large text file in the adapter folder of the run?",
@@ -294,34 +271,6 @@ impl<'a> Task<'a> {
                         self.wanted.repo
                     )),
                 },
-            }
-        })
-    }
-
-    /// The same through Xet, by the hub's own client, which sends the large files and then commits.
-    fn commit_by_xet(&self, head: &Head, changed: &[&LocalFile]) -> Result<String> {
-        (self.tell)("sending large files by Xet");
-        let add = |file: &&LocalFile| CommitOperation::Add {
-            path_in_repo: file.path.clone(),
-            source: AddSource::File(file.at.clone()),
-        };
-        let operations: Vec<CommitOperation> = changed.iter().map(add).collect();
-        patiently(self.tell, || {
-            let sent = self
-                .repo
-                .create_commit()
-                .operations(operations.clone())
-                .commit_message(self.wanted.message.clone())
-                .revision(self.wanted.branch.clone())
-                .maybe_parent_commit(head.commit.clone())
-                .send();
-            match sent {
-                Ok(info) => match info.commit_oid {
-                    Some(commit) => Attempt::Done(commit),
-                    None => Attempt::of(self.moved(head, "the hub named no commit")),
-                },
-                Err(error) if is_moved(&error) => Attempt::of(self.moved(head, &said(&error))),
-                Err(error) => self.unless_made(head, attempt_of(error, &self.wanted.repo)),
             }
         })
     }
@@ -372,15 +321,16 @@ impl<'a> Task<'a> {
             wrong.join(", ")
         )
     }
+}
 
-    /// Asks by the hub's client, with our waits.
-    fn patiently<T>(&self, mut ask: impl FnMut() -> std::result::Result<T, HFError>) -> Result<T> {
-        let repo = &self.wanted.repo;
-        patiently(self.tell, || match ask() {
-            Ok(value) => Attempt::Done(value),
-            Err(error) => attempt_of(error, repo),
-        })
+/// The commit that the hub says it made.
+pub(super) fn made_commit(answer: &Answer) -> Result<String> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Made {
+        commit_oid: String,
     }
+    listing::commit_name(answer.json::<Made>()?.commit_oid)
 }
 
 fn paths(files: &[&LocalFile]) -> Vec<String> {

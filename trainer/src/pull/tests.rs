@@ -547,6 +547,51 @@ fn a_file_that_is_not_the_listed_one_is_refused_and_removed() {
 }
 
 #[test]
+fn a_byte_now_and_then_is_not_waited_for_and_what_came_is_kept() {
+    let hub = FakeHub::with_files(vec![("config.json", vec![b'{'; 1_000]), ("model.safetensors", b"w".to_vec())]);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let slow = listener.local_addr().unwrap();
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let ranges = Arc::clone(&asked);
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
+            let head: Vec<String> = lines.by_ref().take_while(|line| !line.is_empty()).collect();
+            let range = head.iter().find_map(|line| line.strip_prefix("range: bytes=")).unwrap_or_default().to_owned();
+            if let Some(path) = head[0].split(' ').nth(1).filter(|path| path.starts_with("/api/")) {
+                let (status, extra, body) = hub.respond(path, "GET", None);
+                let head =
+                    format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n{extra}\r\n", body.len());
+                let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&body));
+                continue;
+            }
+            ranges.lock().unwrap().push(range);
+            let _ = stream.write_all(b"HTTP/1.1 206 X\r\nconnection: close\r\n\r\n");
+            // Not for ever: a test that fails must end.
+            for _ in 0..100 {
+                std::thread::sleep(Duration::from_millis(150));
+                if stream.write_all(b"{").is_err() {
+                    break;
+                }
+            }
+        }
+    });
+    let mut place = Place::new();
+    place.hub = hub_settings(&format!("http://{slow}"));
+    place.hub.silence = Duration::from_millis(400);
+    place.config(HUB_SOURCE);
+    let started = Instant::now();
+    let error = format!("{:#}", place.pull().0.unwrap_err());
+    assert!(error.contains("the hub is too slow"), "{error}");
+    assert!(started.elapsed() < Duration::from_secs(8), "{:?}", started.elapsed());
+    let asked = asked.lock().unwrap();
+    assert!(asked.len() == 4 && asked[0] == "0-999", "{asked:?}");
+    // Every attempt goes on behind what the one before it brought.
+    let starts: Vec<u32> = asked.iter().map(|range| range.split_once('-').unwrap().0.parse().unwrap()).collect();
+    assert!(starts.is_sorted_by(|one, next| one < next), "{asked:?}");
+}
+
+#[test]
 fn refusals_of_the_hub_are_told_apart() {
     for (status, code, words) in [
         ("401 Unauthorized", "GatedRepo", "is gated and needs a login"),

@@ -12,8 +12,9 @@ const VAGUE_NAMES: [&str; 5] = ["base.rs", "common.rs", "utils.rs", "types.rs", 
 const UNFINISHED_WORDS: [&str; 3] = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X")];
 const UNFINISHED_MACROS: [&str; 2] = [concat!("to", "do!"), concat!("unimpl", "emented!")];
 const MACHINE_PATHS: [&str; 3] = [concat!("/ho", "me/"), concat!("/ro", "ot/"), concat!("/wo", "rk/")];
-/// Names that open a socket, by themselves or through a crate.
-const SOCKET_NAMES: [&str; 7] = ["TcpStream", "TcpListener", "UdpSocket", "UnixStream", "reqwest", "hf_hub", "ureq"];
+/// Names that open a socket or look a name up, by themselves or through a crate.
+const SOCKET_NAMES: [&str; 8] =
+    ["TcpStream", "TcpListener", "UdpSocket", "UnixStream", "ToSocketAddrs", "reqwest", "hf_hub", "ureq"];
 const SOCKET_FILES: [&str; 4] =
     ["trainer/src/hub.rs", "trainer/src/hub/", "eval/src/provider.rs", "eval/src/provider/"];
 const BACKENDS: [&str; 4] = ["Device::flex", "Device::cuda", "Device::vulkan", "Device::metal"];

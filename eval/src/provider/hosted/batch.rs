@@ -36,16 +36,10 @@ impl HostedModel {
         let keys = asks.iter().map(|ask| Ok(self.wire_request(ask)?.cache_key)).collect::<Result<Vec<_>, Error>>()?;
         let groups = groups(asks, &keys)?;
         let num_workers = self.settings.max_concurrency.clamp(1, groups.len().max(1));
-        let is_encrypted = match asks.first() {
-            Some(ask) => self.url(&ask.request)?.starts_with("https://"),
-            None => return Ok(Vec::new()),
-        };
-        let transport = Transport::new(
-            self.settings.transport.clone(),
-            self.settings.policy.connect_secs,
-            is_encrypted,
-            num_workers,
-        );
+        let Some(first) = asks.first() else { return Ok(Vec::new()) };
+        let url = self.url(&first.request)?;
+        let transport =
+            Transport::new(self.settings.transport.clone(), self.settings.policy.connect_secs, &url, num_workers);
         let gate = Gate::new(Limiter::new(num_workers));
         let halted = Mutex::new(None);
         let has_halted = AtomicBool::new(false);

@@ -10,6 +10,7 @@ mod attempt;
 mod batch;
 mod call;
 mod health;
+mod reach;
 mod transport;
 
 pub mod budget;
@@ -27,6 +28,7 @@ pub use cache_key::CacheKey;
 pub use health::StopRules;
 pub use journal::{Journal, Place};
 pub use limiter::Limiter;
+pub use reach::look_up;
 pub use record::{Answered, CallOutcome, CallRecord, UsageProblem};
 pub use tariff::{Priced, Tariff};
 pub use transport::TransportSettings;

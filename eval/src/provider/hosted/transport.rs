@@ -5,8 +5,11 @@ use std::io::{self, Read};
 use std::time::Duration;
 
 use ureq::tls::{RootCerts, TlsConfig};
+use ureq::unversioned::transport::DefaultConnector;
 use ureq::{Agent, Proxy, Timeout};
 
+use super::reach::Reach;
+use crate::egress::Egress;
 use crate::wire::{CallError, Headers};
 
 /// The most bytes of the body of an error that are read.
@@ -17,17 +20,28 @@ const MAX_ERROR_BYTES: u64 = 1 << 20;
 pub struct TransportSettings {
     /// Seconds that a streamed answer may be silent, the wait for its first byte included.
     pub stall_secs: f64,
-    /// The most bytes of an answer.
+    /// The most bytes of an answer, however many tokens it may have.
     pub max_answer_bytes: u64,
     /// Whether prompts and keys may go unencrypted to hosts that are not private by their number.
     pub allow_plain_http: bool,
     /// Whether the proxy of the environment may see encrypted calls.
     pub use_proxy: bool,
+    /// How far the addresses of the host may lead, whenever a connection is made.
+    pub egress: Egress,
+    /// Hosts of the user's own network.
+    pub private_hosts: Vec<String>,
 }
 
 impl Default for TransportSettings {
     fn default() -> Self {
-        Self { stall_secs: 120.0, max_answer_bytes: 32 << 20, allow_plain_http: false, use_proxy: true }
+        Self {
+            stall_secs: 120.0,
+            max_answer_bytes: 32 << 20,
+            allow_plain_http: false,
+            use_proxy: true,
+            egress: Egress::Public,
+            private_hosts: Vec::new(),
+        }
     }
 }
 
@@ -55,6 +69,8 @@ pub(super) struct Post<'a> {
     pub(super) is_stream: bool,
     /// Until when the whole answer must be there.
     pub(super) total_secs: f64,
+    /// The most bytes of its answer.
+    pub(super) max_bytes: u64,
 }
 
 /// The head of an answer, and its body as it comes.
@@ -76,7 +92,15 @@ struct Limits {
 }
 
 impl Transport {
-    pub(super) fn new(
+    /// For requests to the host of `url`.
+    pub(super) fn new(settings: TransportSettings, connect_secs: f64, url: &str, max_connections: usize) -> Self {
+        let reach = Reach::new(&settings, url);
+        let is_encrypted = url.starts_with("https://");
+        Self::within(reach, settings, connect_secs, is_encrypted, max_connections)
+    }
+
+    fn within(
+        reach: Reach,
         settings: TransportSettings,
         connect_secs: f64,
         is_encrypted: bool,
@@ -96,7 +120,7 @@ impl Transport {
             .timeout_resolve(seconds(connect_secs))
             .timeout_connect(seconds(connect_secs))
             .build();
-        Self { agent: config.new_agent(), settings, connect_secs }
+        Self { agent: Agent::with_parts(config, DefaultConnector::default(), reach), settings, connect_secs }
     }
 
     /// Posts a body; returns once the head of the answer is there, whatever its status.
@@ -124,7 +148,7 @@ impl Transport {
         });
         let status = head.status.as_u16();
         let is_good = (200..300).contains(&status);
-        let max_bytes = if is_good { self.settings.max_answer_bytes } else { MAX_ERROR_BYTES };
+        let max_bytes = if is_good { self.settings.max_answer_bytes.min(post.max_bytes) } else { MAX_ERROR_BYTES };
         Ok(Response {
             status,
             headers: headers.collect(),
@@ -199,6 +223,7 @@ fn call_error(error: &ureq::Error, limits: Limits) -> CallError {
         ureq::Error::ConnectProxyFailed(_) | ureq::Error::InvalidProxyUrl => {
             CallError::Connection { what: "the proxy of the environment cannot be used".to_owned() }
         }
+        ureq::Error::Other(why) => CallError::Connection { what: why.to_string() },
         other => CallError::Connection { what: other.to_string() },
     }
 }
@@ -214,7 +239,9 @@ fn may_be_sent(error: &ureq::Error) -> bool {
         | ureq::Error::RequireHttpsOnly(_)
         | ureq::Error::InvalidProxyUrl
         | ureq::Error::ConnectProxyFailed(_)
-        | ureq::Error::TlsRequired => false,
+        | ureq::Error::TlsRequired
+        // Said by what looks names up.
+        | ureq::Error::Other(_) => false,
         ureq::Error::Io(error) => !is_before_sending(error),
         _ => true,
     }
@@ -232,7 +259,9 @@ fn is_before_sending(error: &io::Error) -> bool {
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
     use std::io::Write;
-    use std::net::TcpListener;
+    use std::net::{IpAddr, TcpListener};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
 
@@ -252,8 +281,62 @@ mod tests {
 
     fn post(url: &str, settings: TransportSettings) -> Result<Response, Failure> {
         let headers = vec![("x-api-key".to_owned(), "secret".to_owned())];
-        let post = Post { url, headers: &headers, body: b"{}", is_stream: true, total_secs: 30.0 };
-        Transport::new(settings, 5.0, false, 1).post(post)
+        Transport::new(settings, 5.0, url, 1).post(ask(url, &headers))
+    }
+
+    fn ask<'a>(url: &'a str, headers: &'a Headers) -> Post<'a> {
+        Post { url, headers, body: b"{}", is_stream: true, total_secs: 30.0, max_bytes: u64::MAX }
+    }
+
+    #[test]
+    fn a_name_that_leads_elsewhere_later_is_not_asked_there() {
+        let url = serve("HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}", 0);
+        let url = url.replace("127.0.0.1", "llm.lan");
+        let looked_up = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&looked_up);
+        // The second and third time it has a public address too, or alone; nobody is to be asked at either.
+        let answers: [&[[u8; 4]]; 3] = [&[[127, 0, 0, 1]], &[[127, 0, 0, 1], [203, 0, 113, 9]], &[[203, 0, 113, 9]]];
+        let look_up = move |name: &str| -> Vec<IpAddr> {
+            assert_eq!(name, "llm.lan");
+            answers[count.fetch_add(1, Ordering::SeqCst)].iter().map(|address| IpAddr::from(*address)).collect()
+        };
+        let settings = TransportSettings {
+            allow_plain_http: true,
+            use_proxy: false,
+            egress: Egress::Private,
+            ..TransportSettings::default()
+        };
+        let reach = Reach::with(&settings, &url, Arc::new(look_up));
+        let transport = Transport::within(reach, settings, 5.0, false, 1);
+        let headers = vec![("x-api-key".to_owned(), "secret".to_owned())];
+        assert_eq!(transport.post(ask(&url, &headers)).unwrap().read_all().unwrap(), b"{}");
+        for _ in 0..2 {
+            let failure = transport.post(ask(&url, &headers)).err().unwrap();
+            let what = "llm.lan now leads to an address that is public, and prompts of this arm may go to private ones";
+            assert_eq!(failure, Failure { error: CallError::Connection { what: what.to_owned() }, sent: false });
+        }
+        assert_eq!(looked_up.load(Ordering::SeqCst), 3);
+    }
+
+    #[test]
+    fn what_is_not_encrypted_stays_in_the_own_network_whatever_its_name_leads_to() {
+        let url = "http://localhost:9/v1";
+        let settings = TransportSettings { use_proxy: false, ..TransportSettings::default() };
+        let reach = Reach::with(&settings, url, Arc::new(|_| vec![IpAddr::from([203, 0, 113, 9])]));
+        let headers = Headers::new();
+        let failure = Transport::within(reach, settings, 5.0, false, 1).post(ask(url, &headers)).err().unwrap();
+        assert!(failure.error.to_string().contains("that is public"), "{}", failure.error);
+        assert!(!failure.sent);
+    }
+
+    #[test]
+    fn the_name_of_a_host_without_an_address_is_told_as_such() {
+        let url = "http://llm.lan/v1";
+        let settings = TransportSettings { egress: Egress::Private, allow_plain_http: true, ..Default::default() };
+        let reach = Reach::with(&settings, url, Arc::new(|_| Vec::new()));
+        let headers = Headers::new();
+        let failure = Transport::within(reach, settings, 5.0, false, 1).post(ask(url, &headers)).err().unwrap();
+        assert!(failure.error.to_string().contains("host not found"), "{}", failure.error);
     }
 
     #[test]
