@@ -65,7 +65,7 @@ mod tests {
         ];
         for (option, good, bad) in options {
             assert_eq!(read(&format!("{option}={good}")), Ok(()), "{option}");
-            for wrong in [bad, "18446744073709551615", "9223372036854775808", "NaN", "inf", "1e308", "x", ""] {
+            for wrong in [bad, "18446744073709551615", "9223372036854775808", "NaN", "inf", "1e308", "x"] {
                 let error = read(&format!("{option}={wrong}")).err().unwrap_or_default();
                 assert!(error.contains("\nhint: write a ") && error.contains("number "), "{option}={wrong}: {error}");
             }

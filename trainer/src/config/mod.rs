@@ -5,6 +5,7 @@ pub mod arm;
 mod check;
 pub mod decision;
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)]
 mod document;
 pub mod error;
 pub mod keys;
