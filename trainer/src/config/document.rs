@@ -12,6 +12,7 @@ fn marks(name: &str) -> (String, String) {
     (format!("<!-- {name}: written by a test of trainer/src/config/document.rs -->\n"), "<!-- end -->\n".to_owned())
 }
 
+const README: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../configs/README.md");
 /// Words of a key whose meanings stand beside it.
 const MOST_WORDS: usize = 8;
 
@@ -124,8 +125,7 @@ fn fields() -> String {
 
 #[test]
 fn the_documentation_of_configs_is_that_of_the_structs() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../configs/README.md");
-    let mut text = std::fs::read_to_string(path).unwrap();
+    let mut text = std::fs::read_to_string(README).unwrap();
     for (name, table) in [
         ("keys", keys()),
         ("arms", arms()),
@@ -140,5 +140,5 @@ fn the_documentation_of_configs_is_that_of_the_structs() {
         text.replace_range(from..to, &table);
     }
     assert!(FILE.len() > 10);
-    expect_file!["../../../configs/README.md"].assert_eq(&text);
+    expect_file![README].assert_eq(&text);
 }

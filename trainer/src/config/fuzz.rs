@@ -179,7 +179,7 @@ fn run<T: std::fmt::Debug>(
 fn a_changed_config_never_panics_and_repeats_no_secret() {
     holds(SEED, &[]).unwrap();
     assert!(leaks("x \"sk-live-NOTAKEY0123456789\"").is_some());
-    run(&changes(), 400, |changes| holds(&changed(SEED, &changes), &[]));
+    run(&changes(), 2000, |changes| holds(&changed(SEED, &changes), &[]));
 }
 
 #[test]
@@ -188,7 +188,7 @@ fn a_changed_override_never_panics_and_repeats_no_secret() {
         let path = schema::KEYS[key].path();
         [changed(&format!("{path}=1"), &changes), format!("{path}={}", SECRETS[secret])]
     });
-    run(&overrides, 400, |overrides| holds(SEED, &overrides));
+    run(&overrides, 1000, |overrides| holds(SEED, &overrides));
 }
 
 #[test]
@@ -206,7 +206,7 @@ fn a_secret_in_place_of_any_value_is_refused_unshown() {
 
 #[test]
 fn what_grows_without_end_is_refused_in_time() {
-    let many = |line: &dyn Fn(usize) -> String| (0..100_000).map(line).collect::<String>();
+    let many = |line: &dyn Fn(usize) -> String| (0..30_000).map(line).collect::<String>();
     let start = Instant::now();
     for text in [
         many(&|number| format!("k{number} = 1\n")),

@@ -51,21 +51,13 @@ impl Places {
         }
     }
 
-    /// The place of a key, else of what it stands in.
+    /// The place of a key, else of what it stands in. What was typed on the command line took the place of all that the
+    /// file has below it.
     pub(super) fn of(&self, key: &str) -> Place {
-        let mut key = key;
-        loop {
-            if let Some(text) = self.overrides.get(key) {
-                return Place::Override(text.clone());
-            }
-            if let Some(line) = self.lines.get(key) {
-                return Place::Line(*line);
-            }
-            match key.rfind(['.', '[']) {
-                Some(end) => key = &key[..end],
-                None => return Place::File,
-            }
+        if let Some(text) = above(key).find_map(|key| self.overrides.get(key)) {
+            return Place::Override(text.clone());
         }
+        above(key).find_map(|key| self.lines.get(key)).map_or(Place::File, |line| Place::Line(*line))
     }
 
     /// The place of the first of some keys that stands anywhere.
@@ -78,6 +70,11 @@ impl Places {
     pub(super) fn fault(&self, key: &str, what: impl Into<String>, hint: impl Into<String>) -> Fault {
         Fault { place: self.of(key), what: what.into(), hint: hint.into() }
     }
+}
+
+/// A key and all that it stands in, from the inside.
+fn above(key: &str) -> impl Iterator<Item = &str> {
+    std::iter::successors(Some(key), |key| key.rfind(['.', '[']).map(|end| &key[..end]))
 }
 
 /// The line of a byte, counted from 1.
@@ -119,6 +116,10 @@ mod tests {
             assert_eq!(places.of(key), Place::Line(line), "{key}");
         }
         assert_eq!(places.of("x.y"), Place::File);
+        let mut overridden = Places::of_text(text);
+        overridden.overridden(BTreeMap::from([("b.d".to_owned(), "b.d".to_owned())]));
+        assert_eq!(overridden.of("b.d[1].e"), Place::Override("b.d".to_owned()));
+        assert_eq!(overridden.of("b.c"), Place::Line(4));
         for at in 0..text.len() {
             assert_eq!(LineStarts::of(text).line(at), line_of(text, at));
         }

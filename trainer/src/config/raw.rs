@@ -77,9 +77,9 @@ pub struct RawData {
     /// The longest row in tokens.
     #[schemars(range(min = 1, max = MOST_TOKENS))]
     pub max_tokens: usize,
-    /// What happens to a longer row: it is left out or cut, and counted.
+    /// What happens to a longer row.
     pub overflow: Overflow,
-    /// Which tokens are learnt: those of the last answer, of every answer, or all but the first.
+    /// Which tokens are learnt.
     pub train_on: TrainOn,
     /// Share of the groups outside test that is used for validation.
     #[schemars(range(min = 0), extend("exclusiveMaximum" = 1, "x-default" = "the set's, else 0"))]
@@ -162,13 +162,13 @@ pub struct RawTrain {
     /// Where the fall ends, as a share of the peak.
     #[schemars(range(min = 0, max = 1))]
     pub min_learning_rate_share: f64,
-    /// AdamW: decay of the first moment.
+    /// Decay of the first moment of AdamW.
     #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
     pub adam_beta1: f64,
-    /// AdamW: decay of the second moment.
+    /// Decay of the second moment of AdamW.
     #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
     pub adam_beta2: f64,
-    /// AdamW: added to the root of the second moment.
+    /// Added to the root of the second moment of AdamW.
     #[schemars(range(min = 1e-30, max = 1))]
     pub adam_epsilon: f64,
     /// Decoupled weight decay.
@@ -179,8 +179,7 @@ pub struct RawTrain {
     pub max_grad_norm: f64,
     /// Seed of everything random.
     pub seed: u64,
-    /// Whether layers are computed twice to save memory: as few as the memory of the device asks for (none on a CPU),
-    /// none, or all; it changes no result.
+    /// Whether layers are computed twice to save memory; it changes no result.
     pub recompute: Recompute,
     /// Steps between checkpoints.
     #[schemars(range(min = 1, max = MOST_STEPS))]
@@ -235,7 +234,7 @@ pub struct RawEval {
 pub struct RawDevice {
     /// `"auto"`, `"cpu"`, `"cuda"`, `"cuda:N"`, `"vulkan"`, `"vulkan:N"`, `"metal"` or `"metal:N"`, see [devices](#devices).
     pub name: String,
-    /// The number format of weights and activations; `auto` takes what is fast on the device.
+    /// The number format of weights and activations.
     pub precision: Stored,
 }
 
@@ -291,7 +290,7 @@ pub enum Decay {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Recompute {
-    /// As few as the memory of the device asks for; none where that is not known.
+    /// As few as the memory of the device asks for; none where that is not known, as on a CPU.
     Auto,
     /// None.
     Never,

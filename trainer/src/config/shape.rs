@@ -131,6 +131,7 @@ impl Range {
     #[must_use]
     pub fn words(&self) -> String {
         match (self.above, self.least, self.below, self.most) {
+            (None, Some(least), None, Some(most)) if least == most => digits(least),
             (None, Some(least), None, Some(most)) => format!("from {} to {}", digits(least), digits(most)),
             (None, Some(least), Some(below), _) => format!("from {} to below {}", digits(least), digits(below)),
             (None, Some(least), None, None) => format!("from {}", digits(least)),

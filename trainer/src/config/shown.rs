@@ -36,6 +36,8 @@ pub fn value(key: &str, value: &Value) -> String {
         // A list may be as long as the file: it is not written out to find that.
         Value::Array(list) if too_long(list.len()) => return "a list".to_owned(),
         Value::String(text) if too_long(text.len()) => return "a text".to_owned(),
+        // Not in three hundred digits.
+        Value::Float(number) if number.is_finite() => format!("{number:?}"),
         other => other.to_string(),
     };
     match value {
