@@ -13,9 +13,9 @@ const KEY: &str = "sk-live-NOTAKEY0123456789";
 fn unseen(scene: &Scene, done: &Done, secret: &str) {
     assert!(!done.stdout.contains(secret) && !done.stderr.contains(secret), "{}{}", done.stdout, done.stderr);
     for file in files(&scene.path("run")) {
-        let bytes = fs::read(&file).unwrap();
+        let bytes = fs::read(scene.path("run").join(&file)).unwrap();
         let found = bytes.windows(secret.len()).any(|window| window == secret.as_bytes());
-        assert!(!found, "the key stands in {}", file.display());
+        assert!(!found, "the key stands in {file}");
     }
 }
 
@@ -70,15 +70,22 @@ fn all_numbers_are_refused_at_once() {
 fn more_steps_than_any_run_has_are_refused_and_a_long_run_is_planned() {
     let scene = Scene::new();
     let long = ["--set", "train.epochs=10000", "--set", "train.rows_per_step=1"];
-    let words =
-        |more: &[&str]| [&["plan", "--no-probe", &scene.text("config.toml")], &long[..], more].concat().join(" ");
-    let done = scene.run(&words(&[]).split(' ').collect::<Vec<_>>()).good();
+    let config = scene.text("config.toml");
+    let done = scene.run(&[&["plan", "--no-probe", &config][..], &long].concat()).good();
     assert!(done.stdout.contains("steps 160000, "), "{}", done.stdout);
-    let many: String = (0..1100).map(|number| format!("{{\"messages\": [{{\"role\": \"user\", \"content\": \"q{number}\"}}, {{\"role\": \"assistant\", \"content\": \"a\"}}]}}\n")).collect();
-    scene.write("train.jsonl", many);
+    let row = |number: usize| {
+        let turn = |role: &str, content: &str| serde_json::json!({ "role": role, "content": content });
+        let messages = [turn("user", &format!("question {number}")), turn("assistant", "yes")];
+        serde_json::json!({ "messages": messages }).to_string() + "\n"
+    };
+    scene.write("train.jsonl", (0..1100).map(row).collect::<String>());
     for command in ["check", "plan", "fit"] {
-        let words = [&[command, &scene.text("config.toml"), "--out", &scene.text("run")], &long[..]].concat();
-        scene.run(&words).refused(&["train.epochs", "steps", "--set train.max_steps="]);
+        let out = scene.text("run");
+        scene.run(&[&[command, &config, "--out", &out][..], &long].concat()).refused(&[
+            "train.epochs",
+            "steps",
+            "--set train.max_steps=",
+        ]);
     }
 }
 
