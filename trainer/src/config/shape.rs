@@ -99,12 +99,6 @@ pub struct Range {
 }
 
 impl Range {
-    /// From one number to another, both allowed.
-    #[must_use]
-    pub fn from_to(least: f64, most: f64) -> Range {
-        Range { least: Some(least), most: Some(most), ..Range::default() }
-    }
-
     /// Whether it holds a number.
     #[must_use]
     pub fn contains(&self, number: f64) -> bool {
@@ -119,12 +113,6 @@ impl Range {
     #[must_use]
     pub fn contains_whole(&self, number: i128) -> bool {
         self.contains(number as f64)
-    }
-
-    /// Whether it ends on both sides.
-    #[must_use]
-    pub fn has_two_ends(&self) -> bool {
-        (self.least.is_some() || self.above.is_some()) && (self.most.is_some() || self.below.is_some())
     }
 
     /// The range as a person reads it: `from 1 to 4096`, `above 0, at most 10`, `from 0 to below 1`.
@@ -300,20 +288,24 @@ fn doc(schema: &Value) -> String {
 mod tests {
     use super::*;
 
+    fn from_to(least: f64, most: f64) -> Range {
+        Range { least: Some(least), most: Some(most), ..Range::default() }
+    }
+
     #[test]
     fn a_range_holds_what_its_words_say_and_no_number_that_is_none() {
         let above = Range { above: Some(0.0), most: Some(10.0), ..Range::default() };
         let share = Range { least: Some(0.0), below: Some(1.0), ..Range::default() };
         assert_eq!(above.words(), "above 0, at most 10");
         assert_eq!(share.words(), "from 0 to below 1");
-        assert_eq!(Range::from_to(1.0, 4096.0).words(), "from 1 to 4096");
-        assert_eq!(Range::from_to(0.0, 1e12).words(), "from 0 to 1e12");
+        assert_eq!(from_to(1.0, 4096.0).words(), "from 1 to 4096");
+        assert_eq!(from_to(0.0, 1e12).words(), "from 0 to 1e12");
         assert!(above.contains(1e-30) && above.contains(10.0) && !above.contains(0.0) && !above.contains(10.1));
         assert!(share.contains(0.0) && !share.contains(1.0));
         for range in [above, share, Range::default()] {
             assert!(!range.contains(f64::NAN) && !range.contains(f64::INFINITY) && !range.contains(f64::NEG_INFINITY));
         }
-        assert!(!Range::from_to(1.0, 4096.0).contains_whole(i128::from(i64::MAX)));
+        assert!(!from_to(1.0, 4096.0).contains_whole(i128::from(i64::MAX)));
     }
 
     #[test]
