@@ -90,6 +90,15 @@ fn more_steps_than_any_run_has_are_refused_and_a_long_run_is_planned() {
 }
 
 #[test]
+fn a_rise_that_a_run_would_never_leave_is_refused_by_all_who_read_the_config() {
+    let scene = Scene::new();
+    for command in ["check", "plan", "fit"] {
+        let words = [command, &scene.text("config.toml"), "--set", "train.warmup_steps=8", "--out", &scene.text("run")];
+        scene.run(&words).refused(&["train.warmup_steps is 8, and the run has 8 steps"]);
+    }
+}
+
+#[test]
 fn numbers_of_a_command_line_have_the_same_ranges() {
     let scene = Scene::new();
     let model = tiny_chat().display().to_string();
