@@ -3,6 +3,7 @@
 
 pub mod arm;
 mod check;
+mod choices;
 pub mod decision;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic)]

@@ -305,7 +305,7 @@ fn cost(raw: &RawConfig, all: &mut Findings) {
         let parsed = read::text(path, Kind::Prompt)
             .map_err(|error| error.to_string())
             .and_then(|text| PriceTable::parse(&path.display().to_string(), &text).map_err(|error| error.to_string()));
-        let what = parsed.err().map(|error| format!("cost.prices: {}", first_line(&error)));
+        let what = parsed.err().map(|error| format!("cost.prices: {error}"));
         all.require("cost.prices", what.is_none(), what.unwrap_or_default(), "compare it with configs/prices/");
     }
 }
@@ -322,7 +322,7 @@ fn redact(raw: &RawConfig, all: &mut Findings) {
     }
 }
 
-/// What an error says first: what follows may repeat lines of a file that is no config.
+/// What an error says first; its hint is for another place.
 fn first_line(text: &str) -> &str {
     text.lines().next().unwrap_or_default()
 }
