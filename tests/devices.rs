@@ -70,9 +70,23 @@ fn software_is_listed_named_and_never_taken_by_itself() {
 #[test]
 fn memory_that_a_gpu_has_not_is_refused_before_anything_is_written() {
     let scene = Scene::new();
-    let more = ["--device", "vulkan:0", "--set", "lora.r=200000", "--set", "lora.lora_alpha=1"];
+    // All rows in one micro-batch: some two million tokens.
+    let row = |number: usize| {
+        let turn = |role: &str, content: &str| serde_json::json!({ "role": role, "content": content });
+        let question = format!("{number}: {}", "quick foxes jump; lazy dogs nap. ".repeat(24));
+        serde_json::json!({ "messages": [turn("user", &question), turn("assistant", "yes")] }).to_string() + "\n"
+    };
+    scene.write("train.jsonl", (0..4000).map(row).collect::<String>());
+    let settings = [
+        "data.max_tokens=1000",
+        "train.micro_batch_tokens=16000000",
+        "train.rows_per_step=1000000",
+        "train.warmup_steps=0",
+        "train.recompute=never",
+    ];
+    let more = settings.iter().flat_map(|set| ["--set", set]).chain(["--device", "vulkan:0"]).collect::<Vec<_>>();
     let Some(refused) = with_software(&mut scene.fit_command("run", &more)).map(done) else { return };
-    refused.refused(&["the trainable weights would take", "the largest tensor of the device is", "a smaller lora.r"]);
+    refused.refused(&["one activation of ", "the largest tensor of the device is", "--set train.micro_batch_tokens="]);
     let left: Vec<String> = files(&scene.path("run")).into_iter().filter(|file| file != ".lock").collect();
     assert!(left.is_empty(), "left behind: {left:?}");
 }

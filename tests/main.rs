@@ -5,6 +5,7 @@
 mod bad_input;
 mod bad_models;
 mod cli;
+mod config_bounds;
 mod configs;
 mod devices;
 mod eval;

@@ -12,7 +12,7 @@ use crate::split::Splits;
 use crate::tfidf::TfIdf;
 
 /// How near duplicates are found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Near {
     /// Only exact duplicates.

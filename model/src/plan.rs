@@ -162,9 +162,10 @@ pub(crate) fn tensors(
     positions: usize,
     shape: TrainingShape,
 ) -> MemoryPlan {
-    let bytes = |values: usize| (values * element_bytes) as u64;
+    // A product that no machine has room for is the largest number, and never a small one.
+    let bytes = |values: usize| values.saturating_mul(element_bytes) as u64;
     // The residual stream and its gradient are f32 on every device.
-    let stream = |rows: usize| (4 * rows * config.hidden_size) as u64;
+    let stream = |rows: usize| config.hidden_size.saturating_mul(4 * rows) as u64;
     let tokens = shape.max_tokens as u64;
     let qkv = Group::Qkv.output_width(config);
     let gate_up = Group::GateUp.output_width(config);
@@ -175,9 +176,9 @@ pub(crate) fn tensors(
     let products =
         stream(2) + bytes(qkv + before_norm + attention + gate_up + ranks) + 4 * config.num_attention_heads as u64;
     let (kept, recompute) = match shape.recompute {
-        Recompute::Auto | Recompute::Never => (layers * products, "nothing"),
+        Recompute::Auto | Recompute::Never => (layers.saturating_mul(products), "nothing"),
         // The layer that is rebuilt keeps its products while its backward pass runs.
-        Recompute::Always => (layers * stream(1) + products, "every layer"),
+        Recompute::Always => (layers.saturating_mul(stream(1)).saturating_add(products), "every layer"),
     };
     // Backward of the MLP: h, its gradient, the gradient of gate and up, the normed input and three rows of the stream.
     let workspace = stream(3) + bytes(2 * config.intermediate_size + gate_up + config.hidden_size);
@@ -185,11 +186,14 @@ pub(crate) fn tensors(
     let parts = vec![
         Part { name: "weights", bytes: bytes(config.num_parameters()) + (positions * config.head_dim * 4) as u64 },
         Part { name: "adapter and optimiser", bytes: 4 * 4 * layout.length() as u64 },
-        Part { name: "kept for the backward pass", bytes: tokens * kept },
-        Part { name: "workspace of a layer", bytes: tokens * workspace },
-        Part { name: "logits of supervised rows", bytes: (chunk * config.vocab_size * 4) as u64 },
+        Part { name: "kept for the backward pass", bytes: tokens.saturating_mul(kept) },
+        Part { name: "workspace of a layer", bytes: tokens.saturating_mul(workspace) },
+        Part {
+            name: "logits of supervised rows",
+            bytes: chunk.saturating_mul(config.vocab_size).saturating_mul(4) as u64,
+        },
     ];
-    let peak_bytes = parts.iter().map(|part| part.bytes).sum();
+    let peak_bytes = parts.iter().fold(0_u64, |sum, part| sum.saturating_add(part.bytes));
     MemoryPlan { parts, peak_bytes, tokens, recompute: recompute.to_owned(), device_free_bytes: None }
 }
 

@@ -1,5 +1,7 @@
 //! Owns what was typed: commands and their options. Knows nothing of what they do.
 
+mod number;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -79,7 +81,7 @@ pub struct Fit {
     #[arg(long)]
     pub plain: bool,
     /// Stop after this many optimiser steps
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = number::whole::<u64>("train.max_steps"))]
     pub max_steps: Option<u64>,
     /// Print the summary as JSON on stdout
     #[arg(long)]
@@ -107,7 +109,7 @@ pub struct Eval {
     #[arg(long = "arm", value_name = "NAME")]
     pub arms: Vec<String>,
     /// Score at most this many rows
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = number::whole::<usize>("eval.limit"))]
     pub limit: Option<usize>,
     /// Recorded answers as an arm of their own, one JSON line a row
     #[arg(long, value_name = "FILE")]
@@ -137,7 +139,7 @@ pub struct Compare {
     #[arg(long, value_name = "NAME")]
     pub candidate_arm: Option<String>,
     /// The largest loss that is still no loss
-    #[arg(long, default_value_t = 0.03, value_name = "M")]
+    #[arg(long, default_value_t = 0.03, value_name = "M", value_parser = number::number::<f64>("decision.margin"))]
     pub margin: f64,
     /// Print the results as JSON on stdout
     #[arg(long)]
@@ -181,10 +183,10 @@ pub struct Generate {
     #[command(flatten)]
     pub model: ModelArgs,
     /// Most new tokens
-    #[arg(long, default_value_t = 256, value_name = "N")]
+    #[arg(long, default_value_t = 256, value_name = "N", value_parser = number::whole::<usize>("eval.max_new_tokens"))]
     pub max_tokens: usize,
     /// 0 takes the most likely token each time
-    #[arg(long, default_value_t = 0.0, value_name = "T")]
+    #[arg(long, default_value_t = 0.0, value_name = "T", value_parser = number::number::<f32>("eval.arm.temperature"))]
     pub temperature: f32,
     /// What random choices are a function of
     #[arg(long, default_value_t = 0, value_name = "S")]
@@ -209,7 +211,7 @@ pub struct Score {
     #[arg(long)]
     pub tokens: bool,
     /// Score at most this many rows
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = number::whole::<usize>("eval.limit"))]
     pub limit: Option<usize>,
     /// Print JSON lines on stdout
     #[arg(long)]
@@ -223,7 +225,7 @@ pub struct Compared {
     #[arg(long, value_name = "FILE.jsonl")]
     pub rows: Option<PathBuf>,
     /// Compare on at most this many rows; 0 compares on none
-    #[arg(long, default_value_t = 64, value_name = "N")]
+    #[arg(long, default_value_t = 64, value_name = "N", value_parser = number::whole_or_none::<usize>("eval.limit"))]
     pub kl_rows: usize,
     /// auto, cpu, cuda[:N], vulkan[:N] or metal[:N]: where both are asked
     #[arg(long, default_value = "auto", value_name = "DEVICE")]

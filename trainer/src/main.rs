@@ -34,6 +34,7 @@ mod readers;
 mod retention;
 mod run_dir;
 mod schedule;
+mod secret;
 mod shipped;
 mod start;
 mod train_loop;

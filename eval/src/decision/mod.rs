@@ -80,32 +80,38 @@ pub enum Family {
 }
 
 /// What must not get worse, with its own margin or limit; each is tested at full alpha (intersection–union test, Berger 1982).
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Guardrail {
     /// The share of answers that the schema allows may fall by less than `margin`.
     SchemaValidity {
         /// Largest loss of the share.
+        #[schemars(range(max = 1), extend("exclusiveMinimum" = 0))]
         margin: f64,
     },
     /// The share of refused answers may rise by less than `margin`.
     RefusalRate {
         /// Largest rise of the share.
+        #[schemars(range(max = 1), extend("exclusiveMinimum" = 0))]
         margin: f64,
     },
     /// The share of answers that did not come in time may rise by less than `margin`.
     TimeoutRate {
         /// Largest rise of the share.
+        #[schemars(range(max = 1), extend("exclusiveMinimum" = 0))]
         margin: f64,
     },
     /// 95 % of the candidate's answers come within the limit; a timeout never does.
     LatencyP95 {
-        /// The limit.
+        /// The limit in seconds.
+        #[schemars(range(max = 86_400), extend("exclusiveMinimum" = 0))]
         limit_secs: f64,
     },
-    /// A correct answer of the candidate costs at most 1 + `margin` times what it costs from the baseline.
+    /// A correct answer of the candidate costs at most 1 + `margin` times what it costs from the baseline; `-0.5` asks for
+    /// half.
     CostPerCorrect {
         /// Largest rise, as a share of the baseline's cost.
+        #[schemars(range(max = 1000), extend("exclusiveMinimum" = -1))]
         margin: f64,
     },
 }

@@ -21,7 +21,7 @@ pub struct RedactOptions {
 }
 
 /// One pattern of your own.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PatternOptions {
     /// Small letters, digits and underscores; `case_number` gives `[CASE_NUMBER_1]`.

@@ -7,10 +7,10 @@ use super::{Answer, Scored, Scorer, Target, best, normal_form, readable};
 use crate::Error;
 
 /// What a task may say about this scorer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Options {
-    /// Compare without case; default false.
+    /// Compare without case.
     pub fold_case: bool,
 }
 

@@ -13,19 +13,20 @@ use crate::{Error, Parse, Reason};
 const THRESHOLD: f64 = 0.9;
 
 /// What a task may say about this scorer.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Options {
-    /// Remove one code fence around the whole answer; default false.
+    /// Remove one code fence around the whole answer.
     pub lenient: bool,
-    /// What the score of a row is; default the F1 over its leaves.
+    /// What the score of a row is; with `"exact_record"` the metrics begin with `json_record`.
     pub row_score: RowScore,
     /// Rules of single fields; a field without one is compared exactly, a list without one in order.
+    #[schemars(length(max = 1000))]
     pub field: Vec<FieldRule>,
 }
 
 /// What the score of a row is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RowScore {
     /// F1 over the leaves.
@@ -36,29 +37,36 @@ pub enum RowScore {
 }
 
 /// The rule of one field.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FieldRule {
     /// Keys with points between them and `[]` for each item of a list: `parties[].name`; `$` is the whole record.
     pub path: String,
-    /// How leaves at this path are compared; default exact.
+    /// How leaves at this path are compared.
+    #[schemars(extend("x-default" = "`\"exact\"`"))]
     pub compare: Option<Compare>,
-    /// How the items of the list at this path find each other; default in order.
+    /// How the items of the list at this path find each other.
+    #[schemars(extend("x-default" = "`\"ordered\"`"))]
     pub list: Option<List>,
     /// The key that tells the objects of the list apart, for `list = "by_key"`.
+    #[schemars(extend("x-default" = "needed by `\"by_key\"`"))]
     pub key: Option<String>,
-    /// Least similarity, for `compare = "fuzzy"`; default 0.9.
+    /// Least similarity, for `compare = "fuzzy"`: 1 − Levenshtein distance / length of the longer text.
+    #[schemars(range(min = 0, max = 1), extend("x-default" = "`0.9`"))]
     pub threshold: Option<f64>,
-    /// Largest difference, for `compare = "number"` and `"money"`; default 0.
+    /// Largest difference, for `compare = "number"` and `"money"`.
+    #[schemars(range(min = 0, max = 1e15), extend("x-default" = "`0.0`"))]
     pub absolute_tolerance: Option<f64>,
-    /// Largest difference as a share of the wanted number, for `compare = "number"`; default 0.
+    /// Largest difference as a share of the wanted number, for `compare = "number"`.
+    #[schemars(range(min = 0, max = 1e6), extend("x-default" = "`0.0`"))]
     pub relative_tolerance: Option<f64>,
-    /// `1.234,5` instead of `1,234.5` in text, for `compare = "number"` and `"money"`; default false.
+    /// `1.234,5` instead of `1,234.5` in text, for `compare = "number"` and `"money"`.
+    #[schemars(extend("x-default" = "`false`"))]
     pub decimal_comma: Option<bool>,
 }
 
 /// How leaves are compared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Compare {
     /// The same type and value, text in Unicode normal form C.
@@ -78,7 +86,7 @@ pub enum Compare {
 }
 
 /// How the items of a list find each other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum List {
     /// First with first, second with second.

@@ -15,12 +15,14 @@ use crate::{Error, Reason};
 const NOTE_CHARS: usize = 300;
 
 /// What a task may say about this scorer.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Options {
-    /// Remove one code fence around the whole answer; default false.
+    /// Remove one code fence around the whole answer.
     pub lenient: bool,
-    /// The file of a JSON Schema that the value must fit, draft 2020-12 unless it says otherwise; default none.
+    /// A file with a JSON Schema that the value must fit, draft 2020-12 unless it says otherwise; nothing is ever fetched
+    /// to read it.
+    #[schemars(extend("x-default" = "the set's, if it has one"))]
     pub schema: Option<PathBuf>,
 }
 

@@ -10,10 +10,10 @@ use super::{Answer, Scored, Scorer, Target, normal_form, readable};
 use crate::{Error, Reason};
 
 /// What a task may say about this scorer.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Options {
-    /// For each label other ways to write it; default none.
+    /// For each label other ways to write it: `{ termination = ["end of term"] }`.
     pub aliases: BTreeMap<String, Vec<String>>,
 }
 

@@ -9,23 +9,25 @@ use crate::json::written_number::{self, NumberFormat};
 use crate::{Error, Reason};
 
 /// What a task may say about this scorer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Options {
-    /// Which number of the answer counts; default the last.
+    /// Which number of the answer counts.
     pub which: Which,
-    /// Largest difference that is forgiven; default 0.
+    /// Largest difference that is forgiven.
+    #[schemars(range(min = 0, max = 1e15))]
     pub absolute_tolerance: f64,
-    /// The same as a share of the target; the larger of both tolerances counts; default 0.
+    /// The same as a share of the target; the larger of both tolerances counts.
+    #[schemars(range(min = 0, max = 1e6))]
     pub relative_tolerance: f64,
-    /// `1.234,5` instead of `1,234.5`, in answers and targets; default false.
+    /// `1.234,5` instead of `1,234.5`, in answers and targets.
     pub decimal_comma: bool,
-    /// Read `5%` as 0.05 instead of 5, in answers and targets; default false.
+    /// Read `5%` as 0.05 instead of 5, in answers and targets.
     pub percent_is_fraction: bool,
 }
 
 /// Which number of an answer counts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Which {
     /// The last one: reasoning may come before the result.

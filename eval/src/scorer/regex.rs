@@ -11,13 +11,13 @@ use crate::{Error, Reason};
 pub const GROUP: &str = "answer";
 
 /// What a task says about this scorer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Options {
     /// The pattern; the first match counts. With a group `(?<answer>...)` what it captured must equal the target,
     /// without one a match is enough and the target is not read.
     pub pattern: String,
-    /// Compare what was captured without case; default false. The pattern itself folds case with `(?i)`.
+    /// Compare what was captured without case. The pattern itself folds case with `(?i)`.
     #[serde(default)]
     pub fold_case: bool,
 }

@@ -14,21 +14,21 @@ use crate::{Error, Parse, Reason};
 pub const SUMS: [&str; 2] = ["spans said twice", "spans not in the text"];
 
 /// What a task may say about this scorer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Options {
-    /// How answers and targets are written; default JSON.
+    /// How answers and targets are written.
     pub form: Form,
-    /// When a span is right; default strict.
+    /// When a span is right; the mode is part of the metric's name.
     pub mode: Mode,
-    /// How tag sequences are read; default as in CoNLL-2003.
+    /// How tag sequences are read, for `form = "tags"`.
     pub decoding: Decoding,
-    /// Remove one code fence around the whole answer; default false.
+    /// Remove one code fence around the whole answer.
     pub lenient: bool,
 }
 
 /// How answers and targets are written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Form {
     /// A list of objects with `type` or `label`, and either `start` and `end` or `text`.

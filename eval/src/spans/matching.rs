@@ -7,7 +7,7 @@ use super::Span;
 use crate::scorer::Tally;
 
 /// When a predicted span is right (Segura-Bedmar, Martínez & Herrero-Zazo 2013, SemEval-2013 task 9).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
     /// The same start, end and type.

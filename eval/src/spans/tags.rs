@@ -17,7 +17,7 @@ pub enum Tag {
 }
 
 /// How an `I-` tag is read that continues no span of its type.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Decoding {
     /// It opens a span, as in the evaluation of CoNLL-2003 (Tjong Kim Sang & De Meulder 2003).

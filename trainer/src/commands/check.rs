@@ -11,7 +11,7 @@ use crate::cli::Check;
 use crate::data::template_mask::Sample;
 use crate::evaluation::{self, Scope};
 use crate::prepared::Prepared;
-use crate::start;
+use crate::{schedule, start};
 
 /// Runs the command.
 pub fn run(arguments: Check) -> Result<ExitCode> {
@@ -22,6 +22,7 @@ pub fn run(arguments: Check) -> Result<ExitCode> {
     let layout = LoraLayout::new(&prepared.checkpoint.config, &config.lora)?;
     start::read(&config, &prepared.checkpoint.config)?;
     let steps = prepared.loader(&config)?.total_steps();
+    schedule::check(steps, &schedule::Settings::of(&config.train))?;
     if arguments.json {
         let value = serde_json::json!({
             "config": config.file,

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use eval::Results;
 use eval::proof::{Premises, Side, pair};
 use eval::report::{Json, Report, Table, json};
@@ -14,12 +14,6 @@ use crate::cli::Compare;
 
 /// Runs the command.
 pub fn run(arguments: Compare) -> Result<ExitCode> {
-    if !(arguments.margin > 0.0 && arguments.margin < 1.0) {
-        bail!(
-            "--margin is {}\nhint: the largest loss that is none, as a share, such as --margin 0.03",
-            arguments.margin
-        );
-    }
     let (baseline, candidate) = (read(&arguments.baseline)?, read(&arguments.candidate)?);
     let old = Side { results: &baseline, arm: arguments.baseline_arm.as_deref(), prefix: "first" };
     let new = Side { results: &candidate, arm: arguments.candidate_arm.as_deref(), prefix: "second" };

@@ -3,65 +3,85 @@
 
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::limits::MOST_NEW_TOKENS;
+use super::shown;
+
 /// One `[[eval.arm]]`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RawArm {
     /// The name in tables and on the command line.
+    #[schemars(length(max = 200))]
     pub name: String,
     /// Who answers.
     pub provider: Provider,
-    /// The model by the provider's exact name. Only for hosted models.
+    /// The provider's exact name of the model; for hosted models.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-default" = "needed by hosted models"))]
     pub model: Option<String>,
-    /// An adapter folder, relative to the config file. Only for `adapter`.
+    /// An adapter folder, relative to the config file; for `adapter`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-default" = "needed by `adapter`"))]
     pub adapter: Option<PathBuf>,
-    /// Recorded answers, relative to the config file. Only for `replay`.
+    /// The recording, relative to the config file; its lines are described in `docs/evaluation.md`; for `replay`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-default" = "needed by `replay`"))]
     pub file: Option<PathBuf>,
-    /// The address of the API, without the path of a call. Needed by `openai-compatible`, else the provider's own.
+    /// Address of the API without the path of a call, such as `http://127.0.0.1:8000/v1`; no user name, password or query.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-default" = "the provider's"))]
     pub url: Option<String>,
-    /// The environment variable that holds the key. The key itself stands in no file.
+    /// Environment variable that holds the key, in capital letters, digits and `_`; the key itself stands in no file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-default" = "that of the provider"))]
     pub key_variable: Option<String>,
     /// A system message instead of that of the rows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-default" = "that of the rows"))]
     pub system: Option<String>,
-    /// Longest answer in tokens; without it `eval.max_new_tokens`.
+    /// Longest answer in tokens, thoughts included.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = MOST_NEW_TOKENS), extend("x-default" = "`eval.max_new_tokens`"))]
     pub max_tokens: Option<usize>,
-    /// 0 takes the most likely token; left out where a model refuses it.
+    /// 0 takes the most likely token; some models refuse the field.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 100), extend("x-default" = "left out of the request"))]
     pub temperature: Option<f64>,
-    /// How often each row is asked.
+    /// How often each row is asked; its score is the mean.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100), extend("x-default" = "3"))]
     pub repeats: Option<usize>,
-    /// Most calls in flight.
+    /// Most calls in flight; the arm starts with one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1024), extend("x-default" = "32"))]
     pub concurrency: Option<usize>,
-    /// How often a failed call is tried again.
+    /// Tries after the first; `0` means none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(max = 100), extend("x-default" = "2"))]
     pub max_retries: Option<u32>,
-    /// Seconds a call may take with all its retries.
+    /// Seconds a call may take with all its tries and waits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(max = 86_400), extend("exclusiveMinimum" = 0, "x-default" = "600"))]
     pub timeout_secs: Option<f64>,
-    /// Whether answers are streamed, which gives the time to the first token.
+    /// Streamed answers give the time to the first token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-default" = "`true`"))]
     pub stream: Option<bool>,
-    /// Whether the provider is asked to enforce the schema of the task.
+    /// The provider is asked to enforce the JSON Schema of the set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-default" = "`false`"))]
     pub enforce_schema: Option<bool>,
-    /// Further fields of the request, as the provider names them.
+    /// Further fields of the request, as the provider names them; they win over ours. A key does not belong here.
     #[serde(default, skip_serializing_if = "toml::Table::is_empty")]
+    #[schemars(with = "std::collections::BTreeMap<String, serde_json::Value>", extend("x-default" = "–"))]
     pub extra: toml::Table,
 }
 
 /// Who answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Provider {
     /// The most frequent answer of the training rows.
@@ -169,9 +189,9 @@ impl RawArm {
     #[must_use]
     pub fn faults(&self) -> Vec<(String, String)> {
         let mut faults = Vec::new();
-        let name = &self.name;
+        let name = &shown::name(&self.name);
         let mut fault = |what: String, hint: &str| faults.push((what, hint.to_owned()));
-        if name.is_empty() || !name.chars().all(|c| c.is_alphanumeric() || matches!(c, '-' | '_' | '.')) {
+        if self.name.is_empty() || !self.name.chars().all(|c| c.is_alphanumeric() || matches!(c, '-' | '_' | '.')) {
             fault(format!("an arm is named \"{name}\""), "letters, digits, `-`, `_` and `.`");
         }
         let source = self.provider.source();
@@ -211,16 +231,6 @@ impl RawArm {
         if self.provider == Provider::Replay && self.file.is_none() {
             fault(format!("arm {name}: no file"), "write file = \"answers.jsonl\"");
         }
-        for (key, zero) in [
-            ("max_tokens", self.max_tokens == Some(0)),
-            ("repeats", self.repeats == Some(0)),
-            ("concurrency", self.concurrency == Some(0)),
-            ("timeout_secs", self.timeout_secs.is_some_and(|secs| !(secs > 0.0 && secs.is_finite()))),
-        ] {
-            if zero {
-                fault(format!("arm {name}: {key} must be above 0"), "take it out for the default");
-            }
-        }
         faults
     }
 }
@@ -234,12 +244,9 @@ mod tests {
     fn a_key_of_another_provider_and_a_missing_one_are_told() {
         let arm: RawArm = toml::from_str("name = \"a\"\nprovider = \"tuned\"\nurl = \"http://x\"").unwrap();
         assert_eq!(arm.faults()[0].0, "arm a: url is only for hosted models");
-        let arm: RawArm = toml::from_str("name = \"a b\"\nprovider = \"openai-compatible\"\nrepeats = 0").unwrap();
+        let arm: RawArm = toml::from_str("name = \"a b\"\nprovider = \"openai-compatible\"").unwrap();
         let told: Vec<String> = arm.faults().into_iter().map(|fault| fault.0).collect();
-        assert_eq!(
-            told,
-            ["an arm is named \"a b\"", "arm a b: no model", "arm a b: no url", "arm a b: repeats must be above 0"]
-        );
+        assert_eq!(told, ["an arm is named \"a b\"", "arm a b: no model", "arm a b: no url"]);
         assert!(toml::from_str::<RawArm>("name = \"a\"\nprovider = \"tuned\"\nmodle = 1").is_err());
     }
 }

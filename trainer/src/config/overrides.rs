@@ -1,12 +1,16 @@
-//! Owns `--set key.path=value`: putting a value into the table of a config before it is checked.
-//! Knows nothing about what a value may be; it is checked like one from the file.
+//! Owns `--set key.path=value`: putting a value into the table of a config before it is checked, and how an override is
+//! shown. Knows nothing about what a value may be; it is checked like one from the file.
 
 use std::collections::BTreeMap;
 
 use toml::{Table, Value};
 
 use super::error::{Fault, Place};
-use super::keys::{self, Key, Kind};
+use super::keys;
+use super::schema::{Key, SECTIONS};
+use super::shape::Shape;
+use super::shown;
+use crate::secret;
 
 /// Puts every override into the table and returns what was typed for each key, or what is wrong.
 ///
@@ -19,12 +23,28 @@ pub(super) fn apply(table: &mut Table, overrides: &[String]) -> (BTreeMap<String
         match split(text) {
             Ok((key, value)) => {
                 put(table, key, value);
-                typed.insert(key.path(), text.clone());
+                typed.insert(key.path(), as_shown(text));
             }
-            Err((what, hint)) => faults.push(Fault { place: Place::Override(text.clone()), what, hint }),
+            Err((what, hint)) => faults.push(Fault { place: Place::Override(as_shown(text)), what, hint }),
         }
     }
     (typed, faults)
+}
+
+/// An override as an error repeats it: its key, and its value only where that is a number or a flag. What else was typed
+/// may be a key in the wrong place.
+fn as_shown(text: &str) -> String {
+    let (path, value) = text.split_once('=').unwrap_or((text, ""));
+    let (path, value) = (path.trim(), value.trim());
+    let plain = value.len() <= 24 && (value.parse::<f64>().is_ok() || value.parse::<bool>().is_ok());
+    let path = shown_path(path);
+    if plain && !secret::smells(&path) { format!("{path}={value}") } else { path }
+}
+
+/// What was typed before the `=`, if it may have been meant as a key.
+fn shown_path(path: &str) -> String {
+    let plain = |sign: char| sign.is_ascii_alphanumeric() || matches!(sign, '.' | '_' | '-');
+    if path.chars().all(plain) { shown::name(path).into_owned() } else { secret::NOT_SHOWN.to_owned() }
 }
 
 fn split(text: &str) -> Result<(&'static Key, &str), (String, String)> {
@@ -36,17 +56,17 @@ fn split(text: &str) -> Result<(&'static Key, &str), (String, String)> {
         return Ok((key, value.trim()));
     }
     let (section, name) = path.rsplit_once('.').unwrap_or(("", path));
-    let section = match keys::nearest_word(section, keys::SECTIONS).first() {
+    let section = match keys::nearest_word(section, &SECTIONS).first() {
         Some(near) => near.clone(),
         None => section.to_owned(),
     };
     let near = keys::nearest(&section, name);
-    let hint = keys::did_you_mean(&near, || format!("sections are: {}", keys::SECTIONS.join(", ")));
-    Err((format!("unknown key `{path}`"), hint))
+    let hint = keys::did_you_mean(&near, || format!("sections are: {}", SECTIONS.join(", ")));
+    Err((format!("unknown key `{}`", shown_path(path)), hint))
 }
 
 fn put(table: &mut Table, key: &Key, text: &str) {
-    let table = match key.section {
+    let table = match key.section.as_str() {
         "" => table,
         section => {
             let entry = table.entry(section).or_insert_with(|| Value::Table(Table::new()));
@@ -58,17 +78,17 @@ fn put(table: &mut Table, key: &Key, text: &str) {
         }
     };
     if text.is_empty() {
-        table.remove(key.name);
+        table.remove(&key.field.name);
     } else {
-        table.insert(key.name.to_owned(), value_of(text, key.kind));
+        table.insert(key.field.name.clone(), value_of(text, &key.field.shape));
     }
 }
 
-fn value_of(text: &str, kind: Kind) -> Value {
+fn value_of(text: &str, shape: &Shape) -> Value {
     let as_text = || Value::String(text.to_owned());
     let parsed = format!("value = {text}").parse::<Table>().ok().and_then(|mut table| table.remove("value"));
-    match (parsed, kind) {
-        (Some(value), Kind::Text) if !value.is_str() => as_text(),
+    match (parsed, shape) {
+        (Some(value), Shape::Text(_)) if !value.is_str() => as_text(),
         (Some(value), _) => value,
         (None, _) => as_text(),
     }
@@ -112,5 +132,24 @@ mod tests {
         assert_eq!(hints[1], "did you mean `train.learning_rate`?");
         assert!(hints[2].contains("key=value"));
         assert!(hints[3].starts_with("sections are"));
+    }
+
+    #[test]
+    fn an_override_shows_its_key_and_of_its_value_only_a_number_or_a_flag() {
+        for (text, expected) in [
+            ("lora.r=0", "lora.r=0"),
+            ("eval.enabled=false", "eval.enabled=false"),
+            ("train.epochs", "train.epochs"),
+            ("data.system=be brief", "data.system"),
+            ("eval.api_key=sk-live-NOTAKEY0123456789", "eval.api_key"),
+            ("eval.api_key=123456", "eval.api_key"),
+            ("sk-live-NOTAKEY0123456789", "[not shown]"),
+            ("hunter2!", "[not shown]"),
+            ("https://a:b@c=1", "[not shown]=1"),
+        ] {
+            assert_eq!(as_shown(text), expected);
+            let (_, faults) = applied(&[text]);
+            assert!(faults.iter().all(|fault| !format!("{fault:?}").contains("NOTAKEY")), "{faults:?}");
+        }
     }
 }

@@ -297,7 +297,8 @@ pub(super) fn resolve(mut raw: RawConfig, file: &Path) -> Result<Config, Vec<Con
         // Both or none was reported above.
         _ => None,
     };
-    let device = DeviceChoice::from_str(&raw.device.name).map_err(|error| wrong.push(validate::device_fault(&error)));
+    let device = DeviceChoice::from_str(&raw.device.name)
+        .map_err(|error| wrong.push(validate::device_fault(&raw.device.name, &error)));
     match (source, device) {
         (Some(source), Ok(device)) if wrong.is_empty() => Ok(Config {
             name: raw.name.clone(),

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use expect_test::{Expect, expect};
 
-use super::keys::{KEYS, Kind};
+use super::schema::{KEYS, Key, SECTIONS};
+use super::shape::Shape;
 use super::*;
 
 fn repository() -> PathBuf {
@@ -74,75 +75,74 @@ fn sample(key: &Key) -> &'static str {
         "train.max_steps" => "77",
         "train.recompute" => "\"never\"",
         "device.precision" => "\"f16\"",
-        _ => match key.kind {
-            Kind::Flag if matches!(key.name, "enabled") => "false",
-            Kind::Flag => "true",
-            Kind::Count => "3",
+        "decision.power" => "0.9",
+        _ => match key.field.shape {
+            Shape::Flag if key.field.name == "enabled" => "false",
+            Shape::Flag => "true",
+            Shape::Whole(_) => "3",
             _ => "0.25",
         },
     }
 }
 
+/// A file with one key.
+fn alone(key: &Key) -> Table {
+    let line = format!("{} = {}", key.field.name, sample(key));
+    let text = if key.section.is_empty() { line } else { format!("[{}]\n{line}", key.section) };
+    text.parse().unwrap()
+}
+
 #[test]
 fn every_key_is_read_into_its_field_and_written_back() {
     let defaults = Table::try_from(RawConfig::default()).unwrap();
-    for key in KEYS {
-        let mut table = Table::new();
-        let value: Table = format!("v = {}", sample(key)).parse().unwrap();
-        let inner = if key.section.is_empty() {
-            &mut table
-        } else {
-            table.entry(key.section).or_insert_with(|| Value::Table(Table::new())).as_table_mut().unwrap()
-        };
-        inner.insert(key.name.to_owned(), value["v"].clone());
-        assert_eq!(key.kind.refuse(&value["v"]), None, "{}", key.path());
-        let raw = complete(table).unwrap_or_else(|error| panic!("{}: {error}", key.path()));
+    assert_eq!(Table::new().try_into::<RawConfig>().unwrap(), RawConfig::default());
+    for key in KEYS.iter() {
+        let mut table = alone(key);
+        let found = check::take_out_faulty(&mut table, &Places::default());
+        assert_eq!(found.faults, [], "{}", key.path());
+        let raw = table.clone().try_into::<RawConfig>().unwrap_or_else(|error| panic!("{}: {error}", key.path()));
         let written = Table::try_from(&raw).unwrap();
-        let of = |table: &Table| match key.section {
-            "" => table.get(key.name).cloned(),
-            section => table[section].get(key.name).cloned(),
+        let of = |table: &Table| match key.section.as_str() {
+            "" => table.get(&key.field.name).cloned(),
+            section => table[section].get(&key.field.name).cloned(),
         };
-        assert_eq!(of(&written), Some(value["v"].clone()), "{}", key.path());
-        assert!(key.name == "version" || of(&written) != of(&defaults), "{} equals its default", key.path());
+        assert_eq!(of(&written), of(&table), "{}", key.path());
+        assert!(key.field.name == "version" || of(&written) != of(&defaults), "{} equals its default", key.path());
     }
 }
 
 #[test]
-fn the_list_of_keys_names_every_field_and_no_other() {
-    let mut written: Vec<String> = Vec::new();
-    let full: Table = KEYS.iter().fold(Table::new(), |mut table, key| {
-        let value: Table = format!("v = {}", sample(key)).parse().unwrap();
-        let inner = match key.section {
-            "" => &mut table,
-            section => table.entry(section).or_insert_with(|| Value::Table(Table::new())).as_table_mut().unwrap(),
-        };
-        inner.insert(key.name.to_owned(), value["v"].clone());
-        table
-    });
-    for (name, value) in Table::try_from(complete(full).unwrap()).unwrap() {
-        match value {
-            Value::Table(inner) => written.extend(inner.keys().map(|key| format!("{name}.{key}"))),
-            _ => written.push(name),
+fn every_default_is_in_the_range_of_its_key() {
+    let mut table = Table::try_from(RawConfig::default()).unwrap();
+    assert_eq!(check::take_out_faulty(&mut table, &Places::default()).faults, []);
+    let mut full = Table::new();
+    for key in KEYS.iter() {
+        for (name, value) in alone(key) {
+            match (full.get_mut(&name), value) {
+                (Some(Value::Table(known)), Value::Table(more)) => known.extend(more),
+                (_, value) => drop(full.insert(name, value)),
+            }
         }
     }
-    let mut listed: Vec<String> = KEYS.iter().map(Key::path).collect();
-    written.sort();
-    listed.sort();
-    assert_eq!(written, listed);
+    let written = Table::try_from(full.try_into::<RawConfig>().unwrap()).unwrap();
+    let count: usize = written.values().map(|value| value.as_table().map_or(1, Table::len)).sum();
+    assert_eq!(count, KEYS.len(), "a key of the file is not in the list");
+    assert!(SECTIONS.iter().all(|section| written[*section].is_table()));
 }
 
 #[test]
 fn every_misspelt_key_is_refused_with_the_right_one() {
-    for key in KEYS {
-        for at in 0..key.name.len() {
+    for key in KEYS.iter() {
+        let name = &key.field.name;
+        for at in 0..name.len() {
             for letter in ['x', 'q', '_', 'z'] {
-                let mut wrong = key.name.to_owned();
+                let mut wrong = name.clone();
                 wrong.replace_range(at..=at, &letter.to_string());
-                if KEYS.iter().any(|known| known.section == key.section && known.name == wrong) {
+                if KEYS.iter().any(|known| known.section == key.section && known.field.name == wrong) {
                     continue;
                 }
                 let line = format!("\"{wrong}\" = {}\n", sample(key));
-                let text = match key.section {
+                let text = match key.section.as_str() {
                     "" => format!("{line}{GOOD}"),
                     "model" | "data" => {
                         GOOD.replace(&format!("[{}]\n", key.section), &format!("[{}]\n{line}", key.section))
@@ -153,7 +153,7 @@ fn every_misspelt_key_is_refused_with_the_right_one() {
                 let fault = errors
                     .faults
                     .iter()
-                    .find(|fault| fault.what.contains(&format!("`{}`", keys::path(key.section, &wrong))));
+                    .find(|fault| fault.what.contains(&format!("`{}`", schema::path(&key.section, &wrong))));
                 let fault = fault.unwrap_or_else(|| panic!("{wrong}: {errors}"));
                 assert!(fault.hint.contains(&format!("`{}`", key.path())), "{wrong}: {}", fault.hint);
                 assert!(matches!(fault.place, Place::Line(_)));
@@ -203,22 +203,24 @@ name = "tpu"
             hint: paths are relative to the config file
             configs/test.toml:8: data.train_on has the unknown value "lst"
             hint: did you mean `last`?
-            configs/test.toml:11: lora.lora_dropout is 1
-            hint: from 0 to below 1
+            configs/test.toml:11: lora.lora_dropout is 1.0
+            hint: write a number from 0 to below 1
             configs/test.toml:12: unknown section [trian]
             hint: did you mean `train`?
             configs/test.toml:15: eval.labels is empty
             hint: leave labels out for those of the set's dataset.toml
-            configs/test.toml:16: eval.arm number 1: unknown variant `tunded`, expected one of `majority`, `tfidf`, `nearest`, `base`, `tuned`, `adapter`, `anthropic`, `openai`, `openai-responses`, `gemini`, `openai-compatible`, `replay`
-            hint: its keys are in configs/README.md
+            configs/test.toml:16: eval.arm number 1: provider has the unknown value "tunded"
+            hint: did you mean `tuned`?
+            configs/test.toml:18: train.epochs is 0
+            hint: write a number above 0, at most 10000
             configs/test.toml:19: train.learning_rate is "1e-3"
-            hint: write a number
+            hint: write a number above 0, at most 10
             configs/test.toml:20: train.warmup_steps is 30, and the run ends after 20 steps
             hint: write a smaller warmup_steps, such as 0
             configs/test.toml:23: device.name: device "tpu": no such device
             hint: devices are auto, cpu, cuda[:N], vulkan[:N] and metal[:N]; what is here: trainer doctor
             --set lora.r=0: lora.r is 0
-            hint: the rank, such as 16
+            hint: write a whole number from 1 to 4096
             --set train.leraning_rate=1: unknown key `train.leraning_rate`
             hint: did you mean `train.learning_rate`?"#]],
     );
@@ -282,7 +284,7 @@ fn sections_and_values_of_a_wrong_kind_are_told() {
         configs/test.toml:9: train.recompute has the unknown value "no"
         hint: write one of: auto, never, always
         configs/test.toml:11: eval.labels is "a"
-        hint: write a list of texts, such as ["a", "b"]"#]],
+        hint: write a list of texts, such as ["a", "b"], at most 100000"#]],
     );
     check(
         "version = 1\nname = \"a\"\ntrain = 3\ndata = \"x\"\n[model]\nbase = \"smollm2-135m-instruct\"\n",

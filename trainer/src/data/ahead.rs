@@ -53,7 +53,7 @@ mod tests {
     #[test]
     fn the_thread_ends_when_nobody_takes_what_it_prepares() {
         let samples = samples();
-        let train = crate::config::raw::RawTrain { rows_per_step: 1, epochs: 1e6, ..RawConfig::default().train };
+        let train = crate::config::raw::RawTrain { rows_per_step: 1, epochs: 1e5, ..RawConfig::default().train };
         let loader = Loader::new(&samples, &train).unwrap();
         // The scope waits for its threads: this returns only if the end of the receiver is theirs.
         let first = std::thread::scope(|scope| steps(scope, &loader, 0).recv().unwrap());

@@ -9,6 +9,11 @@ use super::parallel;
 use super::template_mask::Sample;
 use crate::config::raw::RawTrain;
 
+/// Steps of a run at most: each is looked at before the first, and no run of months has more.
+const MOST_STEPS: u64 = 10_000_000;
+/// Steps that are looked at at once.
+const STEPS_AT_ONCE: u64 = 1 << 16;
+
 /// Training samples and the order they come in.
 #[derive(Debug, Clone)]
 pub struct Loader<'a> {
@@ -65,6 +70,15 @@ impl<'a> Loader<'a> {
             bail!("there is no row to learn from\nhint: look at the ledger above");
         }
         let total_steps = order.total_steps(train.epochs, train.max_steps);
+        if total_steps > MOST_STEPS {
+            bail!(
+                "train.epochs = {} of {} rows with train.rows_per_step = {} are {total_steps} steps, and a run has at most \
+                 {MOST_STEPS}\nhint: fewer epochs, more rows_per_step, or --set train.max_steps={MOST_STEPS}",
+                train.epochs,
+                samples.len(),
+                train.rows_per_step
+            );
+        }
         Ok(Loader { samples, lengths, order, micro_batch_tokens: train.micro_batch_tokens, total_steps })
     }
 
@@ -99,7 +113,6 @@ impl<'a> Loader<'a> {
     #[must_use]
     pub fn extent(&self, valid: &[Sample]) -> Extent {
         let limit = self.micro_batch_tokens;
-        let steps: Vec<u64> = (0..self.total_steps).collect();
         let supervised: Vec<usize> = self.samples.iter().map(Sample::supervised_tokens).collect();
         let size = |rows: &[usize]| {
             let sum = |of: &[usize]| rows.iter().map(|row| of[*row]).sum::<usize>();
@@ -111,19 +124,25 @@ impl<'a> Loader<'a> {
             let max_supervised = plan.iter().map(|rows| size(rows).1).max().unwrap_or(0);
             (plan.into_iter().max_by_key(|rows| size(rows)).unwrap_or_default(), max_supervised)
         };
-        let of_steps = parallel::map(&steps, largest_of);
-        let largest = of_steps.iter().map(|(rows, _)| rows.as_slice()).max_by_key(|rows| size(rows)).unwrap_or(&[]);
+        // Piece by piece, so that a long run takes no more memory than a short one. Of equally large ones the last counts.
+        let (mut largest, mut most_supervised) = (Vec::new(), 0);
+        for start in (0..self.total_steps).step_by(STEPS_AT_ONCE as usize) {
+            let steps: Vec<u64> = (start..self.total_steps.min(start + STEPS_AT_ONCE)).collect();
+            for (rows, supervised) in parallel::map(&steps, largest_of) {
+                most_supervised = most_supervised.max(supervised);
+                if size(&rows) >= size(&largest) {
+                    largest = rows;
+                }
+            }
+        }
         let validations = all(valid, limit);
         let longest = |samples: &[Sample]| samples.iter().map(|sample| sample.ids.len()).max().unwrap_or(0);
         let max = |train: usize, valid: Option<usize>| train.max(valid.unwrap_or(0));
         Extent {
-            max_tokens: max(size(largest).0, validations.iter().map(|batch| batch.ids.len()).max()),
-            max_supervised: max(
-                of_steps.iter().map(|(_, supervised)| *supervised).max().unwrap_or(0),
-                validations.iter().map(Batch::supervised_tokens).max(),
-            ),
+            max_tokens: max(size(&largest).0, validations.iter().map(|batch| batch.ids.len()).max()),
+            max_supervised: max(most_supervised, validations.iter().map(Batch::supervised_tokens).max()),
             longest_row: longest(self.samples).max(longest(valid)),
-            largest: batch(self.samples, largest),
+            largest: batch(self.samples, &largest),
         }
     }
 
@@ -204,6 +223,19 @@ mod tests {
     fn a_row_that_fits_no_micro_batch_is_named_before_training() {
         let error = Loader::new(&samples(), &RawTrain { micro_batch_tokens: 5, ..settings() }).unwrap_err().to_string();
         assert!(error.starts_with("row `row 3` has 6 tokens, and train.micro_batch_tokens is 5"), "{error}");
+    }
+
+    #[test]
+    fn a_run_of_too_many_steps_is_refused_and_a_long_one_is_looked_at_piece_by_piece() {
+        let samples = samples();
+        let train = RawTrain { epochs: 10_000.0, rows_per_step: 1, ..settings() };
+        let loader = Loader::new(&samples, &train).unwrap();
+        assert!(loader.total_steps() > STEPS_AT_ONCE);
+        assert_eq!(loader.extent(&[]).max_tokens, 6);
+        let many: Vec<Sample> = samples.iter().cycle().take(1001).cloned().collect();
+        let error = Loader::new(&many, &train).unwrap_err().to_string();
+        assert!(error.contains("10010000 steps") && error.contains("hint: "), "{error}");
+        assert!(Loader::new(&many, &RawTrain { max_steps: Some(9), ..train }).is_ok());
     }
 
     #[test]

@@ -84,7 +84,13 @@ struct MultipliersFile {
 
 /// Reads a table, or says everything that is wrong with it.
 pub(super) fn read(text: &str) -> Result<(Date, Vec<Row>), Vec<String>> {
-    let file: TableFile = toml::from_str(text).map_err(|error| vec![error.to_string().trim_end().to_owned()])?;
+    // The line and the rule, never the line itself: a file that is no table of prices may hold anything.
+    let broken = |error: toml::de::Error| {
+        let line =
+            error.span().map_or(1, |span| 1 + text.bytes().take(span.start).filter(|byte| *byte == b'\n').count());
+        vec![format!("line {line}: {}", error.message().trim_end())]
+    };
+    let file: TableFile = toml::from_str(text).map_err(broken)?;
     let mut problems = Vec::new();
     if file.version != VERSION {
         problems.push(format!("version {} is not {VERSION}, which this program reads", file.version));

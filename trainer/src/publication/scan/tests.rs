@@ -4,8 +4,8 @@ use std::path::Path;
 
 use proptest::prelude::*;
 
-use super::secrets::tests::samples;
 use super::*;
+use crate::secret::tests::samples;
 
 /// A card, a file of settings and a page, as a publication has them.
 const HOSTS: [(&str, &str); 3] = [
