@@ -5,6 +5,8 @@ use std::collections::hash_map::DefaultHasher;
 use std::collections::{HashMap, HashSet};
 use std::hash::BuildHasherDefault;
 
+use ground::random::{STEP, mix};
+
 /// Hash functions per signature.
 const NUM_PERMUTATIONS: usize = 128;
 /// Words per shingle.
@@ -153,11 +155,9 @@ fn rows_per_band(threshold: f64) -> usize {
 fn seeds() -> Vec<(u64, u64)> {
     let mut state = 0x5eed_u64;
     let mut next = || {
-        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        let drawn = mix(state);
+        state = state.wrapping_add(STEP);
+        drawn
     };
     (0..NUM_PERMUTATIONS).map(|_| (next() | 1, next())).collect()
 }

@@ -22,7 +22,8 @@ use serde_json::Value;
 
 use super::{Premises, decide_all, form, premises};
 use crate::json::layout;
-use crate::{ArmResult, Error, Results, results};
+use crate::metric::Confusion;
+use crate::{ArmResult, Error, Results};
 
 /// The version of the format of a proof.
 pub const VERSION: u64 = 1;
@@ -139,9 +140,7 @@ pub(super) fn read(text: &str) -> Result<Proof, Error> {
         return Err(Error::UnknownVersion { found, expected: VERSION });
     }
     let proof: Proof = serde_json::from_str(text)?;
-    if proof.results.version != results::VERSION {
-        return Err(Error::UnknownVersion { found: proof.results.version, expected: results::VERSION });
-    }
+    proof.results.check_version()?;
     Ok(proof)
 }
 
@@ -162,12 +161,24 @@ pub(super) fn recompute(inputs: Results, premises: &Premises) -> Result<Results,
 
 /// Where two results differ, without a second copy of all rows.
 fn compare(found: &Results, again: &Results, tampered: &mut Vec<Tampered>) -> Result<(), Error> {
-    let value = |results: &Results| serde_json::to_value(results.without_rows());
-    differences("results", &value(found)?, &value(again)?, tampered);
+    differences("results", &facts(found)?, &facts(again)?, tampered);
     for (at, (found, again)) in found.arms.iter().zip(&again.arms).enumerate() {
         outcomes(&format!("results.arms[{at}]"), found, again, tampered)?;
     }
     Ok(())
+}
+
+/// What results say without a row of their own; a confusion table by its cells, since a square of it may be large.
+fn facts(results: &Results) -> Result<Value, Error> {
+    let mut bare = results.without_rows();
+    let tables: Vec<_> = bare.arms.iter_mut().map(|arm| arm.confusion.take()).collect();
+    let mut value = serde_json::to_value(bare)?;
+    for (at, table) in tables.iter().enumerate() {
+        if let Some(place) = value.pointer_mut(&format!("/arms/{at}/confusion")) {
+            *place = table.as_ref().map_or(Value::Null, Confusion::facts);
+        }
+    }
+    Ok(value)
 }
 
 fn outcomes(path: &str, found: &ArmResult, again: &ArmResult, tampered: &mut Vec<Tampered>) -> Result<(), Error> {

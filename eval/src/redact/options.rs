@@ -91,7 +91,8 @@ fn boxed(kind: &'static dyn Kind) -> Box<dyn Kind> {
 }
 
 fn read_names(path: &Path) -> Result<Names, Error> {
-    let text = std::fs::read_to_string(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
+    let text = ground::read::text(path, ground::read::Kind::Prompt)
+        .map_err(|source| Error::Read { path: path.to_owned(), source })?;
     Names::from_lines(&text)
 }
 

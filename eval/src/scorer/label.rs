@@ -22,12 +22,14 @@ pub struct Options {
 pub struct Label {
     /// The label of each alias, both normalised.
     aliases: BTreeMap<String, String>,
+    /// Where each normalised label stands among the closed labels; empty when they are not known beforehand.
+    places: BTreeMap<String, usize>,
 }
 
 impl Label {
     /// Without aliases.
     pub const fn plain() -> Self {
-        Self { aliases: BTreeMap::new() }
+        Self { aliases: BTreeMap::new(), places: BTreeMap::new() }
     }
 
     /// The scorer of these options over the closed labels, which must not mean the same among themselves.
@@ -61,7 +63,8 @@ impl Label {
                 };
             }
         }
-        Ok(Self { aliases })
+        let places = labels.iter().enumerate().map(|(at, label)| (normalise(label), at)).collect();
+        Ok(Self { aliases, places })
     }
 }
 
@@ -94,7 +97,13 @@ impl Scorer for Label {
             Err(scored) => return scored,
         };
         let named = self.aliases.get(&form).unwrap_or(&form);
-        match target.labels.iter().find(|label| normalise(label) == *named) {
+        // One look-up, where the labels are those that the scorer was made of: each answer would else read all of them.
+        let found = match self.places.get(named).and_then(|&at| target.labels.get(at)) {
+            Some(label) if normalise(label) == *named => Some(label),
+            None if self.places.len() == target.labels.len() => None,
+            _ => target.labels.iter().find(|label| normalise(label) == *named),
+        };
+        match found {
             Some(label) => {
                 Scored { label: Some(label.clone()), ..Scored::right_or_wrong(normalise(target.text) == *named) }
             }

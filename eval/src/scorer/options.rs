@@ -1,6 +1,7 @@
 //! What a config says about scorers, and the scorers that it asks for.
 //! Knows nothing about config files: paths are already absolute.
 
+use ground::read::{self, Kind};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -86,7 +87,7 @@ impl ScorerSpec {
             None => set_schema.cloned(),
             Some(path) => {
                 let text =
-                    std::fs::read_to_string(&path).map_err(|source| Error::ReadFile { path: path.clone(), source })?;
+                    read::text(&path, Kind::Prompt).map_err(|source| Error::ReadFile { path: path.clone(), source })?;
                 let parsed = serde_json::from_str(&text);
                 Some(parsed.map_err(|error| Error::BadSchema { path, message: error.to_string() })?)
             }

@@ -51,7 +51,7 @@ pub fn run(arguments: Verify) -> Result<ExitCode> {
 }
 
 fn read(path: &Path) -> Result<String> {
-    std::fs::read_to_string(path).with_context(|| {
+    ground::read::text(path, ground::read::Kind::Proof).with_context(|| {
         format!("cannot read {}\nhint: trainer eval writes proof.json beside its report", path.display())
     })
 }

@@ -3,6 +3,8 @@
 
 use std::ops::Range;
 
+use ground::random::{STEP, mix_all};
+
 /// Rounds of the shuffle; many more than needed to reach every part of a million rows.
 const ROUNDS: u64 = 96;
 
@@ -115,14 +117,9 @@ pub fn sample(rows: usize, limit: usize, seed: u64) -> Vec<usize> {
     chosen
 }
 
-/// A number that follows from others as if it were drawn (the finaliser of SplitMix64, one round for each).
+/// A number that follows from others as if it were drawn.
 fn mix(parts: [u64; 4]) -> u64 {
-    parts.into_iter().fold(0x9e37_79b9_7f4a_7c15, |state, part| {
-        let mut z = (state ^ part).wrapping_add(0x9e37_79b9_7f4a_7c15);
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    })
+    mix_all(STEP, parts)
 }
 
 #[cfg(test)]
