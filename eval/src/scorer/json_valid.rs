@@ -166,7 +166,7 @@ fn sorted(mut value: Value) -> Value {
     value
 }
 
-fn options() -> ValidationOptions {
+fn options() -> ValidationOptions<'static> {
     jsonschema::options().with_retriever(NeverFetch).should_validate_formats(false)
 }
 

@@ -98,7 +98,10 @@ impl<'a> Pairing<'a> {
         for (other, span) in self.wanted.iter().enumerate().rev().filter(|(other, _)| !self.is_taken[*other]) {
             free.entry(key(span)).or_default().push(other);
         }
-        for (at, span) in self.predicted.iter().enumerate().filter(|(at, _)| self.found[*at].is_none()) {
+        for (at, span) in self.predicted.iter().enumerate() {
+            if self.found[at].is_some() {
+                continue;
+            }
             if let Some(other) = free.get_mut(&key(span)).and_then(Vec::pop) {
                 self.is_taken[other] = true;
                 self.found[at] = Some((other, 1.0));

@@ -3,6 +3,7 @@
 
 mod changes;
 mod examples;
+mod hostile;
 
 use std::collections::BTreeMap;
 
