@@ -202,7 +202,9 @@ mod tests {
                 match kind {
                     0 => letters.insert(at, letter),
                     1 if at < letters.len() => letters[at] = letter,
-                    _ if at < letters.len() => drop(letters.remove(at)),
+                    _ if at < letters.len() => {
+                        letters.remove(at);
+                    }
                     _ => {}
                 }
             }

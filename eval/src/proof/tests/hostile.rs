@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
+use proptest::strategy::ValueTree as _;
 use serde_json::{Value, json};
 
 use super::super::verify::{Proof, verify};
@@ -61,7 +62,7 @@ fn a_proof_with_thousands_of_labels_is_checked_in_time_and_space_of_its_rows() {
         labels.splice(0..0, (0..20_000).map(|label| json!(format!("m{label}"))));
         let started = Instant::now();
         // Likelihoods of two labels do not fit 20,000: refused, or told as a difference.
-        assert!(verify(&fitted(&value)).map_or(true, |found| !found.is_empty()));
+        assert!(!verify(&fitted(&value)).is_ok_and(|found| found.is_empty()));
         assert!(started.elapsed() < MOST_TIME, "{:?}", started.elapsed());
     }
 }
