@@ -20,7 +20,8 @@ use datasets::digest::Hashing;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Premises, decide_all, form, premises};
+use super::{Claim, Premises, decide_all, form, premises};
+use crate::decision::{Bins, Covariate};
 use crate::json::layout;
 use crate::metric::Confusion;
 use crate::{ArmResult, Error, Results};
@@ -30,6 +31,11 @@ pub const VERSION: u64 = 1;
 
 /// Levels that are spread over lines; below them, an answer to a row is one line.
 pub(super) const LEVELS: usize = 5;
+
+/// Arms of a proof.
+const MOST_ARMS: usize = 256;
+/// Claims of a proof with their slices and bins.
+const MOST_PARTS: usize = 2_000;
 
 /// Numbers that were computed by another processor may be rounded otherwise.
 const RELATIVE_TOLERANCE: f64 = 1e-9;
@@ -141,7 +147,29 @@ pub(super) fn read(text: &str) -> Result<Proof, Error> {
     }
     let proof: Proof = serde_json::from_str(text)?;
     proof.results.check_version()?;
+    check_size(&proof)?;
     Ok(proof)
+}
+
+/// Refuses more arms and parts of claims than an evaluation has: each of them is drawn ten thousand times.
+fn check_size(proof: &Proof) -> Result<(), Error> {
+    let bins = |covariate: &Covariate| match &covariate.bins {
+        Bins::Edges { upper } => 1 + upper.len(),
+        Bins::Merged { .. } => 1,
+    };
+    let parts = |claim: &Claim| {
+        let decision = &claim.decision;
+        1 + decision.slices.names.len() + decision.covariates.iter().map(bins).sum::<usize>()
+    };
+    let arms = proof.results.arms.len();
+    let parts: usize = proof.premises.claims.iter().map(parts).sum();
+    if arms > MOST_ARMS || parts > MOST_PARTS {
+        let problem = format!(
+            "it has {arms} arms and {parts} claims, slices and bins, and at most {MOST_ARMS} and {MOST_PARTS} are computed again"
+        );
+        return Err(Error::BadEvidence { problem });
+    }
+    Ok(())
 }
 
 /// Judges every answer again, and from the judgements computes every number again.

@@ -67,6 +67,15 @@ fn a_proof_with_thousands_of_labels_is_checked_in_time_and_space_of_its_rows() {
     }
 }
 
+#[test]
+fn a_proof_with_more_claims_than_an_evaluation_has_is_refused() {
+    let mut value: Value = serde_json::from_str(VERSION_2).unwrap();
+    let claims = value["premises"]["claims"].as_array_mut().unwrap();
+    let claim = claims[0].clone();
+    claims.resize(5_000, claim);
+    assert!(verify(&fitted(&value)).unwrap_err().to_string().contains("5000 claims"));
+}
+
 /// Seconds of a longer run by hand: `TRAINER_FUZZ_SECONDS=600 cargo test --release -p eval mutated`.
 fn seconds() -> Option<u64> {
     std::env::var("TRAINER_FUZZ_SECONDS").ok()?.parse().ok()
