@@ -2,7 +2,7 @@
 //! Knows no synonyms but those that were declared: an answer that only contains a label is not that label.
 
 use crate::task::Figures;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -45,8 +45,9 @@ impl Label {
             }
         }
         let mut aliases = BTreeMap::new();
+        let known: HashSet<&String> = labels.iter().collect();
         for (label, others) in &options.aliases {
-            if !labels.contains(label) {
+            if !known.contains(label) {
                 return Err(Error::UnknownAliasLabel { label: label.clone(), known: labels.to_vec() });
             }
             for alias in others {
