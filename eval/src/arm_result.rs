@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 use crate::metric::{self, Confusion, Metric, Setting};
 use crate::outcome::{Call, Class, Sample};
 use crate::results::ResultRow;
-use crate::scorer::{Answer, Judgements, Target};
+use crate::scorer::{Answer, Judgements, Scored, Target};
 use crate::spending::{Cost, Latency};
 use crate::stats::Estimate;
-use crate::{Completion, Error, Finish, HeldOut, Outcome, Parse, Reason, Row, Task};
+use crate::{Completion, Error, Finish, HeldOut, Outcome, Parse, Reason, Row, Task, work};
 
 /// What answers under a name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -287,14 +287,27 @@ pub(crate) fn count_again(result: &mut ArmResult, rows: &[ResultRow], task: &Tas
     Ok(())
 }
 
+/// Every judgement passes here. What is too long to be compared is unscored by every scorer, with the reason; where it is
+/// the answer, it counts in the sums over all rows as an answer that says nothing.
 fn judge_sample(completion: &Completion, likelihoods: Option<&[f64]>, target: Target<'_>, task: &Task) -> Judgements {
+    let targets = || std::iter::once(target.text).chain(target.others.iter().map(String::as_str));
+    let unusable = work::too_long_targets(targets().map(str::len));
+    let unread = work::too_long_answer(completion.text.len(), targets().count());
+    let nothing =
+        Completion { text: String::new(), finish: completion.finish.clone(), prompt_tokens: 0, completion_tokens: 0 };
     let judged = task.scorers().iter().filter_map(|scorer| {
-        let answer = match (scorer.ranks(), likelihoods) {
-            (false, _) => Answer::Written(completion),
-            (true, Some(likelihoods)) => Answer::Ranked(likelihoods),
-            (true, None) => return None,
+        let score = |answer| scorer.score(answer, target);
+        let scored = match (scorer.ranks(), likelihoods, &unusable, &unread) {
+            (true, None, ..) => return None,
+            (true, Some(likelihoods), ..) => score(Answer::Ranked(likelihoods)),
+            (false, _, Some(reason), _) => Scored::unscored(reason),
+            (false, _, None, Some(reason)) => {
+                let parse = Parse::Unscored { reason: reason.clone() };
+                Scored { score: None, parse, ..score(Answer::Written(&nothing)) }
+            }
+            (false, _, None, None) => score(Answer::Written(completion)),
         };
-        Some((scorer.name().to_owned(), scorer.score(answer, target)))
+        Some((scorer.name().to_owned(), scored))
     });
     judged.collect()
 }

@@ -35,6 +35,7 @@ pub mod task;
 pub mod text;
 pub mod verdict;
 pub mod wire;
+pub mod work;
 
 pub use arm_result::{Answers, ArmResult, Identity};
 pub use clock::{Clock, SystemClock, now, today};

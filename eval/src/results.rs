@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::arm_result::measure;
 use crate::held_out::check_rows;
-use crate::metric::{Metric, Setting, Unit};
+use crate::metric::confusion::Form;
+use crate::metric::{Confusion, Metric, Setting, Unit};
 use crate::proof::Decided;
 use crate::proof::withhold::Withheld;
 use crate::scorer::ScorerSpec;
@@ -15,8 +16,10 @@ use crate::stats::Clusters;
 use crate::task::{Named, count_names};
 use crate::{ArmResult, Comparison, Error, HeldOut, Row, Task, arm_result, compare};
 
-/// The version of the results that this program writes and reads.
-pub const VERSION: u64 = 2;
+/// The version of the results that this program writes.
+pub const VERSION: u64 = 3;
+/// The oldest version that it reads: there a confusion table has a count for every pair of labels, zeros too.
+pub const OLDEST: u64 = 2;
 
 /// Everything one evaluation found.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -179,6 +182,32 @@ impl Results {
         Ok(results)
     }
 
+    /// Refuses what no version of this program wrote: an unknown version, or a part in the form of another one.
+    ///
+    /// # Errors
+    /// When it is of another version, or not whole.
+    pub(crate) fn check_version(&self) -> Result<(), Error> {
+        known_version(self.version)?;
+        let form = form_of(self.version);
+        let other = self.arms.iter().find(|arm| arm.confusion.as_ref().is_some_and(|found| found.form() != form));
+        match other {
+            Some(arm) => Err(Error::BadEvidence {
+                problem: format!("the confusion table of {} is not written as in version {}", arm.name, self.version),
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// The same in the version that this program writes.
+    #[must_use]
+    pub(crate) fn upgraded(mut self) -> Self {
+        self.version = VERSION;
+        for arm in &mut self.arms {
+            arm.confusion = arm.confusion.as_ref().map(Confusion::compact);
+        }
+        self
+    }
+
     /// The metric of this name.
     pub fn metric(&self, name: &str) -> Option<&MetricFacts> {
         self.measured.metrics.iter().find(|metric| metric.named.name == name)
@@ -217,7 +246,7 @@ impl Results {
     pub(crate) fn inputs(&self) -> Self {
         let facts = |scorer: &ScorerFacts| ScorerFacts { named: Named::default(), spec: scorer.spec.clone() };
         Self {
-            version: VERSION,
+            version: self.version,
             program: self.program.clone(),
             provenance: Provenance { scorer_sha256: String::new(), ..self.provenance.clone() },
             decided: None,
@@ -285,8 +314,12 @@ impl Results {
             clusters: &clusters,
             seed: self.seed,
         };
+        let form = form_of(self.version);
         for arm in &mut self.arms {
             measure(arm, &metrics, task.primary_scorer(), setting);
+            if let (Form::Square, Some(confusion)) = (form, &arm.confusion) {
+                arm.confusion = Some(confusion.square(labels.as_deref().unwrap_or_default()));
+            }
         }
         self.comparisons = match &self.candidate {
             Some(candidate) => compare(task, &metrics, &self.arms, candidate, setting)?,
@@ -294,6 +327,15 @@ impl Results {
         };
         Ok(())
     }
+}
+
+/// Whether this program reads results of a version.
+pub(crate) fn known_version(found: u64) -> Result<(), Error> {
+    if (OLDEST..=VERSION).contains(&found) { Ok(()) } else { Err(Error::UnknownVersion { found, expected: VERSION }) }
+}
+
+fn form_of(version: u64) -> Form {
+    if version < VERSION { Form::Square } else { Form::Cells }
 }
 
 impl Measured {

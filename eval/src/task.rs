@@ -180,12 +180,14 @@ pub enum Figures {
     Corpus(metric::corpus::Corpus),
 }
 
-/// The fields or types each scorer counted, over all arms, in the order of their names.
+/// The fields or types of each scorer that a target holds, over all arms, in the order of their names. A name that only
+/// answers have is not among them: a model can make up any number of those.
 pub(crate) fn count_names<'a>(outcomes: impl Iterator<Item = &'a Outcome>) -> BTreeMap<String, Vec<String>> {
     let mut names: BTreeMap<String, std::collections::BTreeSet<&str>> = BTreeMap::new();
     for sample in outcomes.flat_map(|outcome| &outcome.samples) {
         for (scorer, scored) in sample.scored.iter().filter(|(_, scored)| !scored.counts.is_empty()) {
-            names.entry(scorer.to_owned()).or_default().extend(scored.counts.iter().map(|count| count.name.as_str()));
+            let wanted = scored.counts.iter().filter(|count| count.wanted > 0.0).map(|count| count.name.as_str());
+            names.entry(scorer.to_owned()).or_default().extend(wanted);
         }
     }
     names.into_iter().map(|(scorer, set)| (scorer, set.into_iter().map(str::to_owned).collect())).collect()

@@ -116,6 +116,11 @@ impl ChatTemplate {
         self.source.contains("strftime_now")
     }
 
+    /// Whether the template says itself what is generated, so that one rendering tells every answer.
+    pub fn marks_generation(&self) -> bool {
+        self.marks_generation
+    }
+
     /// Renders, and takes out the marks around what the template calls generated.
     fn render_marked(
         &self,

@@ -13,6 +13,12 @@ pub const NAME: &str = "tfidf";
 /// A term must be in this many training rows.
 const MIN_DF: usize = 2;
 
+/// Weights of a baseline; the solver keeps some 25 numbers for each.
+const MOST_WEIGHTS: usize = 1 << 23;
+
+/// Products of all steps of the solver together: a minute or two.
+const MOST_PRODUCTS: u64 = 1 << 37;
+
 /// As `LogisticRegression(C=10, max_iter=500)`.
 const SETTINGS: Settings = Settings { c: 10.0, max_iter: 500 };
 
@@ -28,20 +34,36 @@ pub fn fit(examples: &[Example<'_>]) -> Result<Box<dyn Baseline>, Error> {
         return Err(Error::NoTrainingRows { baseline: NAME });
     }
     let texts: Vec<&str> = examples.iter().map(|example| example.text).collect();
-    let terms = TfIdf::fit(&texts, MIN_DF);
+    let (min_df, terms) = vocabulary(&texts, labels.len());
     let rows: Vec<_> = texts.iter().map(|text| terms.transform(text)).collect();
     if terms.num_features() == 0 {
-        return Err(Error::NoFeatures { rows: rows.len(), min_df: MIN_DF });
+        return Err(Error::NoFeatures { rows: rows.len(), min_df });
     }
+    // What one step of the solver multiplies.
+    let products = rows.iter().map(Vec::len).sum::<usize>().saturating_mul(labels.len()).max(1);
+    let max_iter = SETTINGS.max_iter.min((MOST_PRODUCTS / products as u64).max(1));
     let class = |label: &str| labels.binary_search_by(|known| known.as_str().cmp(label)).unwrap_or(0);
     let classes: Vec<usize> = examples.iter().map(|example| class(example.label)).collect();
-    let model = LogisticRegression::fit(&rows, &classes, terms.num_features(), labels.len(), SETTINGS)
+    let settings = Settings { max_iter, ..SETTINGS };
+    let model = LogisticRegression::fit(&rows, &classes, terms.num_features(), labels.len(), settings)
         .map_err(|message| Error::Solver { baseline: NAME, message })?;
-    Ok(Box::new(Linear { terms, labels, model }))
+    Ok(Box::new(Linear { terms, min_df, labels, model }))
+}
+
+/// The terms that have a weight, and in how many rows each of them is: there is a weight for each label and term, so that
+/// with many labels only the terms of many rows have one.
+fn vocabulary(texts: &[&str], num_labels: usize) -> (usize, TfIdf) {
+    let (mut min_df, mut terms) = (MIN_DF, TfIdf::fit(texts, MIN_DF));
+    while terms.num_features().saturating_mul(num_labels) > MOST_WEIGHTS {
+        min_df *= 2;
+        terms = TfIdf::fit(texts, min_df);
+    }
+    (min_df, terms)
 }
 
 struct Linear {
     terms: TfIdf,
+    min_df: usize,
     labels: Vec<String>,
     model: LogisticRegression,
 }
@@ -56,13 +78,21 @@ impl Baseline for Linear {
     }
 
     fn notes(&self) -> Vec<String> {
-        if self.model.converged() {
-            return Vec::new();
+        let mut notes = Vec::new();
+        if self.min_df > MIN_DF {
+            notes.push(format!(
+                "with {} labels only terms of at least {} training rows are read: the baseline may be weaker than it could be",
+                self.labels.len(),
+                self.min_df
+            ));
         }
-        vec![format!(
-            "the solver stopped after {} steps with a slope of {:.1e} left: the baseline may be a little weaker than it could be",
-            self.model.iterations, self.model.largest_slope
-        )]
+        if !self.model.converged() {
+            notes.push(format!(
+                "the solver stopped after {} steps with a slope of {:.1e} left: the baseline may be a little weaker than it could be",
+                self.model.iterations, self.model.largest_slope
+            ));
+        }
+        notes
     }
 }
 
@@ -90,6 +120,18 @@ mod tests {
         let examples = [Example { text: "one", label: "a" }, Example { text: "two", label: "b" }];
         let message = fit(&examples).err().unwrap().to_string();
         assert!(message.contains("at least 2 of the 2 training rows"), "{message}");
+    }
+
+    #[test]
+    fn with_thousands_of_labels_rare_terms_are_left_out() {
+        let text = |row: usize| format!("common {} w{} x{}", ["left", "right"][row % 2], row / 2, row / 2);
+        let texts: Vec<String> = (0..6_000).map(text).collect();
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        assert_eq!(vocabulary(&texts, 20).0, MIN_DF);
+        let (min_df, terms) = vocabulary(&texts, 6_000);
+        assert!(min_df == 4 && terms.num_features() > 0, "{min_df} {}", terms.num_features());
+        let examples = [Example { text: "a word", label: "x" }, Example { text: "a word", label: "y" }];
+        assert!(fit(&examples).unwrap().notes().is_empty());
     }
 
     #[test]

@@ -220,6 +220,8 @@ pub(crate) fn grouped(value: f64) -> String {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
+    use ground::random::{STEP, mix, unit_f64};
+
     use super::*;
     use crate::decision::Covariate;
     use crate::decision::tests::decision;
@@ -235,10 +237,9 @@ mod tests {
     fn made(flips: [(f64, f64); 3], seed: u64) -> Made {
         let mut state = seed.wrapping_mul(0xd129_0b26_4d2c_59b1);
         let mut uniform = || {
-            state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let mut bits = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            ((bits ^ (bits >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
+            let bits = mix(state);
+            state = state.wrapping_add(STEP);
+            unit_f64(bits)
         };
         let (mut covariate, mut candidate, mut baseline) = (Vec::new(), Vec::new(), Vec::new());
         for (bin, &(loss, gain)) in flips.iter().enumerate() {

@@ -4,10 +4,12 @@
 pub mod assignment;
 pub mod comparator;
 pub(crate) mod layout;
+mod list_match;
 pub mod money;
 pub mod parse;
 pub mod path;
 pub mod record;
+pub(crate) mod schema_size;
 pub mod written_number;
 
 pub use comparator::Comparator;

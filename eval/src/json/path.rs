@@ -16,6 +16,11 @@ impl Path {
         Self::default()
     }
 
+    /// Bytes of the path as it is written.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// The value of this key.
     #[must_use]
     pub fn key(&self, key: &str) -> Self {

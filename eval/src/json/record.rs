@@ -5,9 +5,10 @@ use std::collections::HashMap;
 
 use serde_json::Value;
 
-use super::assignment::assign;
+use super::list_match::{items_of, pairs};
 use super::{Comparator, Path};
 use crate::scorer::Tally;
+use crate::work::{TooMuch, Work};
 
 /// What holds at one path.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -39,114 +40,102 @@ pub type Rules = HashMap<Path, Rule>;
 ///
 /// A leaf is a text, a number or a truth value; null, `{}` and `[]` hold none, so null is absent.
 /// A wrong value is thus one false positive and one false negative, a missing leaf a false negative, an extra one a false positive.
-pub(crate) fn tally(predicted: Option<&Value>, wanted: &Value, rules: &Rules) -> Tally {
+///
+/// # Errors
+/// When the work is more than is left.
+pub(crate) fn tally(
+    predicted: Option<&Value>,
+    wanted: &Value,
+    rules: &Rules,
+    work: &mut Work,
+) -> Result<Tally, TooMuch> {
     let mut tally = Tally::default();
     let root = Path::root();
-    for_each_leaf(wanted, &root, rules, &mut |path| tally.wanted(&path.to_string()));
+    for_each_leaf(wanted, &root, rules, work, &mut |path| tally.wanted(&path.to_string()))?;
     if let Some(predicted) = predicted {
-        for_each_leaf(predicted, &root, rules, &mut |path| tally.predicted(&path.to_string()));
-        let mut right = Vec::new();
-        collect_right(predicted, wanted, &root, rules, &mut right);
-        for path in right {
-            tally.credit(&path.to_string(), 1.0);
-        }
+        for_each_leaf(predicted, &root, rules, work, &mut |path| tally.predicted(&path.to_string()))?;
+        for_each_right(predicted, wanted, &root, rules, work, &mut |path| tally.credit(&path.to_string(), 1.0))?;
     }
-    tally
+    tally.checked()
 }
 
-fn for_each_leaf(value: &Value, path: &Path, rules: &Rules, leaf: &mut impl FnMut(&Path)) {
+fn for_each_leaf(
+    value: &Value,
+    path: &Path,
+    rules: &Rules,
+    work: &mut Work,
+    leaf: &mut impl FnMut(&Path),
+) -> Result<(), TooMuch> {
     match value {
         Value::Null => {}
         Value::Object(object) => {
-            object.iter().for_each(|(key, value)| for_each_leaf(value, &path.key(key), rules, leaf))
+            for (key, value) in object {
+                for_each_leaf(value, &child(path, key, work)?, rules, work, leaf)?;
+            }
         }
         Value::Array(list) => {
             let items = path.items();
-            items_of(list, path, rules).into_iter().for_each(|value| for_each_leaf(value, &items, rules, leaf));
+            for value in items_of(list, path, rules, work)? {
+                for_each_leaf(value, &items, rules, work, leaf)?;
+            }
         }
-        _ => leaf(path),
+        _ => {
+            work.spend(1 + path.len())?;
+            leaf(path);
+        }
     }
+    Ok(())
 }
 
-/// The paths of the leaves that are right.
-fn collect_right(predicted: &Value, wanted: &Value, path: &Path, rules: &Rules, right: &mut Vec<Path>) {
+/// Calls `right` with the path of each leaf that is right.
+pub(super) fn for_each_right(
+    predicted: &Value,
+    wanted: &Value,
+    path: &Path,
+    rules: &Rules,
+    work: &mut Work,
+    right: &mut dyn FnMut(&Path),
+) -> Result<(), TooMuch> {
     match (predicted, wanted) {
         (Value::Object(predicted), Value::Object(wanted)) => {
             for (key, wanted) in wanted {
                 if let Some(predicted) = predicted.get(key) {
-                    collect_right(predicted, wanted, &path.key(key), rules, right);
+                    for_each_right(predicted, wanted, &child(path, key, work)?, rules, work, right)?;
                 }
             }
         }
         (Value::Array(predicted), Value::Array(wanted)) => {
-            let (predicted, wanted) = (items_of(predicted, path, rules), items_of(wanted, path, rules));
+            let predicted = items_of(predicted, path, rules, work)?;
+            let wanted = items_of(wanted, path, rules, work)?;
             let items = path.items();
-            for (predicted, wanted) in pairs(&predicted, &wanted, path, rules) {
-                collect_right(predicted, wanted, &items, rules, right);
+            for (predicted, wanted) in pairs(&predicted, &wanted, path, rules, work)? {
+                for_each_right(predicted, wanted, &items, rules, work, right)?;
             }
         }
         (predicted, wanted) if is_leaf(predicted) && is_leaf(wanted) => {
-            let comparator = rules.get(path).map_or_else(Comparator::default, |rule| rule.comparator);
-            if comparator.same(predicted, wanted) {
-                right.push(path.clone());
+            work.spend(1 + path.len())?;
+            if comparator_of(path, rules).same(predicted, wanted, work)? {
+                right(path);
             }
         }
         _ => {}
     }
+    Ok(())
 }
 
-/// Which items are compared with which.
-fn pairs<'a>(predicted: &[&'a Value], wanted: &[&'a Value], path: &Path, rules: &Rules) -> Vec<(&'a Value, &'a Value)> {
-    let items = path.items();
-    let list = rules.get(path).map(|rule| &rule.list).unwrap_or(&ListRule::Ordered);
-    if *list == ListRule::Ordered {
-        return predicted.iter().copied().zip(wanted.iter().copied()).collect();
-    }
-    let may_meet = |predicted: &Value, wanted: &Value| match list {
-        ListRule::ByKey(key) => match (predicted.get(key), wanted.get(key)) {
-            (Some(predicted), Some(wanted)) if is_leaf(predicted) && is_leaf(wanted) => {
-                let comparator = rules.get(&items.key(key)).map_or_else(Comparator::default, |rule| rule.comparator);
-                comparator.same(predicted, wanted)
-            }
-            _ => false,
-        },
-        _ => true,
-    };
-    let mut weights = Vec::with_capacity(predicted.len() * wanted.len());
-    for predicted in predicted {
-        for wanted in wanted {
-            let mut right = Vec::new();
-            if may_meet(predicted, wanted) {
-                collect_right(predicted, wanted, &items, rules, &mut right);
-            }
-            weights.push(right.len() as i64);
-        }
-    }
-    assign(&weights, predicted.len(), wanted.len())
-        .into_iter()
-        .enumerate()
-        .filter_map(|(at, column)| {
-            let column = column?;
-            // Items without a right leaf, among them all that may not meet, need no partner.
-            (weights[at * wanted.len() + column] > 0).then(|| (predicted[at], wanted[column]))
-        })
-        .collect()
+/// How leaves at a path are compared.
+pub(super) fn comparator_of(path: &Path, rules: &Rules) -> Comparator {
+    rules.get(path).map_or_else(Comparator::default, |rule| rule.comparator)
 }
 
-/// The items of a list, without repeats when the list is a set.
-fn items_of<'a>(list: &'a [Value], path: &Path, rules: &Rules) -> Vec<&'a Value> {
-    let is_set = rules.get(path).is_some_and(|rule| rule.list == ListRule::Set);
-    let mut items: Vec<&Value> = Vec::with_capacity(list.len());
-    for item in list {
-        if !is_set || !items.iter().any(|seen| Comparator::Exact.same(seen, item)) {
-            items.push(item);
-        }
-    }
-    items
-}
-
-fn is_leaf(value: &Value) -> bool {
+pub(super) fn is_leaf(value: &Value) -> bool {
     matches!(value, Value::Bool(_) | Value::Number(_) | Value::String(_))
+}
+
+/// A path costs its length, also where a long key stands above many others.
+fn child(path: &Path, key: &str, work: &mut Work) -> Result<Path, TooMuch> {
+    work.spend(1 + path.len() + key.len())?;
+    Ok(path.key(key))
 }
 
 #[cfg(test)]
@@ -156,6 +145,10 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    fn tally(predicted: Option<&Value>, wanted: &Value, rules: &Rules) -> Tally {
+        super::tally(predicted, wanted, rules, &mut Work::of_a_judgement()).unwrap()
+    }
 
     fn rules(list: ListRule) -> Rules {
         let rule = Rule { list, ..Rule::default() };
@@ -252,5 +245,16 @@ mod tests {
             let other = Value::from(other);
             prop_assert_eq!(sums(list.clone(), &Value::from(items), &other), sums(list, &Value::from(shuffled), &other));
         }
+    }
+
+    #[test]
+    fn a_long_key_above_many_others_is_refused_and_not_repeated_for_each() {
+        let inside: serde_json::Map<String, Value> = (0..100_000).map(|at| (format!("k{at}"), json!(1))).collect();
+        let value = json!({ "k".repeat(1_000_000): inside });
+        let found = super::tally(Some(&value), &value, &Rules::new(), &mut Work::of_a_judgement());
+        assert_eq!(found, Err(TooMuch::Steps));
+        let wide: serde_json::Map<String, Value> = (0..200_000).map(|at| (format!("key {at}"), json!(1))).collect();
+        let found = super::tally(None, &Value::from(wide), &Rules::new(), &mut Work::of_a_judgement());
+        assert_eq!(found, Err(TooMuch::Names));
     }
 }

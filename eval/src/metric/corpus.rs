@@ -3,6 +3,7 @@
 
 use super::{Metric, PerRow, Setting, Unit};
 use crate::Outcome;
+use crate::stats::bootstrap::SparseRows;
 
 /// One corpus metric.
 #[derive(Clone, Debug)]
@@ -39,16 +40,15 @@ impl Metric for Corpus {
     fn per_row(&self, outcomes: &[Outcome], _: Setting<'_>) -> Option<PerRow> {
         let sums = |outcome: &Outcome| Some(outcome.scored(&self.scorer)?.sums.len());
         let width = outcomes.iter().filter_map(sums).max().filter(|&width| width > 0)?;
-        let mut values = vec![0.0; width * outcomes.len()];
-        for (outcome, row) in outcomes.iter().zip(values.chunks_mut(width)) {
+        let mut rows = SparseRows::new(width);
+        for outcome in outcomes {
             let share = 1.0 / outcome.samples.len().max(1) as f64;
-            for scored in outcome.samples.iter().filter_map(|sample| sample.scored.get(&self.scorer)) {
-                for (slot, value) in row.iter_mut().zip(&scored.sums) {
-                    *slot += share * value;
-                }
-            }
+            let scored = outcome.samples.iter().filter_map(|sample| sample.scored.get(&self.scorer));
+            rows.push(scored.flat_map(|scored| {
+                scored.sums.iter().take(width).enumerate().map(move |(at, value)| (at, share * value))
+            }));
         }
-        Some(PerRow::Sums { width, values })
+        Some(PerRow::Sums(rows))
     }
 
     fn of_sums(&self, sums: &[f64]) -> f64 {

@@ -1,8 +1,14 @@
 //! Precision, recall and F1 over the fields of records or the types of spans, summed over all rows.
 //! Knows nothing about JSON or offsets: it reads the counts that a scorer left.
 
+use std::collections::HashMap;
+
 use super::{Metric, PerRow, Setting, Unit};
 use crate::Outcome;
+use crate::stats::bootstrap::SparseRows;
+
+/// Numbers of one field.
+const PART: usize = 3;
 
 /// How the counts of many rows become one number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,26 +74,29 @@ impl Metric for FieldFigure {
         Some(self.scorer.clone())
     }
 
-    /// Of each field: credit, predicted, wanted.
+    fn part(&self) -> usize {
+        PART
+    }
+
+    /// Of each field that a target holds: credit, predicted, wanted; all others are one field more, which nobody wanted.
     fn per_row(&self, outcomes: &[Outcome], setting: Setting<'_>) -> Option<PerRow> {
         let names = setting.names.get(&self.scorer)?;
-        let width = 3 * names.len();
-        let mut values = vec![0.0; width * outcomes.len()];
-        for (outcome, row) in outcomes.iter().zip(values.chunks_mut(width.max(1))) {
+        let index: HashMap<&str, usize> = names.iter().enumerate().map(|(at, name)| (name.as_str(), at)).collect();
+        let mut rows = SparseRows::new(PART * (names.len() + 1));
+        for outcome in outcomes {
             let share = 1.0 / outcome.samples.len().max(1) as f64;
             outcome.scored(&self.scorer)?;
-            for count in outcome.samples.iter().filter_map(|s| s.scored.get(&self.scorer)).flat_map(|s| &s.counts) {
-                let at = 3 * names.iter().position(|name| *name == count.name)?;
-                row[at] += share * count.credit;
-                row[at + 1] += share * count.predicted;
-                row[at + 2] += share * count.wanted;
-            }
+            let counts = outcome.samples.iter().filter_map(|s| s.scored.get(&self.scorer)).flat_map(|s| &s.counts);
+            rows.push(counts.flat_map(|count| {
+                let at = PART * index.get(count.name.as_str()).copied().unwrap_or(names.len());
+                [(at, share * count.credit), (at + 1, share * count.predicted), (at + 2, share * count.wanted)]
+            }));
         }
-        (!outcomes.is_empty() && width > 0).then_some(PerRow::Sums { width, values })
+        (!outcomes.is_empty()).then_some(PerRow::Sums(rows))
     }
 
     fn of_sums(&self, sums: &[f64]) -> f64 {
-        let total = |at: usize| sums.chunks_exact(3).map(|field| field[at]).sum::<f64>();
+        let total = |at: usize| sums.chunks_exact(PART).map(|field| field[at]).sum::<f64>();
         match self.average {
             Average::Micro => f1(total(0), total(1), total(2)),
             Average::Precision => share(total(0), total(1)),

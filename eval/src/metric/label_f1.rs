@@ -1,8 +1,15 @@
 //! Figures over a closed set of labels that are not means of rows: F1 in three averages, balanced accuracy, MCC and kappa.
 //! Knows nothing about texts: it reads the label that the label scorer found in each answer.
 
+use std::collections::HashMap;
+
 use super::{Metric, PerRow, Setting, Unit};
 use crate::Outcome;
+use crate::outcome::Sample;
+use crate::stats::bootstrap::SparseRows;
+
+/// Numbers of one label.
+const PART: usize = 3;
 
 /// One figure of the table of targets against answers.
 ///
@@ -72,31 +79,34 @@ impl Metric for LabelFigure {
         Some("label".to_owned())
     }
 
+    fn part(&self) -> usize {
+        PART
+    }
+
     /// Of each label: rows it is the target of, rows it is the answer of, rows it is both of.
     fn per_row(&self, outcomes: &[Outcome], setting: Setting<'_>) -> Option<PerRow> {
         let labels = setting.labels?;
-        let width = 3 * labels.len();
-        let index = |name: &str| labels.iter().position(|label| label == name);
-        let mut values = vec![0.0; width * outcomes.len()];
-        for ((outcome, target), row) in outcomes.iter().zip(setting.targets).zip(values.chunks_mut(width.max(1))) {
-            let target = index(target)?;
-            row[3 * target] = 1.0;
+        let index: HashMap<&str, usize> = labels.iter().enumerate().map(|(at, label)| (label.as_str(), at)).collect();
+        let mut rows = SparseRows::new(PART * labels.len());
+        for (outcome, target) in outcomes.iter().zip(setting.targets) {
+            let target = *index.get(target.as_str())?;
             let share = 1.0 / outcome.samples.len().max(1) as f64;
             outcome.scored("label")?;
-            for sample in &outcome.samples {
-                if let Some(answer) = sample.scored.get("label").and_then(|scored| index(scored.label.as_deref()?)) {
-                    row[3 * answer + 1] += share;
-                    if answer == target {
-                        row[3 * target + 2] += share;
-                    }
-                }
-            }
+            let label = |sample: &Sample| {
+                sample.scored.get("label")?.label.as_deref().and_then(|label| index.get(label).copied())
+            };
+            let answered = outcome.samples.iter().filter_map(label).flat_map(|answer| {
+                let both = (answer == target).then_some((PART * target + 2, share));
+                [Some((PART * answer + 1, share)), both].into_iter().flatten()
+            });
+            rows.push(std::iter::once((PART * target, 1.0)).chain(answered));
         }
-        (!outcomes.is_empty()).then_some(PerRow::Sums { width, values })
+        (!outcomes.is_empty()).then_some(PerRow::Sums(rows))
     }
 
     fn of_sums(&self, sums: &[f64]) -> f64 {
-        let classes = || sums.chunks_exact(3).map(|class| Class { wanted: class[0], said: class[1], both: class[2] });
+        let classes =
+            || sums.chunks_exact(PART).map(|class| Class { wanted: class[0], said: class[1], both: class[2] });
         match self {
             Self::MacroF1 => mean(classes().filter(Class::occurs).map(|class| class.f1())),
             Self::BalancedAccuracy => mean(classes().filter(Class::occurs).map(|class| class.both / class.wanted)),

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::stats::bootstrap::{self, Draws, Sums};
+use crate::stats::bootstrap::{self, Draws, SparseRows, Sums};
 use crate::stats::paired::{self, Difference};
 use crate::stats::{Clusters, Estimate, LEVEL, Method, interval};
 use crate::{Error, Outcome};
@@ -39,13 +39,8 @@ pub struct Setting<'a> {
 pub enum PerRow {
     /// The metric is the mean of these scores.
     Scores(Vec<f64>),
-    /// The metric is a function of the sum of these rows, each `width` long.
-    Sums {
-        /// Numbers of one row.
-        width: usize,
-        /// Row after row.
-        values: Vec<f64>,
-    },
+    /// The metric is a function of the sum of these rows.
+    Sums(SparseRows),
 }
 
 /// How a value of a metric is written.
@@ -73,6 +68,11 @@ pub trait Metric: Send + Sync {
     /// A name for what it reads from each row: metrics of the same name read the same, so that they can be drawn together.
     fn shares(&self) -> Option<String> {
         None
+    }
+    /// Neighbouring numbers of a row that belong together, such as those of one label. Where all numbers of such a part are
+    /// zero in every row it may be left out, so that the value must not depend on it; 0 says that no part may be.
+    fn part(&self) -> usize {
+        0
     }
     /// What it reads from each row; none when the outcomes do not carry what it needs.
     fn per_row(&self, outcomes: &[Outcome], setting: Setting<'_>) -> Option<PerRow>;
@@ -126,9 +126,11 @@ fn together(metrics: &[&dyn Metric], outcomes: &[Outcome], setting: Setting<'_>)
     match metrics.first()?.per_row(outcomes, setting)? {
         PerRow::Scores(scores) if scores.is_empty() => None,
         PerRow::Scores(scores) => Some(metrics.iter().map(|_| Some(interval::mean(&scores, clusters))).collect()),
-        PerRow::Sums { width, values } => {
-            let sums = sums(width, &values, clusters)?;
-            drop(values);
+        PerRow::Sums(rows) => {
+            let part = metrics.first()?.part();
+            let sums = sums(&rows, clusters)?;
+            drop(rows);
+            let [sums] = if part > 0 { Sums::without_zeros([&sums], part) } else { [sums] };
             let fill = |sums: &[f64], values: &mut [f64]| {
                 values.iter_mut().zip(metrics).for_each(|(value, metric)| *value = metric.of_sums(sums));
             };
@@ -166,8 +168,8 @@ pub fn difference(
     let (n, groups) = (candidate.len(), clusters.num_clusters());
     match (metric.per_row(candidate, setting)?, metric.per_row(baseline, setting)?) {
         (PerRow::Scores(new), PerRow::Scores(old)) if !new.is_empty() => Some(paired::difference(&new, &old, clusters)),
-        (PerRow::Sums { width, values: new }, PerRow::Sums { width: same, values: old }) if width == same => {
-            let (new, old) = (sums(width, &new, clusters)?, sums(width, &old, clusters)?);
+        (PerRow::Sums(new), PerRow::Sums(old)) if new.width() == old.width() => {
+            let [new, old] = both(metric, sums(&new, clusters)?, sums(&old, clusters)?);
             let of = |sums: &[f64]| metric.of_sums(sums);
             let value = of(&new.total()) - of(&old.total());
             // Both arms are recomputed on the same draw, which is what makes the comparison paired.
@@ -191,8 +193,16 @@ pub(crate) fn top(unit: Unit) -> f64 {
 }
 
 /// Rows summed over their clusters; none without a row or with a number that is not finite.
-fn sums(width: usize, values: &[f64], clusters: &Clusters) -> Option<Sums> {
-    Sums::new(width, values.chunks_exact(width.max(1)), clusters).ok()
+fn sums(rows: &SparseRows, clusters: &Clusters) -> Option<Sums> {
+    Sums::sparse(rows.width(), rows.rows(), clusters).ok()
+}
+
+/// The sums of two arms without the parts that are zero in both.
+pub(crate) fn both(metric: &dyn Metric, new: Sums, old: Sums) -> [Sums; 2] {
+    match metric.part() {
+        0 => [new, old],
+        part => Sums::without_zeros([&new, &old], part),
+    }
 }
 
 /// The bounds of draws, unless all draws agree.

@@ -49,7 +49,7 @@ impl<'a> Sides<'a> {
             let scores = match metric.per_row(&arm.outcomes, setting) {
                 Some(PerRow::Scores(scores)) => scores,
                 // Pairing needs a score of each row; what decides is drawn from sums.
-                Some(PerRow::Sums { .. }) => scores_of(arm, &results.measured.primary_scorer),
+                Some(PerRow::Sums(_)) => scores_of(arm, &results.measured.primary_scorer),
                 None => {
                     let (arm, metric) = (arm.name.clone(), metric.name());
                     return Err(Error::MetricMissing { arm, metric });
@@ -78,14 +78,13 @@ impl<'a> Sides<'a> {
         let clusters = self.board.clusters_of(kept);
         // A row is read on its own, so that what was read of all rows can be cut to some of them.
         let sums = |arm: &ArmResult| match self.metric.per_row(&arm.outcomes, self.board.setting()) {
-            Some(PerRow::Sums { width, values }) => {
-                let row = |&row: &usize| values[width * row..width * (row + 1)].iter().copied().enumerate();
-                let row = |at: &usize| row(at).filter(|&(_, value)| value != 0.0);
-                Sums::sparse(width, kept.iter().map(row), &clusters).map(Some)
+            Some(PerRow::Sums(rows)) => {
+                Sums::sparse(rows.width(), kept.iter().map(|&row| rows.row(row)), &clusters).map(Some)
             }
             _ => Ok(None),
         };
         let (Some(new), Some(old)) = (sums(self.candidate)?, sums(self.baseline)?) else { return Ok(None) };
+        let [new, old] = metric::both(self.metric.as_ref(), new, old);
         let of = |sums: &[f64]| self.metric.of_sums(sums) / metric::top(self.metric.unit());
         let baseline = of(&old.total());
         let value = of(&new.total()) - baseline;

@@ -20,15 +20,22 @@ use datasets::digest::Hashing;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Premises, decide_all, form, premises};
+use super::{Claim, Premises, decide_all, form, premises};
+use crate::decision::{Bins, Covariate};
 use crate::json::layout;
-use crate::{ArmResult, Error, Results, results};
+use crate::metric::Confusion;
+use crate::{ArmResult, Error, Results};
 
 /// The version of the format of a proof.
 pub const VERSION: u64 = 1;
 
 /// Levels that are spread over lines; below them, an answer to a row is one line.
 pub(super) const LEVELS: usize = 5;
+
+/// Arms of a proof.
+const MOST_ARMS: usize = 256;
+/// Claims of a proof with their slices and bins.
+const MOST_PARTS: usize = 2_000;
 
 /// Numbers that were computed by another processor may be rounded otherwise.
 const RELATIVE_TOLERANCE: f64 = 1e-9;
@@ -139,10 +146,30 @@ pub(super) fn read(text: &str) -> Result<Proof, Error> {
         return Err(Error::UnknownVersion { found, expected: VERSION });
     }
     let proof: Proof = serde_json::from_str(text)?;
-    if proof.results.version != results::VERSION {
-        return Err(Error::UnknownVersion { found: proof.results.version, expected: results::VERSION });
-    }
+    proof.results.check_version()?;
+    check_size(&proof)?;
     Ok(proof)
+}
+
+/// Refuses more arms and parts of claims than an evaluation has: each of them is drawn ten thousand times.
+fn check_size(proof: &Proof) -> Result<(), Error> {
+    let bins = |covariate: &Covariate| match &covariate.bins {
+        Bins::Edges { upper } => 1 + upper.len(),
+        Bins::Merged { .. } => 1,
+    };
+    let parts = |claim: &Claim| {
+        let decision = &claim.decision;
+        1 + decision.slices.names.len() + decision.covariates.iter().map(bins).sum::<usize>()
+    };
+    let arms = proof.results.arms.len();
+    let parts: usize = proof.premises.claims.iter().map(parts).sum();
+    if arms > MOST_ARMS || parts > MOST_PARTS {
+        let problem = format!(
+            "it has {arms} arms and {parts} claims, slices and bins, and at most {MOST_ARMS} and {MOST_PARTS} are computed again"
+        );
+        return Err(Error::BadEvidence { problem });
+    }
+    Ok(())
 }
 
 /// Judges every answer again, and from the judgements computes every number again.
@@ -162,12 +189,24 @@ pub(super) fn recompute(inputs: Results, premises: &Premises) -> Result<Results,
 
 /// Where two results differ, without a second copy of all rows.
 fn compare(found: &Results, again: &Results, tampered: &mut Vec<Tampered>) -> Result<(), Error> {
-    let value = |results: &Results| serde_json::to_value(results.without_rows());
-    differences("results", &value(found)?, &value(again)?, tampered);
+    differences("results", &facts(found)?, &facts(again)?, tampered);
     for (at, (found, again)) in found.arms.iter().zip(&again.arms).enumerate() {
         outcomes(&format!("results.arms[{at}]"), found, again, tampered)?;
     }
     Ok(())
+}
+
+/// What results say without a row of their own; a confusion table by its cells, since a square of it may be large.
+fn facts(results: &Results) -> Result<Value, Error> {
+    let mut bare = results.without_rows();
+    let tables: Vec<_> = bare.arms.iter_mut().map(|arm| arm.confusion.take()).collect();
+    let mut value = serde_json::to_value(bare)?;
+    for (at, table) in tables.iter().enumerate() {
+        if let Some(place) = value.pointer_mut(&format!("/arms/{at}/confusion")) {
+            *place = table.as_ref().map_or(Value::Null, Confusion::facts);
+        }
+    }
+    Ok(value)
 }
 
 fn outcomes(path: &str, found: &ArmResult, again: &ArmResult, tampered: &mut Vec<Tampered>) -> Result<(), Error> {

@@ -35,7 +35,7 @@ impl Scorer for Bleu {
     }
 
     fn score(&self, answer: Answer<'_>, target: Target<'_>) -> Scored {
-        let statistics = |text: &str, references: &[String]| bleu::statistics(text, references).to_vec();
+        let statistics = |text: &str, references: &[String]| Ok(bleu::statistics(text, references).to_vec());
         from_statistics(answer, target, statistics, bleu::sentence)
     }
 }

@@ -46,7 +46,12 @@ impl Scorer for Chrf {
     }
 
     fn score(&self, answer: Answer<'_>, target: Target<'_>) -> Scored {
-        from_statistics(answer, target, |text, references| self.variant().statistics(text, references), chrf::corpus)
+        from_statistics(
+            answer,
+            target,
+            |text, references| Ok(self.variant().statistics(text, references)),
+            chrf::corpus,
+        )
     }
 }
 

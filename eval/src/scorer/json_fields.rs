@@ -3,10 +3,12 @@
 
 use crate::task::Figures;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::{Answer, Scored, Scorer, Tally, Target, best, written};
 use crate::json::record::{ListRule, Rule, Rules, tally};
 use crate::json::{Comparator, NumberFormat, Path, parse, without_fence};
+use crate::work::Work;
 use crate::{Error, Parse, Reason};
 
 /// The similarity that fuzzy text needs when the task names none.
@@ -131,24 +133,25 @@ impl JsonFields {
         Ok(Self { lenient: options.lenient, row_score: options.row_score, rules: Some(rules), shown: shown.join(", ") })
     }
 
-    fn judge(&self, text: Result<&str, &Scored>, wanted: &str) -> Scored {
+    fn judge(&self, predicted: Result<&Value, &Scored>, wanted: &str, work: &mut Work) -> Scored {
         let wanted = match parse(wanted) {
             Ok(wanted) => wanted,
             Err(message) => return Scored::unscored(format!("the target is not JSON: {message}")),
         };
         let none = Rules::new();
         let rules = self.rules.as_ref().unwrap_or(&none);
-        let missed = |scored: Scored| Scored { counts: tally(None, &wanted, rules).into_counts(), ..scored };
-        let text = match text {
-            Ok(text) => text,
-            Err(scored) => return missed(scored.clone()),
-        };
-        match parse(if self.lenient { without_fence(text) } else { text }) {
-            Ok(predicted) => {
-                let tally = tally(Some(&predicted), &wanted, rules);
-                Scored { counts: tally.clone().into_counts(), ..Scored::graded(self.row_score(&tally)) }
+        match (tally(predicted.ok(), &wanted, rules, work), predicted) {
+            (Ok(tally), Ok(_)) => {
+                let score = self.row_score(&tally);
+                Scored { counts: tally.into_counts(), ..Scored::graded(score) }
             }
-            Err(message) => missed(Scored::unparsed(Reason::InvalidJson).with_note(message)),
+            (Ok(tally), Err(scored)) => Scored { counts: tally.into_counts(), ..scored.clone() },
+            // What it would have missed counts, so that the figures over all rows do not rise without it.
+            (Err(much), _) => {
+                let missed = tally(None, &wanted, rules, &mut Work::of_a_judgement());
+                let counts = missed.map(Tally::into_counts).unwrap_or_default();
+                Scored { counts, ..Scored::unscored(much.to_string()) }
+            }
         }
     }
 
@@ -194,7 +197,14 @@ impl Scorer for JsonFields {
         match written(answer) {
             // No answer at all is missing, and what is missing counts nowhere.
             Err(scored) if matches!(scored.parse, Parse::Unscored { .. }) => scored,
-            text => best(target, |wanted| self.judge(text.as_deref(), wanted)),
+            text => {
+                let predicted = text.and_then(|text| {
+                    parse(if self.lenient { without_fence(text) } else { text })
+                        .map_err(|message| Scored::unparsed(Reason::InvalidJson).with_note(message))
+                });
+                let mut work = Work::of_a_judgement();
+                best(target, |wanted| self.judge(predicted.as_ref(), wanted, &mut work))
+            }
         }
     }
 }

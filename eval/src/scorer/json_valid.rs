@@ -3,14 +3,23 @@
 
 use std::path::{Path, PathBuf};
 
-use jsonschema::{Retrieve, Uri, Validator};
+use ground::read::{self, Kind};
+use jsonschema::error::ValidationErrorKind;
+use jsonschema::{Retrieve, Uri, ValidationOptions, Validator};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{Answer, Scored, Scorer, Target, written};
+use crate::json::schema_size::{MOST_PARTS, num_values, unfolded};
 use crate::json::{parse, without_fence};
-use crate::{Error, Reason};
+use crate::{Error, Reason, work};
 
+/// Bytes of a compiled pattern that is matched with answers of any length.
+const SMALL_PATTERN: usize = 256 << 10;
+/// Bytes of an answer where patterns are larger, or look around.
+const MOST_BYTES_OF_LARGE_PATTERNS: usize = 64 << 10;
+/// Steps back of one match where patterns look around.
+const MOST_BACKTRACKS: usize = 20_000;
 /// A message about one value need not repeat all of it.
 const NOTE_CHARS: usize = 300;
 
@@ -30,7 +39,17 @@ pub struct Options {
 #[derive(Debug)]
 pub struct JsonValid {
     lenient: bool,
-    schema: Option<Validator>,
+    schema: Option<Schema>,
+}
+
+/// A schema, and the answers that it is held against.
+#[derive(Debug)]
+struct Schema {
+    validator: Validator,
+    /// The longest answer, in bytes.
+    most_bytes: usize,
+    /// The most values of an answer.
+    most_values: u64,
 }
 
 impl JsonValid {
@@ -45,8 +64,7 @@ impl JsonValid {
     /// When the schema cannot be read, is not JSON, is not a schema, or refers to another file or address.
     pub fn build(options: Options) -> Result<Self, Error> {
         let Some(path) = options.schema else { return Ok(Self { lenient: options.lenient, schema: None }) };
-        let text = ground::read::text(&path, ground::read::Kind::Prompt)
-            .map_err(|source| Error::ReadFile { path: path.clone(), source })?;
+        let text = read::text(&path, Kind::Prompt).map_err(|source| Error::ReadFile { path: path.clone(), source })?;
         let schema = parse(&text).map_err(|message| Error::BadSchema { path: path.clone(), message })?;
         Self::with_schema(options.lenient, &schema, &path)
     }
@@ -56,12 +74,30 @@ impl JsonValid {
     /// # Errors
     /// When the value is not a schema or refers to another file or address.
     pub fn with_schema(lenient: bool, schema: &Value, path: &Path) -> Result<Self, Error> {
-        let options = jsonschema::options().with_retriever(NeverFetch).should_validate_formats(false);
-        let validator = options.build(&sorted(schema.clone())).map_err(|error| {
-            let message = located(error.instance_path().as_str(), &error);
-            Error::BadSchema { path: path.to_owned(), message }
-        })?;
-        Ok(Self { lenient, schema: Some(validator) })
+        let parts = unfolded(schema);
+        if parts > MOST_PARTS {
+            let message =
+                format!("with its references written out it has {parts} parts, and at most {MOST_PARTS} are used");
+            return Err(Error::BadSchema { path: path.to_owned(), message });
+        }
+        let schema = sorted(schema.clone());
+        // Patterns that take time in proportion to a text, as long as they are small; any other for short answers only.
+        let small = jsonschema::PatternOptions::regex().size_limit(SMALL_PATTERN);
+        let (validator, most_bytes) = match options().with_pattern_options(small).build(&schema) {
+            Ok(validator) => (validator, work::MOST_BYTES),
+            Err(_) => {
+                let any = jsonschema::PatternOptions::fancy_regex().backtrack_limit(MOST_BACKTRACKS);
+                let validator = options().with_pattern_options(any).build(&schema).map_err(|error| {
+                    let message = located(error.instance_path().as_str(), &error);
+                    Error::BadSchema { path: path.to_owned(), message }
+                })?;
+                (validator, MOST_BYTES_OF_LARGE_PATTERNS)
+            }
+        };
+        Ok(Self {
+            lenient,
+            schema: Some(Schema { validator, most_bytes, most_values: work::MOST_STEPS / parts.max(1) }),
+        })
     }
 
     fn judge(&self, text: &str) -> Scored {
@@ -70,7 +106,19 @@ impl JsonValid {
             Ok(value) => sorted(value),
             Err(message) => return Scored::unparsed(Reason::InvalidJson).with_note(message),
         };
-        match self.schema.as_ref().and_then(|schema| schema.iter_errors(&value).next()) {
+        let Some(schema) = &self.schema else { return Scored::right_or_wrong(true) };
+        if text.len() > schema.most_bytes || num_values(&value) > schema.most_values {
+            return Scored::unscored(format!(
+                "an answer of {} bytes is not held against this schema, one of at most {} bytes and {} values is",
+                text.len(),
+                schema.most_bytes,
+                schema.most_values
+            ));
+        }
+        match schema.validator.iter_errors(&value).next() {
+            Some(error) if matches!(error.kind(), ValidationErrorKind::BacktrackLimitExceeded { .. }) => {
+                Scored::unscored(format!("a pattern of the schema is not decided after {MOST_BACKTRACKS} steps back"))
+            }
             Some(error) => {
                 let note = located(error.instance_path().as_str(), &error);
                 Scored::unparsed(Reason::SchemaViolation).with_note(note)
@@ -93,7 +141,7 @@ impl Scorer for JsonValid {
     fn policy(&self) -> String {
         let fence = if self.lenient { "one code fence around the whole answer is removed; " } else { "" };
         let schema = match &self.schema {
-            Some(schema) => format!(" that the schema ({:?}, formats not asserted) allows", schema.draft()),
+            Some(schema) => format!(" that the schema ({:?}, formats not asserted) allows", schema.validator.draft()),
             None => String::new(),
         };
         format!(
@@ -118,6 +166,10 @@ impl Scorer for JsonValid {
 fn sorted(mut value: Value) -> Value {
     value.sort_all_objects();
     value
+}
+
+fn options() -> ValidationOptions<'static> {
+    jsonschema::options().with_retriever(NeverFetch).should_validate_formats(false)
 }
 
 /// Schemas of others are never fetched, whatever other crates switch on.

@@ -2,7 +2,7 @@
 //! Knows no synonyms but those that were declared: an answer that only contains a label is not that label.
 
 use crate::task::Figures;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -22,12 +22,14 @@ pub struct Options {
 pub struct Label {
     /// The label of each alias, both normalised.
     aliases: BTreeMap<String, String>,
+    /// Where each normalised label stands among the closed labels; empty when they are not known beforehand.
+    places: BTreeMap<String, usize>,
 }
 
 impl Label {
     /// Without aliases.
     pub const fn plain() -> Self {
-        Self { aliases: BTreeMap::new() }
+        Self { aliases: BTreeMap::new(), places: BTreeMap::new() }
     }
 
     /// The scorer of these options over the closed labels, which must not mean the same among themselves.
@@ -43,8 +45,9 @@ impl Label {
             }
         }
         let mut aliases = BTreeMap::new();
+        let known: HashSet<&String> = labels.iter().collect();
         for (label, others) in &options.aliases {
-            if !labels.contains(label) {
+            if !known.contains(label) {
                 return Err(Error::UnknownAliasLabel { label: label.clone(), known: labels.to_vec() });
             }
             for alias in others {
@@ -61,7 +64,8 @@ impl Label {
                 };
             }
         }
-        Ok(Self { aliases })
+        let places = labels.iter().enumerate().map(|(at, label)| (normalise(label), at)).collect();
+        Ok(Self { aliases, places })
     }
 }
 
@@ -94,7 +98,13 @@ impl Scorer for Label {
             Err(scored) => return scored,
         };
         let named = self.aliases.get(&form).unwrap_or(&form);
-        match target.labels.iter().find(|label| normalise(label) == *named) {
+        // One look-up, where the labels are those that the scorer was made of: each answer would else read all of them.
+        let found = match self.places.get(named).and_then(|&at| target.labels.get(at)) {
+            Some(label) if normalise(label) == *named => Some(label),
+            None if self.places.len() == target.labels.len() => None,
+            _ => target.labels.iter().find(|label| normalise(label) == *named),
+        };
+        match found {
             Some(label) => {
                 Scored { label: Some(label.clone()), ..Scored::right_or_wrong(normalise(target.text) == *named) }
             }

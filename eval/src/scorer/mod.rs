@@ -7,6 +7,9 @@
 )]
 
 pub mod bleu;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
+mod bounds;
 pub mod chrf;
 pub mod exact_match;
 pub mod first_line_accept;

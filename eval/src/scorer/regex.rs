@@ -2,13 +2,21 @@
 //! Knows nothing about numbers or labels: what was found is compared as text.
 
 use crate::task::Figures;
+use ::regex::RegexBuilder;
 use serde::{Deserialize, Serialize};
 
 use super::{Answer, Scored, Scorer, Target, best, normal_form, readable};
-use crate::{Error, Reason};
+use crate::{Error, Reason, work};
 
 /// The capture group that is compared with the target.
 pub const GROUP: &str = "answer";
+
+/// Bytes of a pattern that is read.
+const MOST_PATTERN_BYTES: usize = 64 << 10;
+/// Bytes of an answer times bytes of a compiled pattern, some tens of which are one state.
+const MOST_BYTES_TIMES_SIZE: usize = 1 << 36;
+/// Characters of a bad pattern that are shown.
+const SHOWN_CHARS: usize = 200;
 
 /// What a task says about this scorer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -26,6 +34,8 @@ pub struct Options {
 #[derive(Clone, Debug)]
 pub struct Regex {
     pattern: ::regex::Regex,
+    /// The longest answer that is matched, in bytes.
+    most_bytes: usize,
     captures: bool,
     fold_case: bool,
 }
@@ -36,10 +46,23 @@ impl Regex {
     /// # Errors
     /// When the pattern is no regular expression.
     pub fn build(options: Options) -> Result<Self, Error> {
-        let pattern = ::regex::Regex::new(&options.pattern)
-            .map_err(|error| Error::BadRegex { pattern: options.pattern.clone(), message: error.to_string() })?;
+        let bad = |message: String| {
+            let pattern = options.pattern.chars().take(SHOWN_CHARS).collect();
+            Error::BadRegex { pattern, message }
+        };
+        if options.pattern.len() > MOST_PATTERN_BYTES {
+            return Err(bad(format!(
+                "it has {} bytes, and at most {MOST_PATTERN_BYTES} are read",
+                options.pattern.len()
+            )));
+        }
+        let pattern = ::regex::Regex::new(&options.pattern).map_err(|error| bad(error.to_string()))?;
+        // A match takes at worst the length of the answer times the size of the compiled pattern.
+        let fits = |size: &usize| RegexBuilder::new(&options.pattern).size_limit(*size).build().is_ok();
+        let size = (14..24).step_by(2).map(|bits| 1 << bits).find(fits).unwrap_or(1 << 24);
+        let most_bytes = (MOST_BYTES_TIMES_SIZE / size).min(work::MOST_BYTES);
         let captures = pattern.capture_names().any(|name| name == Some(GROUP));
-        Ok(Self { pattern, captures, fold_case: options.fold_case })
+        Ok(Self { pattern, most_bytes, captures, fold_case: options.fold_case })
     }
 
     fn form(&self, text: &str) -> String {
@@ -78,6 +101,13 @@ impl Scorer for Regex {
             Ok(text) => text,
             Err(scored) => return scored,
         };
+        if text.len() > self.most_bytes {
+            return Scored::unscored(format!(
+                "an answer of {} bytes is not matched with this pattern, one of at most {} is",
+                text.len(),
+                self.most_bytes
+            ));
+        }
         if !self.captures {
             return Scored::right_or_wrong(self.pattern.is_match(&text));
         }
@@ -117,6 +147,20 @@ mod tests {
     fn without_the_group_a_match_alone_is_right() {
         check(r"^\d{4}$", "2024", "anything", (1.0, Parse::Parsed));
         check(r"^\d{4}$", "in 2024", "anything", (0.0, Parse::Parsed));
+    }
+
+    #[test]
+    fn large_patterns_are_matched_with_short_answers_only() {
+        let of = |pattern: &str| Regex::build(Options { pattern: pattern.to_owned(), fold_case: false }).unwrap();
+        assert_eq!(of("answer: (?<answer>[a-z]+)").most_bytes, work::MOST_BYTES);
+        let large = of(r"(\w{1,30} ){1,3}x");
+        assert!((4_000..200_000).contains(&large.most_bytes), "{}", large.most_bytes);
+        let text = "a".repeat(large.most_bytes + 1);
+        let completion = Completion { text, finish: Finish::Stop, prompt_tokens: 1, completion_tokens: 1 };
+        let scored = large.score(Answer::Written(&completion), Target::default());
+        assert!(matches!(scored.parse, Parse::Unscored { .. }), "{:?}", scored.parse);
+        let long = Regex::build(Options { pattern: "a".repeat(100_000), fold_case: false }).unwrap_err().to_string();
+        assert!(long.contains("100000 bytes") && long.len() < 1_000, "{long}");
     }
 
     #[test]

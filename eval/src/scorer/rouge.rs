@@ -3,6 +3,7 @@
 
 use super::{Answer, Scored, Scorer, Target, readable, text_overlap::references};
 use crate::text::rouge::{Variant, lost_letters, rouge};
+use crate::work::Work;
 
 /// F1 with the best of several references; the figure of a corpus is the mean over rows.
 #[derive(Clone, Copy, Debug)]
@@ -44,7 +45,10 @@ impl Scorer for Rouge {
             return Scored::unscored(reason);
         }
         match readable(answer) {
-            Ok(text) => Scored::graded(rouge(self.0, &text, &references).f1.clamp(0.0, 1.0)),
+            Ok(text) => match rouge(self.0, &text, &references, &mut Work::of_a_judgement()) {
+                Ok(overlap) => Scored::graded(overlap.f1.clamp(0.0, 1.0)),
+                Err(much) => Scored::unscored(much.to_string()),
+            },
             Err(scored) => scored,
         }
     }

@@ -8,6 +8,7 @@ use super::{Answer, Scored, Scorer, Tally, Target, best, written};
 use crate::json::without_fence;
 use crate::spans::read::{Problem, Reading};
 use crate::spans::{Decoding, Mode, matching, read, tags};
+use crate::work::{TooMuch, Work};
 use crate::{Error, Parse, Reason};
 
 /// What `Scored::sums` holds, in this order.
@@ -61,46 +62,53 @@ impl Spans {
         Ok(Self { options })
     }
 
-    fn judge(self, text: Result<&str, &Scored>, wanted: &str, source: &str) -> Scored {
-        let (wanted, num_tokens) = match self.wanted(wanted, source) {
+    fn judge(self, text: Result<&str, &Scored>, wanted: &str, source: &str, work: &mut Work) -> Scored {
+        let (wanted, num_tokens) = match self.wanted(wanted, source, work) {
             Ok(wanted) => wanted,
             Err(problem) => return Scored::unscored(format!("the target cannot be read: {problem}")),
         };
         let missed = |scored: Scored| {
-            let tally = matching::tally(self.options.mode, &[], &wanted.spans);
-            Scored { counts: tally.into_counts(), sums: vec![0.0; SUMS.len()], ..scored }
+            let tally = matching::tally(self.options.mode, &[], &wanted.spans, &mut Work::of_a_judgement());
+            let counts = tally.map(Tally::into_counts).unwrap_or_default();
+            Scored { counts, sums: vec![0.0; SUMS.len()], ..scored }
         };
         let text = match text {
             Ok(text) if self.options.lenient => without_fence(text),
             Ok(text) => text,
             Err(scored) => return missed(scored.clone()),
         };
-        match self.predicted(text, source, num_tokens) {
-            Ok(predicted) => self.compare(&predicted, &wanted),
-            Err(scored) if scored.score.is_none() => scored,
+        match self.predicted(text, source, num_tokens, work) {
+            // What it would have missed counts, so that the figures over all rows do not rise without it.
+            Ok(predicted) => match self.compare(&predicted, &wanted, work) {
+                Ok(scored) => scored,
+                Err(much) => missed(Scored::unscored(much.to_string())),
+            },
+            Err(scored) if scored.score.is_none() && source.is_empty() => scored,
             Err(scored) => missed(scored),
         }
     }
 
-    fn compare(self, predicted: &Reading, wanted: &Reading) -> Scored {
-        let mut tally: Tally = matching::tally(self.options.mode, &predicted.spans, &wanted.spans);
+    fn compare(self, predicted: &Reading, wanted: &Reading, work: &mut Work) -> Result<Scored, TooMuch> {
+        let mut tally: Tally = matching::tally(self.options.mode, &predicted.spans, &wanted.spans, work)?;
         predicted.not_in_text.iter().for_each(|kind| tally.predicted(kind));
+        let tally = tally.checked()?;
         let (duplicates, not_in_text) = (predicted.duplicates, predicted.not_in_text.len());
         let scored = Scored::graded(tally.f1());
         let note = (duplicates + not_in_text > 0)
             .then(|| format!("{duplicates} spans said twice, {not_in_text} spans not in the text"));
-        Scored { counts: tally.into_counts(), sums: vec![duplicates as f64, not_in_text as f64], note, ..scored }
+        Ok(Scored { counts: tally.into_counts(), sums: vec![duplicates as f64, not_in_text as f64], note, ..scored })
     }
 
     /// The right spans and, for tags, how many tokens there are.
-    fn wanted(self, text: &str, source: &str) -> Result<(Reading, usize), String> {
+    fn wanted(self, text: &str, source: &str, work: &mut Work) -> Result<(Reading, usize), String> {
         if self.options.form == Form::Tags {
             let tags = tags::read(text)?;
             return Ok((self.decoded(&tags), tags.len()));
         }
-        let reading = read::read(text, source).map_err(|problem| match problem {
+        let reading = read::read(text, source, work).map_err(|problem| match problem {
             Problem::NotJson(message) | Problem::OtherShape(message) => message,
             Problem::NoSource => NO_SOURCE.to_owned(),
+            Problem::TooMuch(much) => much.to_string(),
         })?;
         match reading.not_in_text.first() {
             Some(kind) => Err(format!("a span of type {kind} is not in the text")),
@@ -108,7 +116,7 @@ impl Spans {
         }
     }
 
-    fn predicted(self, text: &str, source: &str, num_tokens: usize) -> Result<Reading, Scored> {
+    fn predicted(self, text: &str, source: &str, num_tokens: usize, work: &mut Work) -> Result<Reading, Scored> {
         if self.options.form == Form::Tags {
             let bad = |message| Scored::unparsed(Reason::BadTags).with_note(message);
             let tags = tags::read(text).map_err(bad)?;
@@ -117,10 +125,11 @@ impl Spans {
             }
             return Ok(self.decoded(&tags));
         }
-        read::read(text, source).map_err(|problem| match problem {
+        read::read(text, source, work).map_err(|problem| match problem {
             Problem::NotJson(message) => Scored::unparsed(Reason::InvalidJson).with_note(message),
             Problem::OtherShape(message) => Scored::unparsed(Reason::SchemaViolation).with_note(message),
             Problem::NoSource => Scored::unscored(NO_SOURCE),
+            Problem::TooMuch(much) => Scored::unscored(much.to_string()),
         })
     }
 
@@ -177,7 +186,10 @@ impl Scorer for Spans {
         match written(answer) {
             // No answer at all is missing, and what is missing counts nowhere.
             Err(scored) if matches!(scored.parse, Parse::Unscored { .. }) => scored,
-            text => best(target, |wanted| self.judge(text.as_deref(), wanted, target.source)),
+            text => {
+                let mut work = Work::of_a_judgement();
+                best(target, |wanted| self.judge(text.as_deref(), wanted, target.source, &mut work))
+            }
         }
     }
 }

@@ -5,6 +5,7 @@ use super::{Answer, Scored, Scorer, Target, text_overlap::from_statistics};
 use crate::metric::{Unit, corpus::Corpus};
 use crate::task::Figures;
 use crate::text::ter;
+use crate::work::Work;
 
 /// 1 − TER, at least 0, so that higher is better as everywhere; the sums are edits and reference words.
 ///
@@ -37,7 +38,9 @@ impl Scorer for Ter {
     }
 
     fn score(&self, answer: Answer<'_>, target: Target<'_>) -> Scored {
-        let statistics = |text: &str, references: &[String]| ter::statistics(text, references).to_vec();
+        let statistics = |text: &str, references: &[String]| {
+            ter::statistics(text, references, &mut Work::of_a_judgement()).map(|sums| sums.to_vec())
+        };
         from_statistics(answer, target, statistics, |sums| 1.0 - ter::corpus(sums))
     }
 }

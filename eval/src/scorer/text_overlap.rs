@@ -2,6 +2,7 @@
 //! Knows nothing about any one metric.
 
 use super::{Answer, Scored, Target, normal_form, readable};
+use crate::work::TooMuch;
 
 /// The target and the other right answers, trimmed and in Unicode normal form C.
 pub(super) fn references(target: Target<'_>) -> Vec<String> {
@@ -11,19 +12,25 @@ pub(super) fn references(target: Target<'_>) -> Vec<String> {
 /// Judges by statistics that are added over rows.
 ///
 /// An answer that cannot be read scores 0 and counts as an empty text, because without its row the figure of the corpus would rise.
-/// Where there was no answer at all there are no sums, and the row is unscored.
+/// The same holds for one that takes too much work, which is unscored. Where there was no answer at all there are no sums, and the
+/// row is unscored.
 pub(super) fn from_statistics(
     answer: Answer<'_>,
     target: Target<'_>,
-    statistics: impl Fn(&str, &[String]) -> Vec<f64>,
+    statistics: impl Fn(&str, &[String]) -> Result<Vec<f64>, TooMuch>,
     score: impl Fn(&[f64]) -> f64,
 ) -> Scored {
+    let references = references(target);
+    let of_nothing = |scored: Scored| match statistics("", &references) {
+        Ok(sums) => Scored { sums, ..scored },
+        Err(much) => Scored::unscored(much.to_string()),
+    };
     match readable(answer) {
-        Ok(text) => {
-            let sums = statistics(&text, &references(target));
-            Scored { sums: sums.clone(), ..Scored::graded(score(&sums).clamp(0.0, 1.0)) }
-        }
-        Err(scored) if scored.score.is_some() => Scored { sums: statistics("", &references(target)), ..scored },
+        Ok(text) => match statistics(&text, &references) {
+            Ok(sums) => Scored { score: Some(score(&sums).clamp(0.0, 1.0)), sums, ..Scored::nothing() },
+            Err(much) => of_nothing(Scored::unscored(much.to_string())),
+        },
+        Err(scored) if scored.score.is_some() => of_nothing(scored),
         Err(scored) => scored,
     }
 }

@@ -1,10 +1,14 @@
 //! Matches predicted spans with wanted ones in four modes and counts the credit by type.
 //! Knows nothing about texts; offsets may be of characters or of tokens.
 
+use std::collections::HashMap;
+use std::hash::Hash;
+
 use serde::{Deserialize, Serialize};
 
 use super::Span;
 use crate::scorer::Tally;
+use crate::work::{TooMuch, Work};
 
 /// When a predicted span is right (Segura-Bedmar, Martínez & Herrero-Zazo 2013, SemEval-2013 task 9).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -31,23 +35,24 @@ pub enum Mode {
 ///
 /// Where types are not read, a predicted span that found a wanted one is counted under the type of the wanted one,
 /// so that the counts of each type make sense and their sums stay the same.
-pub(crate) fn tally(mode: Mode, predicted: &[Span], wanted: &[Span]) -> Tally {
+///
+/// # Errors
+/// When the work is more than is left, as where thousands of spans overlap each other.
+pub(crate) fn tally(mode: Mode, predicted: &[Span], wanted: &[Span], work: &mut Work) -> Result<Tally, TooMuch> {
     let (mut predicted, mut wanted): (Vec<&Span>, Vec<&Span>) = (predicted.iter().collect(), wanted.iter().collect());
     predicted.sort_unstable();
     wanted.sort_unstable();
-    let same = |one: &Span, other: &Span| one == other;
-    let same_place = |one: &Span, other: &Span| (one.start, one.end) == (other.start, other.end);
     let mut pairing = Pairing::new(&predicted, &wanted);
     match mode {
-        Mode::Strict => pairing.pair(1.0, same),
+        Mode::Strict => pairing.pair_same(|span| (span.start, span.end, span.kind.as_str())),
         Mode::Exact | Mode::Partial => {
-            pairing.pair(1.0, same);
-            pairing.pair(1.0, same_place);
+            pairing.pair_same(|span| (span.start, span.end, span.kind.as_str()));
+            pairing.pair_same(|span| (span.start, span.end, ""));
             if mode == Mode::Partial {
-                pairing.pair(0.5, overlaps);
+                pairing.pair_overlapping(0.5, work)?;
             }
         }
-        Mode::Type => pairing.pair_by_type(),
+        Mode::Type => pairing.pair_by_type(work)?,
     }
     let mut tally = Tally::default();
     for (span, found) in predicted.iter().zip(&pairing.found) {
@@ -63,41 +68,66 @@ pub(crate) fn tally(mode: Mode, predicted: &[Span], wanted: &[Span]) -> Tally {
     for span in wanted {
         tally.wanted(&span.kind);
     }
-    tally
+    tally.checked()
 }
 
 /// Which wanted span each predicted one has found, and the credit for it.
 struct Pairing<'a> {
     predicted: &'a [&'a Span],
     wanted: &'a [&'a Span],
+    /// For each wanted span the furthest end of those up to it.
+    ends: Vec<usize>,
     found: Vec<Option<(usize, f64)>>,
     is_taken: Vec<bool>,
 }
 
 impl<'a> Pairing<'a> {
+    /// Both sides are in order.
     fn new(predicted: &'a [&'a Span], wanted: &'a [&'a Span]) -> Self {
-        Self { predicted, wanted, found: vec![None; predicted.len()], is_taken: vec![false; wanted.len()] }
+        let furthest = |end: &mut usize, span: &&Span| {
+            *end = span.end.max(*end);
+            Some(*end)
+        };
+        let ends = wanted.iter().scan(0, furthest).collect();
+        Self { predicted, wanted, ends, found: vec![None; predicted.len()], is_taken: vec![false; wanted.len()] }
     }
 
-    /// Each predicted span that has found nothing yet takes the first free wanted one that suits.
-    fn pair(&mut self, credit: f64, suits: impl Fn(&Span, &Span) -> bool) {
+    /// Each predicted span that has found nothing yet takes the first free wanted one that is the same.
+    fn pair_same<K: Eq + Hash>(&mut self, key: impl Fn(&'a Span) -> K) {
+        let mut free: HashMap<K, Vec<usize>> = HashMap::new();
+        for (other, span) in self.wanted.iter().enumerate().rev().filter(|(other, _)| !self.is_taken[*other]) {
+            free.entry(key(span)).or_default().push(other);
+        }
         for (at, span) in self.predicted.iter().enumerate() {
             if self.found[at].is_some() {
                 continue;
             }
-            let first = (0..self.wanted.len()).find(|&other| !self.is_taken[other] && suits(span, self.wanted[other]));
-            if let Some(other) = first {
+            if let Some(other) = free.get_mut(&key(span)).and_then(Vec::pop) {
                 self.is_taken[other] = true;
-                self.found[at] = Some((other, credit));
+                self.found[at] = Some((other, 1.0));
             }
         }
     }
 
+    /// Each predicted span that has found nothing yet takes the first free wanted one that it overlaps.
+    fn pair_overlapping(&mut self, credit: f64, work: &mut Work) -> Result<(), TooMuch> {
+        for at in 0..self.predicted.len() {
+            if self.found[at].is_some() {
+                continue;
+            }
+            let candidates = self.free_that_overlap(self.predicted[at], work)?;
+            if let Some(&other) = candidates.first() {
+                self.is_taken[other] = true;
+                self.found[at] = Some((other, credit));
+            }
+        }
+        Ok(())
+    }
+
     /// Each predicted span takes the nearest free wanted one of its type, or else the first of another type, which nobody gets then.
-    fn pair_by_type(&mut self) {
+    fn pair_by_type(&mut self, work: &mut Work) -> Result<(), TooMuch> {
         for (at, span) in self.predicted.iter().enumerate() {
-            let free = |other: &usize| !self.is_taken[*other] && overlaps(span, self.wanted[*other]);
-            let candidates: Vec<usize> = (0..self.wanted.len()).filter(free).collect();
+            let candidates = self.free_that_overlap(span, work)?;
             let of_type = candidates.iter().copied().filter(|&other| self.wanted[other].kind == span.kind);
             let nearest = of_type.min_by_key(|&other| distance(span, self.wanted[other]));
             if let Some(other) = nearest {
@@ -107,6 +137,17 @@ impl<'a> Pairing<'a> {
                 self.is_taken[other] = true;
             }
         }
+        Ok(())
+    }
+
+    /// The free wanted spans that a predicted one overlaps, in order.
+    fn free_that_overlap(&self, span: &Span, work: &mut Work) -> Result<Vec<usize>, TooMuch> {
+        // Before `first` all end too early, from `last` on all start too late.
+        let first = self.ends.partition_point(|&end| end <= span.start);
+        let last = self.wanted.partition_point(|wanted| wanted.start < span.end);
+        work.spend(1 + last.saturating_sub(first))?;
+        let is_free = |other: &usize| !self.is_taken[*other] && overlaps(span, self.wanted[*other]);
+        Ok((first..last).filter(is_free).collect())
     }
 }
 
@@ -127,6 +168,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    fn tally(mode: Mode, predicted: &[Span], wanted: &[Span]) -> Tally {
+        super::tally(mode, predicted, wanted, &mut Work::of_a_judgement()).unwrap()
+    }
 
     const MODES: [Mode; 4] = [Mode::Strict, Mode::Exact, Mode::Type, Mode::Partial];
 
@@ -190,7 +235,90 @@ mod tests {
         proptest::collection::btree_set(span, 0..7).prop_map(|set| set.into_iter().collect())
     }
 
+    /// The plain twin: every wanted span is looked at for each predicted one.
+    fn plain(mode: Mode, predicted: &[Span], wanted: &[Span]) -> Tally {
+        let (mut predicted, mut wanted) = (predicted.to_vec(), wanted.to_vec());
+        predicted.sort();
+        wanted.sort();
+        let (mut found, mut is_taken) = (vec![None; predicted.len()], vec![false; wanted.len()]);
+        let same_place = |one: &Span, other: &Span| (one.start, one.end) == (other.start, other.end);
+        let mut pair = |credit: f64, suits: &dyn Fn(&Span, &Span) -> bool| {
+            for (at, span) in predicted.iter().enumerate() {
+                let first = (0..wanted.len()).find(|&other| !is_taken[other] && suits(span, &wanted[other]));
+                if let (None, Some(other)) = (found[at], first) {
+                    is_taken[other] = true;
+                    found[at] = Some((other, credit));
+                }
+            }
+        };
+        match mode {
+            Mode::Type => {
+                for (at, span) in predicted.iter().enumerate() {
+                    let free = |other: &usize| !is_taken[*other] && overlaps(span, &wanted[*other]);
+                    let candidates: Vec<usize> = (0..wanted.len()).filter(free).collect();
+                    let of_type = candidates.iter().copied().filter(|&other| wanted[other].kind == span.kind);
+                    let nearest = of_type.min_by_key(|&other| distance(span, &wanted[other]));
+                    found[at] = nearest.map(|other| (other, 1.0));
+                    if let Some(other) = nearest.or_else(|| candidates.first().copied()) {
+                        is_taken[other] = true;
+                    }
+                }
+            }
+            _ => {
+                pair(1.0, &|one, other| one == other);
+                if mode != Mode::Strict {
+                    pair(1.0, &same_place);
+                }
+                if mode == Mode::Partial {
+                    pair(0.5, &overlaps);
+                }
+            }
+        }
+        let mut tally = Tally::default();
+        for (span, found) in predicted.iter().zip(&found) {
+            let kind = found.map(|(at, credit)| (&wanted[at].kind, credit));
+            tally.predicted(kind.filter(|_| mode != Mode::Type).map_or(&span.kind, |(kind, _)| kind));
+            if let Some((kind, credit)) = kind {
+                tally.credit(kind, credit);
+            }
+        }
+        wanted.iter().for_each(|span| tally.wanted(&span.kind));
+        tally
+    }
+
+    #[test]
+    fn many_spans_side_by_side_are_matched_and_many_upon_each_other_are_refused() {
+        let side_by_side: Vec<Span> =
+            (0..50_000).map(|at| Span { start: 10 * at, end: 10 * at + 5, kind: "A".to_owned() }).collect();
+        let moved: Vec<Span> = side_by_side.iter().map(|span| Span { start: span.start + 1, ..span.clone() }).collect();
+        for mode in MODES {
+            let tally = super::tally(mode, &moved, &side_by_side, &mut Work::of(1_000_000)).unwrap();
+            assert!(
+                tally.f1()
+                    == if mode == Mode::Type {
+                        1.0
+                    } else if mode == Mode::Partial {
+                        0.5
+                    } else {
+                        0.0
+                    }
+            );
+        }
+        let nested = |from: usize| -> Vec<Span> {
+            (0..20_000).map(|at| Span { start: from + at, end: 1_000_000 - at, kind: "A".to_owned() }).collect()
+        };
+        let found = super::tally(Mode::Type, &nested(0), &nested(7), &mut Work::of(10_000_000));
+        assert_eq!(found, Err(TooMuch::Steps));
+    }
+
     proptest! {
+        #[test]
+        fn pairs_are_those_that_looking_at_all_spans_finds(one in some(), other in some()) {
+            for mode in MODES {
+                prop_assert_eq!(tally(mode, &one, &other), plain(mode, &one, &other), "{:?}", mode);
+            }
+        }
+
         #[test]
         fn spans_find_themselves(spans in some()) {
             for mode in MODES {

@@ -9,6 +9,7 @@ use super::Span;
 use super::align::{Source, Taken};
 use crate::json::parse;
 use crate::scorer::normal_form;
+use crate::work::{TooMuch, Work};
 
 /// What a list of spans says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,6 +31,8 @@ pub enum Problem {
     OtherShape(String),
     /// It gives texts, and there is no source to find them in.
     NoSource,
+    /// Reading it takes too much work.
+    TooMuch(TooMuch),
 }
 
 /// Reads `[{"type": "PER", "start": 0, "end": 3}, {"label": "ORG", "text": "Acme"}]`.
@@ -40,7 +43,9 @@ pub enum Problem {
 ///
 /// # Errors
 /// When the text is not such a list.
-pub fn read(text: &str, source: &str) -> Result<Reading, Problem> {
+pub fn read(text: &str, source: &str, work: &mut Work) -> Result<Reading, Problem> {
+    // A letter of JSON takes about as long as eight steps.
+    work.spend(text.len().saturating_mul(8)).map_err(Problem::TooMuch)?;
     let value = parse(text).map_err(Problem::NotJson)?;
     let Value::Array(items) = value else {
         return Err(Problem::OtherShape("the answer is not a list of spans".to_owned()));
@@ -56,7 +61,13 @@ pub fn read(text: &str, source: &str) -> Result<Reading, Problem> {
         let place = match &item.place {
             Place::Offsets(start, end) => (start < end).then_some((*start, *end)),
             Place::Text(_) if source.is_empty() => return Err(Problem::NoSource),
-            Place::Text(text) => aligned.get_or_insert_with(|| Source::new(source)).find(text, &mut taken),
+            Place::Text(text) => {
+                if aligned.is_none() {
+                    work.spend(source.len().saturating_mul(8)).map_err(Problem::TooMuch)?;
+                }
+                let source = aligned.get_or_insert_with(|| Source::new(source));
+                source.find(text, &mut taken, work).map_err(Problem::TooMuch)?
+            }
         };
         match place {
             Some((start, end)) => {
@@ -111,6 +122,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    fn read(text: &str, source: &str) -> Result<Reading, Problem> {
+        super::read(text, source, &mut Work::of_a_judgement())
+    }
 
     fn span(kind: &str, start: usize, end: usize) -> Span {
         Span { start, end, kind: kind.to_owned() }

@@ -1,8 +1,7 @@
 //! Random numbers as a pure function of (seed, replicate, position), so that the order of work and the number of threads cannot change a result.
 //! Knows nothing about what is drawn; nothing here reads a clock or keeps a state.
 
-/// The step of SplitMix64.
-const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+use ground::random::{STEP, mix, unit_f64};
 
 /// The numbers of one replicate.
 #[derive(Clone, Copy, Debug)]
@@ -24,7 +23,7 @@ impl Stream {
 
     /// A number in [0, 1) at a position, with 53 bits.
     pub fn uniform(self, position: u64) -> f64 {
-        (self.bits(position) >> 11) as f64 / (1_u64 << 53) as f64
+        unit_f64(self.bits(position))
     }
 
     /// A number below `bound`, each equally likely; two draws share the bits of one position.
@@ -66,15 +65,6 @@ impl Stream {
         }
         (product >> 32) as u32
     }
-}
-
-/// The finaliser of SplitMix64 (Steele, Lea and Flood 2014).
-#[inline]
-fn mix(value: u64) -> u64 {
-    let value = value.wrapping_add(STEP);
-    let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    value ^ (value >> 31)
 }
 
 #[cfg(test)]

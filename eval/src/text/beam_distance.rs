@@ -59,6 +59,11 @@ impl<'a> BeamDistance<'a> {
         Self { reference, bands, starts }
     }
 
+    /// Cells of the rows behind the first `num_same` words.
+    pub(super) fn num_cells(&self, num_same: usize) -> usize {
+        self.starts[self.bands.len()] - self.starts[num_same]
+    }
+
     /// Rows of a text, for [`Self::trace`] and as the start of [`Self::distance_from`].
     pub(super) fn rows(&self, words: &[u32]) -> Rows {
         let mut costs = vec![NO_VALUE; self.starts[self.bands.len()]];

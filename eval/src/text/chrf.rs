@@ -48,11 +48,19 @@ impl Variant {
     /// The statistics of one text, to be added over rows; of several references those of the best, of equally good the first.
     pub fn statistics<S: AsRef<str>>(self, text: &str, references: &[S]) -> Vec<f64> {
         let mut vocabulary = ngrams::Vocabulary::default();
-        let said = self.grams(text, &mut vocabulary);
+        let said = self.symbols(text, &mut vocabulary);
+        let wanted: Vec<Symbols> =
+            references.iter().map(|reference| self.symbols(reference.as_ref(), &mut vocabulary)).collect();
+        let mut sums = vec![Vec::with_capacity(self.num_sums()); references.len()];
+        // One order after the other, since the n-grams of all of them would take a hundred times the text.
+        for order in self.orders() {
+            let grams = said.grams(order);
+            for (wanted, sums) in wanted.iter().zip(&mut sums) {
+                sums.extend(matches(&grams, &wanted.grams(order)));
+            }
+        }
         let mut best: Option<(f64, Vec<f64>)> = None;
-        for reference in references {
-            let wanted = self.grams(reference.as_ref(), &mut vocabulary);
-            let sums: Vec<f64> = said.iter().zip(&wanted).flat_map(|(said, wanted)| matches(said, wanted)).collect();
+        for sums in sums {
             let score = corpus(&sums);
             if best.as_ref().is_none_or(|(highest, _)| score > *highest) {
                 best = Some((score, sums));
@@ -61,16 +69,39 @@ impl Variant {
         best.map_or_else(|| vec![0.0; self.num_sums()], |(_, sums)| sums)
     }
 
-    /// The sorted n-grams of each order.
-    fn grams<'a>(self, text: &'a str, vocabulary: &mut ngrams::Vocabulary<'a>) -> Vec<Vec<u128>> {
-        let characters: Vec<u32> = text.chars().filter(|&c| !is_space(c)).map(u32::from).collect();
-        let mut grams: Vec<_> =
-            (1..=CHAR_ORDER).map(|order| ngrams::sorted(&characters, order, ngrams::CHAR_BITS)).collect();
-        if self.word_order() > 0 {
-            let words = vocabulary.numbers(words(text).flat_map(without_punctuation));
-            grams.extend((1..=self.word_order()).map(|order| ngrams::sorted(&words, order, ngrams::WORD_BITS)));
+    fn orders(self) -> impl Iterator<Item = Order> {
+        (1..=CHAR_ORDER).map(Order::Characters).chain((1..=self.word_order()).map(Order::Words))
+    }
+
+    fn symbols<'a>(self, text: &'a str, vocabulary: &mut ngrams::Vocabulary<'a>) -> Symbols {
+        let characters = text.chars().filter(|&c| !is_space(c)).map(u32::from).collect();
+        let words = if self.word_order() > 0 {
+            vocabulary.numbers(words(text).flat_map(without_punctuation))
+        } else {
+            Vec::new()
+        };
+        Symbols { characters, words }
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Order {
+    Characters(usize),
+    Words(usize),
+}
+
+/// What n-grams are made of.
+struct Symbols {
+    characters: Vec<u32>,
+    words: Vec<u32>,
+}
+
+impl Symbols {
+    fn grams(&self, order: Order) -> Vec<u128> {
+        match order {
+            Order::Characters(order) => ngrams::sorted(&self.characters, order, ngrams::CHAR_BITS),
+            Order::Words(order) => ngrams::sorted(&self.words, order, ngrams::WORD_BITS),
         }
-        grams
     }
 }
 

@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::rouge::{Variant, rouge};
 use super::{bleu, chrf, porter, ter, tokens_13a};
+use crate::work::Work;
 
 /// `inputs.text` of oracles/statistics.json: texts and references.
 pub(crate) const ORACLE: [(&str, &str); 2] = [
@@ -86,7 +87,7 @@ const ADDITIVE: [Additive; 4] = [
     },
     Additive {
         name: "ter",
-        statistics: |text, references| ter::statistics(text, references).to_vec(),
+        statistics: |text, references| ter::statistics(text, references, &mut Work::of_a_judgement()).unwrap().to_vec(),
         corpus: ter::corpus,
         signature: ter::signature,
     },
@@ -121,7 +122,7 @@ fn check(cases: &Cases) -> Largest {
         let sentence = bleu::sentence(&case.sums["bleu"]);
         largest.note("sentence_bleu", sentence, case.scores["sentence_bleu"] / 100.0, &what);
         for (name, variant) in ROUGE {
-            let found = rouge(variant, &case.text, &case.references);
+            let found = rouge(variant, &case.text, &case.references, &mut Work::of_a_judgement()).unwrap();
             for (found, expect) in [found.precision, found.recall, found.f1].into_iter().zip(case.rouge[name]) {
                 largest.note(name, found, expect, &what);
             }

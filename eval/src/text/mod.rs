@@ -8,6 +8,7 @@
 pub mod bits_per_byte;
 pub mod bleu;
 pub mod chrf;
+pub mod edit_distance;
 pub mod lcs;
 pub mod porter;
 pub mod prefix;

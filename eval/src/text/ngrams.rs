@@ -8,6 +8,9 @@ pub(super) const CHAR_BITS: u32 = 21;
 /// Bits of a symbol that is the number of a word; four of them fit one number.
 pub(super) const WORD_BITS: u32 = 32;
 
+/// How much longer the longer of two lists is when it is looked up and not walked through.
+const LOPSIDED: usize = 32;
+
 /// Gives equal words equal numbers, counted from 0.
 #[derive(Default)]
 pub(super) struct Vocabulary<'a> {
@@ -52,12 +55,27 @@ pub(super) fn sorted(symbols: &[u32], order: usize, bits: u32) -> Vec<u128> {
 
 /// How many n-grams the two sorted lists share, each counted as often as in the list that has it less often.
 pub(super) fn num_shared(left: &[u128], right: &[u128]) -> usize {
+    let (few, many) = if left.len() <= right.len() { (left, right) } else { (right, left) };
+    // One long text beside many short ones: the long list is looked up and not walked through each time.
+    if few.len().saturating_mul(LOPSIDED) < many.len() {
+        return num_found(few, many);
+    }
     let (mut at_left, mut at_right, mut shared) = (0, 0, 0);
     while let (Some(one), Some(other)) = (left.get(at_left), right.get(at_right)) {
         // Without branches, because which side is smaller cannot be predicted.
         shared += usize::from(one == other);
         at_left += usize::from(one <= other);
         at_right += usize::from(other <= one);
+    }
+    shared
+}
+
+fn num_found(few: &[u128], many: &[u128]) -> usize {
+    let mut rest = many;
+    let mut shared = 0;
+    for run in few.chunk_by(|a, b| a == b) {
+        rest = &rest[rest.partition_point(|gram| *gram < run[0])..];
+        shared += rest.partition_point(|gram| *gram == run[0]).min(run.len());
     }
     shared
 }
@@ -74,7 +92,7 @@ pub(super) fn num_shared_with_any(grams: &[u128], others: &[Vec<u128>]) -> usize
         let mut rest = other.as_slice();
         for ((gram, _), most) in runs.iter().zip(&mut most) {
             rest = &rest[rest.partition_point(|found| found < gram)..];
-            *most = (*most).max(rest.iter().take_while(|&found| found == gram).count());
+            *most = (*most).max(rest.partition_point(|found| found == gram));
         }
     }
     runs.iter().zip(most).map(|(&(_, count), most)| count.min(most)).sum()
@@ -109,6 +127,21 @@ mod tests {
             let wanted: usize = mine.iter().map(|(gram, &count)| count.min(most(gram))).sum();
             let packed: Vec<_> = others.iter().map(|other| sorted(other, order, WORD_BITS)).collect();
             proptest::prop_assert_eq!(num_shared_with_any(&sorted(&left, order, WORD_BITS), &packed), wanted);
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn looking_up_counts_what_walking_through_counts(
+            few in proptest::collection::vec(0_u32..4, 0..6),
+            many in proptest::collection::vec(0_u32..4, 200..300),
+        ) {
+            let (few, many) = (sorted(&few, 2, WORD_BITS), sorted(&many, 2, WORD_BITS));
+            let counts = |list: &[u128], gram: u128| list.iter().filter(|&&found| found == gram).count();
+            let runs = few.chunk_by(|a, b| a == b);
+            let expect: usize = runs.map(|run| run.len().min(counts(&many, run[0]))).sum();
+            proptest::prop_assert_eq!(num_shared(&few, &many), expect);
+            proptest::prop_assert_eq!(num_shared(&many, &few), expect);
         }
     }
 

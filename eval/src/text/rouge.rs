@@ -3,6 +3,7 @@
 //! nothing about most scripts; [`lost_letters`] tells a caller when to refuse it.
 
 use super::{lcs::Columns, ngrams, porter};
+use crate::work::{TooMuch, Work};
 
 /// Which overlap is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,20 +39,29 @@ impl Overlap {
 }
 
 /// The overlap with the reference that gives the highest F1, of equal ones the first.
-pub fn rouge<S: AsRef<str>>(variant: Variant, text: &str, references: &[S]) -> Overlap {
+///
+/// # Errors
+/// When the work is more than is left.
+pub fn rouge<S: AsRef<str>>(
+    variant: Variant,
+    text: &str,
+    references: &[S],
+    work: &mut Work,
+) -> Result<Overlap, TooMuch> {
     let mut best: Option<Overlap> = None;
     for reference in references {
+        work.spend(text.len() + reference.as_ref().len())?;
         let overlap = match variant {
             Variant::One => rouge_n(1, text, reference.as_ref()),
             Variant::Two => rouge_n(2, text, reference.as_ref()),
-            Variant::L => rouge_l(text, reference.as_ref()),
-            Variant::Lsum => rouge_lsum(text, reference.as_ref()),
+            Variant::L => rouge_l(text, reference.as_ref(), work)?,
+            Variant::Lsum => rouge_lsum(text, reference.as_ref(), work)?,
         };
         if best.is_none_or(|best| overlap.f1 > best.f1) {
             best = Some(overlap);
         }
     }
-    best.unwrap_or_default()
+    Ok(best.unwrap_or_default())
 }
 
 /// Lower case, cut at everything but `a` to `z` and digits, words of more than three letters stemmed.
@@ -80,16 +90,16 @@ fn rouge_n(order: usize, text: &str, reference: &str) -> Overlap {
     Overlap::new(ngrams::num_shared(&said, &wanted), said.len(), wanted.len())
 }
 
-fn rouge_l(text: &str, reference: &str) -> Overlap {
+fn rouge_l(text: &str, reference: &str, work: &mut Work) -> Result<Overlap, TooMuch> {
     let (text, reference) = (tokens(text), tokens(reference));
     let mut vocabulary = ngrams::Vocabulary::default();
     let (said, wanted) = (vocabulary.numbers(each_str(&text)), vocabulary.numbers(each_str(&reference)));
     let mut columns = Columns::default();
     columns.set(&said);
-    Overlap::new(columns.lcs_length(&wanted), said.len(), wanted.len())
+    Ok(Overlap::new(columns.lcs_length(&wanted, work)?, said.len(), wanted.len()))
 }
 
-fn rouge_lsum(text: &str, reference: &str) -> Overlap {
+fn rouge_lsum(text: &str, reference: &str, work: &mut Work) -> Result<Overlap, TooMuch> {
     let lines = |text: &str| text.split('\n').map(tokens).collect::<Vec<_>>();
     let (text, reference) = (lines(text), lines(reference));
     let mut vocabulary = ngrams::Vocabulary::default();
@@ -101,7 +111,7 @@ fn rouge_lsum(text: &str, reference: &str) -> Overlap {
     for line in &said {
         columns.set(line);
         for (wanted, marks) in wanted.iter().zip(&mut marks) {
-            columns.mark_lcs(wanted, marks);
+            columns.mark_lcs(wanted, marks, work)?;
         }
     }
     // A word is hit at most as often as both sides have it, as in ROUGE 1.5.5.
@@ -115,7 +125,7 @@ fn rouge_lsum(text: &str, reference: &str) -> Overlap {
             hits += 1;
         }
     }
-    Overlap::new(hits, said.iter().map(Vec::len).sum(), wanted.iter().map(Vec::len).sum())
+    Ok(Overlap::new(hits, said.iter().map(Vec::len).sum(), wanted.iter().map(Vec::len).sum()))
 }
 
 fn each_str(tokens: &[String]) -> impl Iterator<Item = &str> {
@@ -126,6 +136,10 @@ fn each_str(tokens: &[String]) -> impl Iterator<Item = &str> {
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
     use super::*;
+
+    fn rouge(variant: Variant, text: &str, references: &[&str]) -> Overlap {
+        super::rouge(variant, text, references, &mut Work::of_a_judgement()).unwrap()
+    }
 
     // `rouge_stem` in oracles/statistics.json.
     #[test]

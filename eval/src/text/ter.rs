@@ -4,6 +4,7 @@
 
 use super::beam_distance::{BeamDistance, Edit, Rows};
 use super::{ngrams, signature as signed, words};
+use crate::work::{TooMuch, Work};
 
 /// The settings as sacrebleu writes them, without the number of references.
 pub const SETTINGS: &str = "case:lc|tok:tercom|norm:no|punct:yes|asian:no";
@@ -15,10 +16,16 @@ const MAX_SHIFT_WORDS: usize = 10;
 const MAX_SHIFT_DISTANCE: usize = 50;
 const MAX_SHIFTS_TRIED: usize = 1000;
 
+/// Cells of the beam that are kept at once: 256 MiB.
+const MOST_CELLS: usize = 1 << 26;
+
 /// The statistics of one text, to be added over rows: the edits to the closest reference, and the mean length of the references.
-pub fn statistics<S: AsRef<str>>(text: &str, references: &[S]) -> [f64; NUM_SUMS] {
+///
+/// # Errors
+/// When the work is more than is left.
+pub fn statistics<S: AsRef<str>>(text: &str, references: &[S], work: &mut Work) -> Result<[f64; NUM_SUMS], TooMuch> {
     if references.is_empty() {
-        return [0.0; NUM_SUMS];
+        return Ok([0.0; NUM_SUMS]);
     }
     let text = text.to_lowercase();
     let references: Vec<String> = references.iter().map(|reference| reference.as_ref().to_lowercase()).collect();
@@ -27,10 +34,10 @@ pub fn statistics<S: AsRef<str>>(text: &str, references: &[S]) -> [f64; NUM_SUMS
     let (mut fewest, mut total_words) = (usize::MAX, 0);
     for reference in &references {
         let wanted = vocabulary.numbers(words(reference));
-        fewest = fewest.min(num_edits(&said, &wanted));
+        fewest = fewest.min(num_edits(&said, &wanted, work)?);
         total_words += wanted.len();
     }
-    [fewest as f64, total_words as f64 / references.len() as f64]
+    Ok([fewest as f64, total_words as f64 / references.len() as f64])
 }
 
 /// TER of a text or a corpus from (summed) statistics: edits by words of the reference; not a number when there are not [`NUM_SUMS`] sums.
@@ -50,17 +57,23 @@ pub fn signature(num_references: Option<usize>) -> String {
 }
 
 /// Insertions, deletions, substitutions and shifts of blocks, found greedily: the shift that helps most first.
-fn num_edits(text: &[u32], reference: &[u32]) -> usize {
+fn num_edits(text: &[u32], reference: &[u32], work: &mut Work) -> Result<usize, TooMuch> {
     if reference.is_empty() {
-        return text.len();
+        return Ok(text.len());
     }
+    work.spend(text.len() + reference.len())?;
     let distance = BeamDistance::new(reference, text.len());
     let mut text = text.to_vec();
     let mut num_shifts = 0;
     let mut num_tried = 0;
     loop {
+        let num_cells = distance.num_cells(0);
+        work.spend(num_cells)?;
+        if num_cells > MOST_CELLS {
+            return Err(TooMuch::Steps);
+        }
         let rows = distance.rows(&text);
-        let best = Search::new(&text, reference, &distance, &rows).best_shift(&mut num_tried);
+        let best = Search::new(&text, reference, &distance, &rows).best_shift(&mut num_tried, work)?;
         match best {
             // When the search was cut short its last find is not used, as in sacrebleu.
             Some(best) if best.gain > 0 && num_tried < MAX_SHIFTS_TRIED => {
@@ -69,7 +82,7 @@ fn num_edits(text: &[u32], reference: &[u32]) -> usize {
                 best.shift.apply(&text, &mut shifted);
                 text = shifted;
             }
-            _ => return num_shifts + distance.distance(&rows) as usize,
+            _ => return Ok(num_shifts + distance.distance(&rows) as usize),
         }
     }
 }
@@ -156,11 +169,12 @@ impl<'a> Search<'a> {
     }
 
     /// The best of all shifts of a block that also stands in the reference, or none when there is nothing to try.
-    fn best_shift(&self, num_tried: &mut usize) -> Option<Candidate> {
+    fn best_shift(&self, num_tried: &mut usize, work: &mut Work) -> Result<Option<Candidate>, TooMuch> {
         let mut best: Option<Candidate> = None;
         let (mut shifted, mut buffers) = (Vec::with_capacity(self.text.len()), [Vec::new(), Vec::new()]);
         let before = i64::from(self.distance.distance(self.rows));
         for start in 0..self.text.len() {
+            work.spend(2 * MAX_SHIFT_DISTANCE)?;
             let nearest = start.saturating_sub(MAX_SHIFT_DISTANCE);
             let furthest = self.reference.len().min(start + MAX_SHIFT_DISTANCE + 1);
             for reference_start in nearest..furthest {
@@ -173,6 +187,7 @@ impl<'a> Search<'a> {
                     for target in self.targets(reference_start, length) {
                         let shift = Shift { start, length, target };
                         shift.apply(self.text, &mut shifted);
+                        work.spend(self.text.len() + self.distance.num_cells(start.min(target)))?;
                         let same = start.min(target);
                         let after = self.distance.distance_from(self.rows, &shifted, same, &mut buffers);
                         let candidate = Candidate { gain: before - i64::from(after), shift };
@@ -182,12 +197,12 @@ impl<'a> Search<'a> {
                         }
                     }
                     if *num_tried >= MAX_SHIFTS_TRIED {
-                        return best;
+                        return Ok(best);
                     }
                 }
             }
         }
-        best
+        Ok(best)
     }
 
     /// Both places hold an error, and the block would not move within itself.
@@ -213,6 +228,10 @@ mod tests {
     use super::*;
     use crate::text::cross_check::{ORACLE, summed};
 
+    fn statistics(text: &str, references: &[&str]) -> [f64; NUM_SUMS] {
+        super::statistics(text, references, &mut Work::of_a_judgement()).unwrap()
+    }
+
     // `text` in oracles/statistics.json.
     #[test]
     fn corpus_equals_sacrebleu() {
@@ -234,7 +253,7 @@ mod tests {
     #[test]
     fn the_closest_reference_gives_the_edits_and_all_give_the_length() {
         assert_eq!(statistics("a b", &["a b", "x y z w"]), [0.0, 3.0]);
-        assert_eq!(statistics::<&str>("a b", &[]), [0.0, 0.0]);
+        assert_eq!(statistics("a b", &[]), [0.0, 0.0]);
     }
 
     #[test]

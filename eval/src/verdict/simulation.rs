@@ -4,6 +4,8 @@
 //! Groups are urns (Pólya and Eggenberger 1923): each row repeats the outcome of an earlier row of its group with a chance that gives
 //! any two rows of a group the correlation ρ. Rows keep their expected loss, whatever the sizes.
 
+use ground::random::{STEP, mix, unit_f64};
+
 use super::tests::{Made, confirmatory};
 use super::{Side, decide};
 use crate::decision::{Decision, Test, tests::decision};
@@ -36,11 +38,9 @@ struct Random(u64);
 
 impl Random {
     fn uniform(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut bits = self.0;
-        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((bits ^ (bits >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
+        let bits = mix(self.0);
+        self.0 = self.0.wrapping_add(STEP);
+        unit_f64(bits)
     }
 
     fn below(&mut self, bound: usize) -> usize {

@@ -12,12 +12,9 @@ use crate::server::{Behaviour, Server};
 
 const NUM_ROWS: usize = 1_000;
 
-/// The finaliser of SplitMix64 (Steele, Lea and Flood 2014) over a row and a call.
+/// What a row and a call draw.
 fn random(row: usize, call: u32) -> u64 {
-    let mut value = (row as u64 * 1_000 + u64::from(call)).wrapping_add(0x9e37_79b9_7f4a_7c15);
-    value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    value ^ (value >> 31)
+    ground::random::mix(row as u64 * 1_000 + u64::from(call))
 }
 
 /// Three calls in ten fail, and some rows are special whenever they are answered.

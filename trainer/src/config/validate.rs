@@ -12,8 +12,8 @@ use model::lora::TargetModules;
 use super::arm::{RawArm, Source};
 use super::plan::{Roots, is_path};
 use super::raw::{Decay, InitWeights, Overflow, RawConfig, RawData, RawEval, RawLora, RawTrain, TrainOn};
-use crate::model_source::ModelSource;
 use super::{keys, shown};
+use crate::model_source::ModelSource;
 
 /// Settings that cannot hold together.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -17,7 +17,7 @@ use model::chat_template::ChatTemplate;
 use model::tokenizer::Tokenizer;
 
 use crate::config::Config;
-use crate::config::raw::Overflow;
+use crate::config::raw::{Overflow, TrainOn};
 
 use ledger::DataLedger;
 use messages::Wording;
@@ -203,7 +203,9 @@ fn held_out(
     ledger: &mut DataLedger,
 ) -> Result<Vec<HeldOutRow>> {
     let total = records.len();
-    let unlimited = Masking { max_tokens: usize::MAX, overflow: Overflow::Refuse, ..*masking };
+    // Only the last answer of a held-out row is asked for, whatever is learnt.
+    let train_on = if masking.train_on == TrainOn::All { TrainOn::All } else { TrainOn::Last };
+    let unlimited = Masking { max_tokens: usize::MAX, overflow: Overflow::Refuse, train_on, ..*masking };
     let outcomes = outcomes(&records, wording, &unlimited)?;
     let mut rows = Vec::with_capacity(records.len());
     let mut faults = RowFaults::default();
@@ -255,6 +257,10 @@ impl Refusal {
         match self {
             Refusal::SpecialToken(token) => format!("a message holds the special token {token} as text"),
             Refusal::NothingSupervised => "nothing in it would be learnt".to_owned(),
+            Refusal::TooManyTurns => {
+                "too many answers in one talk for data.train_on = \"assistant\": split it, or learn the last answer only"
+                    .to_owned()
+            }
             Refusal::TooLong(_) => format!("longer than data.max_tokens = {max_tokens}"),
             Refusal::TargetCut(_) => format!("cutting it to data.max_tokens = {max_tokens} would take its answer away"),
         }

@@ -9,6 +9,11 @@ use model::tokenizer::Tokenizer;
 
 use crate::config::raw::{Overflow, TrainOn};
 
+/// Messages of a talk whose answers are found without another thought.
+const FEW_MESSAGES: usize = 64;
+/// Answers times messages of a talk in which every answer is learnt: a talk of 1,400 messages, some seconds of work.
+const MOST_RENDERINGS: usize = 1_000_000;
+
 /// One row, ready to be packed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sample {
@@ -72,6 +77,8 @@ pub enum Refusal {
     SpecialToken(String),
     /// Nothing in it would be learnt.
     NothingSupervised,
+    /// It has more answers than can be told apart in its text in reasonable time.
+    TooManyTurns,
     /// It has more tokens than allowed.
     TooLong(usize),
     /// Cutting it to the limit would take away what is to be learnt.
@@ -106,6 +113,9 @@ impl Masking<'_> {
                 return Ok(Outcome::Refused(Refusal::SpecialToken(token)));
             }
         }
+        if let Some(refusal) = self.too_many_turns(messages)? {
+            return Ok(Outcome::Refused(refusal));
+        }
         let rendered = match self.train_on {
             TrainOn::Assistant => self.template.render_with_spans(messages),
             TrainOn::Last | TrainOn::All => self.template.render_last_span(messages),
@@ -117,7 +127,7 @@ impl Masking<'_> {
         let prompt = self.prompt(messages, &text, &target)?;
         let tokens = self.tokenizer.encode_with_offsets(&text).map_err(|error| of_model(&error))?;
         let ids: Vec<u32> = tokens.iter().map(|(id, _)| *id).collect();
-        let pieces = Pieces { text: &text, ranges: tokens.into_iter().map(|(_, range)| range).collect() };
+        let pieces = Pieces::new(&text, tokens.into_iter().map(|(_, range)| range).collect());
         self.check_start(&ids)?;
         let turns: Vec<Range<usize>> = spans.iter().map(|span| pieces.within(span)).collect::<Result<_, _>>()?;
         let prompt_tokens = pieces.before(prompt.len())?;
@@ -140,6 +150,24 @@ impl Masking<'_> {
             return Ok(Outcome::Refused(Refusal::NothingSupervised));
         }
         Ok(self.fit(sample, &turns))
+    }
+
+    /// A template that marks nothing is rendered again for each answer that is learnt, so that the time grows with the
+    /// square of the turns. Of a long talk it is looked first whether it is too long to be learnt anyway.
+    fn too_many_turns(&self, messages: &[ChatMessage]) -> Result<Option<Refusal>, Mismatch> {
+        if self.train_on != TrainOn::Assistant || messages.len() <= FEW_MESSAGES || self.template.marks_generation() {
+            return Ok(None);
+        }
+        if self.overflow == Overflow::Refuse {
+            let text = self.template.render(messages, false).map_err(|error| of_model(&error))?;
+            let tokens = self.tokenizer.encode(&text).map_err(|error| of_model(&error))?.len();
+            if tokens > self.max_tokens {
+                return Ok(Some(Refusal::TooLong(tokens)));
+            }
+        }
+        let answers = messages.iter().filter(|message| message.role == "assistant").count();
+        let renderings = answers.saturating_mul(messages.len());
+        Ok((renderings > MOST_RENDERINGS).then_some(Refusal::TooManyTurns))
     }
 
     /// The text the model is given when it is asked, which must be how the training text begins.
@@ -232,9 +260,16 @@ impl Masking<'_> {
 struct Pieces<'a> {
     text: &'a str,
     ranges: Vec<Range<usize>>,
+    /// Whether starts and ends come in the order of the text, as those of every tokenizer in use do.
+    is_ordered: bool,
 }
 
-impl Pieces<'_> {
+impl<'a> Pieces<'a> {
+    fn new(text: &'a str, ranges: Vec<Range<usize>>) -> Self {
+        let is_ordered = ranges.is_sorted_by(|one, next| one.start <= next.start && one.end <= next.end);
+        Self { text, ranges, is_ordered }
+    }
+
     /// The tokens that lie in a span. A token that lies partly in it is a mismatch.
     fn within(&self, span: &Range<usize>) -> Result<Range<usize>, Mismatch> {
         Ok(self.before(span.start)?..self.before(span.end)?)
@@ -242,17 +277,26 @@ impl Pieces<'_> {
 
     /// Number of tokens that end at or before a byte.
     fn before(&self, edge: usize) -> Result<usize, Mismatch> {
-        if let Some(range) = self.ranges.iter().find(|range| range.start < edge && edge < range.end) {
-            return Err(mismatch(
+        let across = |range: &&Range<usize>| range.start < edge && edge < range.end;
+        let is_before = |range: &Range<usize>| range.end <= edge && range.start < edge;
+        // A look-up for each edge: a talk has as many edges as turns, and as many tokens again.
+        let (count, found) = if self.is_ordered {
+            let count = self.ranges.partition_point(is_before);
+            let ended = self.ranges.partition_point(|range| range.end <= edge);
+            (count, self.ranges.get(ended).filter(across))
+        } else {
+            (self.ranges.iter().take_while(|range| is_before(range)).count(), self.ranges.iter().find(across))
+        };
+        match found {
+            Some(range) => Err(mismatch(
                 format!(
                     "the token of {:?} lies across the edge of an answer",
                     self.text.get(range.clone()).unwrap_or("…")
                 ),
                 "the tokenizer joins template and answer: put a special token or a line end between them",
-            ));
+            )),
+            None => Ok(count),
         }
-        // Ranges come in the order of the text, so what ends before the edge comes first.
-        Ok(self.ranges.iter().take_while(|range| range.end <= edge && range.start < edge).count())
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod changes;
 mod examples;
+mod hostile;
 
 use std::collections::BTreeMap;
 
@@ -395,7 +396,7 @@ fn draws_over_the_kept_rows_equal_those_of_results_that_hold_nothing_else() {
     let (labels, names) = (results.labels.as_deref(), BTreeMap::new());
     let setting = Setting { targets: &targets, labels, names: &names, clusters: &clusters, seed: 7 };
     let sums = |outcomes: &[Outcome]| match LabelFigure::MacroF1.per_row(outcomes, setting).unwrap() {
-        PerRow::Sums { width, values } => Sums::new(width, values.chunks_exact(width), &clusters).unwrap(),
+        PerRow::Sums(rows) => Sums::sparse(rows.width(), rows.rows(), &clusters).unwrap(),
         PerRow::Scores(_) => panic!("macro-F1 is no mean"),
     };
     let of = |sums: &[f64]| LabelFigure::MacroF1.of_sums(sums);

@@ -1,6 +1,7 @@
 //! The report as one HTML file without network: verdict first, then the rows themselves, then how it was measured.
 //! Knows nothing about statistics: it shows what the results hold.
 
+mod confusion;
 mod plot;
 mod rows;
 mod sections;

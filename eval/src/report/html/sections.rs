@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::super::words;
 use super::plot::{self, Bar, Step};
-use super::{Grid, rows};
+use super::{Grid, confusion, rows};
 use crate::decision::Test;
 use crate::metric::Unit;
 use crate::proof::Decided;
@@ -21,7 +21,7 @@ pub(super) fn page(results: &Results) -> Result<Value, Error> {
     let clustered = results.groups != results.rows.len();
     let (candidate, baseline) = sides(results);
     let flips = candidate.zip(baseline).and_then(|(new, old)| rows::flips(results, new, old));
-    let confusion = confusion(results);
+    let confusion = confusion::of(results, [candidate, baseline]);
     let break_point = break_point(results)?;
     let mut sections = vec![("arms", "Arms")];
     let mut add = |present: bool, id, title| present.then(|| sections.push((id, title)));
@@ -317,32 +317,6 @@ fn break_even(found: &crate::proof::BreakEvenFound) -> Value {
         table.lines.push(line);
     }
     json!({ "sentence": found.sentence, "table": table, "notes": found.notes })
-}
-
-/// The confusion matrices of the arms that are compared, each cell with its share of its row.
-fn confusion(results: &Results) -> Vec<Value> {
-    let (candidate, baseline) = sides(results);
-    let matrix = |arm: &ArmResult| {
-        let confusion = arm.confusion.as_ref()?;
-        let rows = confusion.counts.iter().zip(&confusion.unparsed).enumerate().map(|(at, (counts, unparsed))| {
-            let total = (counts.iter().sum::<usize>() + unparsed).max(1) as f64;
-            let cell = |column: usize, count: usize| {
-                let kind = if column == at { "right" } else { "wrong" };
-                json!({ "count": count, "share": (count as f64 / total * 100.0).round() / 100.0, "kind": kind })
-            };
-            let mut cells: Vec<Value> = counts.iter().enumerate().map(|(column, &count)| cell(column, count)).collect();
-            cells.push(cell(usize::MAX, *unparsed));
-            json!({ "label": confusion.labels[at], "cells": cells })
-        });
-        let lines: Vec<Value> = rows.collect();
-        Some(json!({
-            "arm": arm.name,
-            "labels": confusion.labels,
-            "lines": lines,
-            "note": "Rows are what was wanted, columns what was answered; shading is the share of the row.",
-        }))
-    };
-    [candidate, baseline].into_iter().flatten().filter_map(matrix).collect()
 }
 
 fn spending(results: &Results) -> Grid {

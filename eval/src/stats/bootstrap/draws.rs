@@ -12,7 +12,8 @@ pub struct Draws {
     pub sorted: Vec<f64>,
     /// Draws on which the statistic is not a number, as a ratio without a denominator is. Every bound counts them as its worst case.
     pub undefined: usize,
-    /// The acceleration of BCa, from leaving out one cluster at a time; none when a value is not a number or nothing moves.
+    /// The acceleration of BCa, from leaving out one cluster at a time; none when a value is not a number or nothing moves,
+    /// or when there are more kinds of clusters than draws, which a bootstrap of that many rows does not need.
     pub acceleration: Option<f64>,
 }
 

@@ -7,7 +7,7 @@ mod speed;
 pub(crate) mod sums;
 
 pub use draws::Draws;
-pub use sums::Sums;
+pub use sums::{SparseRows, Sums};
 
 use rayon::prelude::*;
 
@@ -73,7 +73,9 @@ pub fn several(
     let whole = sums.total();
     let mut observed = vec![f64::NAN; num_values];
     value(&whole, &mut observed);
-    let without = leave_one_out(&kinds, num_values, &whole, &value);
+    // One value for each kind of cluster: no more of them than draws, or they would cost more than all draws together.
+    let left_out = if kinds.len() <= num_replicates.max(REPLICATES) { kinds.len() } else { 0 };
+    let without = leave_one_out(&kinds, left_out, num_values, &whole, &value);
     let column = |all: &[f64], at: usize| all.iter().skip(at).step_by(num_values).copied().collect::<Vec<f64>>();
     let of = |(at, &observed): (usize, &f64)| {
         let counts = kinds.examples.iter().map(|&(_, count)| count);
@@ -99,14 +101,15 @@ pub fn paired(
     single(&both, |total| value(&total[..width]) - value(&total[width..]), num_replicates, seed)
 }
 
-/// The values without one cluster of each kind.
+/// The values without one cluster of each of the first kinds.
 fn leave_one_out(
     kinds: &Kinds,
+    num_kinds: usize,
     num_values: usize,
     whole: &[f64],
     value: &(impl Fn(&[f64], &mut [f64]) + Sync),
 ) -> Vec<f64> {
-    let mut without = vec![f64::NAN; num_values * kinds.len()];
+    let mut without = vec![f64::NAN; num_values * num_kinds];
     let each = without.par_chunks_mut(num_values.max(1)).enumerate();
     each.for_each_init(Vec::new, |total: &mut Vec<f64>, (kind, values)| {
         total.clear();

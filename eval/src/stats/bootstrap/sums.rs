@@ -4,6 +4,58 @@
 use crate::Error;
 use crate::stats::Clusters;
 
+/// Rows of numbers of which most are zero, such as the counts of each label in one answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SparseRows {
+    width: usize,
+    /// Where the entries of each row start; one more than there are rows.
+    starts: Vec<usize>,
+    /// Column and value.
+    entries: Vec<(usize, f64)>,
+}
+
+impl SparseRows {
+    /// No row yet; each will have `width` numbers.
+    pub fn new(width: usize) -> Self {
+        Self { width, starts: vec![0], entries: Vec::new() }
+    }
+
+    /// Numbers of one row.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Adds a row; numbers of the same column are added up, and those that are zero need not be there.
+    pub fn push(&mut self, row: impl IntoIterator<Item = (usize, f64)>) {
+        let start = self.starts.last().copied().unwrap_or_default();
+        self.entries.extend(row);
+        // The sort is stable, so that equal input is added up in equal order.
+        self.entries[start..].sort_by_key(|&(column, _)| column);
+        let mut end = start;
+        for at in start..self.entries.len() {
+            let (column, value) = self.entries[at];
+            if end > start && self.entries[end - 1].0 == column {
+                self.entries[end - 1].1 += value;
+            } else {
+                self.entries[end] = (column, value);
+                end += 1;
+            }
+        }
+        self.entries.truncate(end);
+        self.starts.push(end);
+    }
+
+    /// The numbers of a row, as (column, value).
+    pub fn row(&self, row: usize) -> impl Iterator<Item = (usize, f64)> + '_ {
+        self.entries[self.starts[row]..self.starts[row + 1]].iter().copied()
+    }
+
+    /// Row after row.
+    pub fn rows(&self) -> impl Iterator<Item = impl Iterator<Item = (usize, f64)> + '_> + '_ {
+        (0..self.starts.len() - 1).map(|row| self.row(row))
+    }
+}
+
 /// One vector of additive statistics for each cluster, such as true positives, false positives and false negatives of each label.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sums {
@@ -82,6 +134,22 @@ impl Sums {
     /// The entries of a cluster that are not zero, as (column, value).
     pub fn of_cluster(&self, cluster: usize) -> &[(u32, f64)] {
         &self.entries[self.starts[cluster]..self.starts[cluster + 1]]
+    }
+
+    /// Takes out the parts of `part` neighbouring columns in which none of the sums has an entry: what is zero in every
+    /// cluster is zero in every draw. The order of columns stays.
+    pub fn without_zeros<const N: usize>(sums: [&Self; N], part: usize) -> [Self; N] {
+        let part = u32::try_from(part).unwrap_or(u32::MAX).max(1);
+        let entries = sums.iter().flat_map(|sums| &sums.entries);
+        let mut used: Vec<u32> = entries.map(|&(column, _)| column / part).collect();
+        used.sort_unstable();
+        used.dedup();
+        sums.map(|sums| {
+            let place =
+                |column: u32| used.binary_search(&(column / part)).unwrap_or_default() as u32 * part + column % part;
+            let entries = sums.entries.iter().map(|&(column, value)| (place(column), value)).collect();
+            Self { width: used.len() * part as usize, starts: sums.starts.clone(), entries }
+        })
     }
 
     /// The sums over all clusters.
@@ -209,6 +277,20 @@ mod tests {
         assert_eq!(kinds.of_cluster, [0, 0, 0]);
         assert_eq!(kinds.examples, [(0, 3)]);
         assert_eq!((kinds.len(), kinds.entries(0)), (1, &[(0, 2.0)][..]));
+    }
+
+    #[test]
+    fn parts_without_an_entry_are_taken_out_of_both_alike() {
+        let mut rows = SparseRows::new(9);
+        rows.push([(8, 0.5), (3, 2.0), (4, 0.0), (8, 0.5)]);
+        rows.push([]);
+        let alone = Clusters::new([None; 2]);
+        let sums = Sums::sparse(rows.width(), rows.rows(), &alone).unwrap();
+        let other = Sums::sparse(9, [vec![(7, 5.0)], vec![]], &alone).unwrap();
+        let [cut, other] = Sums::without_zeros([&sums, &other], 3);
+        assert_eq!((cut.width(), cut.of_cluster(0)), (6, &[(0, 2.0), (5, 1.0)][..]));
+        assert_eq!(other.of_cluster(0), [(4, 5.0)]);
+        assert_eq!(cut.total(), [2.0, 0.0, 0.0, 0.0, 0.0, 1.0]);
     }
 
     #[test]

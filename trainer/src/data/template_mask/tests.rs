@@ -200,3 +200,68 @@ fn a_template_that_raises_is_told_with_its_words() {
     let raises = "{{ raise_exception('roles must alternate') }}";
     assert!(Case::with(raises).fault(TWO_TURNS).contains("roles must alternate"));
 }
+
+/// ChatML that says itself what is generated, so that a talk of any length is rendered once.
+const MARKED: &str = "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.role == 'assistant' %}{% generation %}\
+                      {{ m.content }}<|im_end|>{% endgeneration %}{% else %}{{ m.content }}<|im_end|>{% endif %}\n{% endfor %}\
+                      {% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
+
+fn long_talk(turns: usize) -> Vec<(&'static str, &'static str)> {
+    (0..turns).flat_map(|_| [("user", "hi"), ("assistant", "ho")]).collect()
+}
+
+#[test]
+fn a_talk_of_ten_thousand_answers_is_refused_by_its_length_or_by_its_turns_and_never_takes_their_square() {
+    let case = Case::new();
+    let talk = long_talk(10_000);
+    let started = std::time::Instant::now();
+    let run = |case: &Case, train_on, limit, overflow| case.run(train_on, limit, overflow, &talk);
+    let Outcome::Refused(Refusal::TooLong(tokens)) = run(&case, TrainOn::Assistant, 256, Overflow::Refuse) else {
+        panic!()
+    };
+    assert!(tokens > 20_000);
+    for overflow in [Overflow::Refuse, Overflow::TruncateLeft, Overflow::TruncateRight] {
+        assert_eq!(run(&case, TrainOn::Assistant, usize::MAX, overflow), Outcome::Refused(Refusal::TooManyTurns));
+    }
+    assert!(matches!(run(&case, TrainOn::Last, usize::MAX, Overflow::Refuse), Outcome::Used(..)));
+    let marked = Case::with(MARKED);
+    let Outcome::Used(sample, None) = run(&marked, TrainOn::Assistant, usize::MAX, Overflow::Refuse) else { panic!() };
+    assert!(sample.supervised_tokens() >= 20_000);
+    assert!(started.elapsed().as_secs() < 60, "{:?}", started.elapsed());
+}
+
+#[test]
+fn the_answers_of_a_talk_are_those_that_the_template_marks_however_many_there_are() {
+    let (plain, marked) = (Case::new(), Case::with(MARKED));
+    for turns in [1, 2, 31, 32, 33, 100] {
+        let talk = long_talk(turns);
+        let learnt = |case: &Case| case.learnt(&case.whole(TrainOn::Assistant, &talk));
+        assert_eq!(learnt(&plain), "ho<|im_end|>".repeat(turns));
+        assert_eq!(learnt(&marked), learnt(&plain));
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn edges_are_looked_up_as_they_are_found_by_walking(
+        lengths in proptest::collection::vec(0_usize..4, 0..20),
+        gaps in proptest::collection::vec(0_usize..2, 20),
+        edge in 0_usize..60,
+        swapped: bool,
+    ) {
+        let mut at = 0;
+        let mut ranges: Vec<Range<usize>> = lengths.iter().zip(&gaps).map(|(length, gap)| {
+            at += gap;
+            let start = at;
+            at += length;
+            start..at
+        }).collect();
+        if swapped {
+            ranges.reverse();
+        }
+        let across = ranges.iter().any(|range| range.start < edge && edge < range.end);
+        let count = ranges.iter().take_while(|range| range.end <= edge && range.start < edge).count();
+        let found = Pieces::new("", ranges).before(edge);
+        proptest::prop_assert_eq!(found.ok(), (!across).then_some(count));
+    }
+}
