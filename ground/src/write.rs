@@ -221,7 +221,8 @@ fn is_link() -> io::Error {
 }
 
 fn put_in_place(partial: &Path, path: &Path) -> io::Result<()> {
-    let replaced = path.with_file_name(format!("{}.{REPLACED}", path.file_name().unwrap_or_default().to_string_lossy()));
+    let replaced =
+        path.with_file_name(format!("{}.{REPLACED}", path.file_name().unwrap_or_default().to_string_lossy()));
     remove_folder(&replaced)?;
     if fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_symlink()) {
         return Err(is_link());
