@@ -37,6 +37,8 @@ const SOURCE_BYTES: usize = 256 << 10;
 const TAG_TOKENS: usize = 16_384;
 /// How deep calls of macros and loops may be nested while it runs; a macro counts as some six.
 const RECURSION: usize = 240;
+/// How many letters of an error's words are kept: a template can name things at length.
+const WORDS: usize = 1000;
 /// The name of the only template.
 const NAME: &str = "template";
 
@@ -92,6 +94,9 @@ impl From<&Error> for Refused {
             Some(detail) => format!("{}: {detail}", innermost.kind()),
             None => innermost.kind().to_string(),
         };
+        if let Some((end, _)) = what.char_indices().nth(WORDS) {
+            what.replace_range(end.., "...");
+        }
         if let Some(line) = innermost.line().or_else(|| error.line()) {
             what.push_str(&format!(" (line {line} of the template)"));
         }
@@ -204,13 +209,23 @@ impl fmt::Debug for Template {
     }
 }
 
-/// A text that was not made by the filters of a template is read by work.
+/// Pays for a text that a filter or function of the caller makes.
 ///
 /// # Errors
 /// When the template may not take so much.
 pub fn pay_for(bytes: usize) -> Result<(), Error> {
     meter::room(bytes as u64)?;
     meter::read(bytes as u64)
+}
+
+/// A value as text.
+///
+/// # Errors
+/// When the template may not take so much.
+pub fn written(value: &Value) -> Result<String, Error> {
+    let mut text = String::new();
+    operators::print(value, &mut text)?;
+    Ok(text)
 }
 
 fn broken(panic: &str) -> Refused {
