@@ -9,7 +9,7 @@ use minijinja::{Environment, Error, ErrorKind, State, UndefinedBehavior, Value, 
 
 use super::growth::{allow, bytes};
 use super::meter;
-use super::operators::{compare, invalid};
+use super::operators::{compare, defined, invalid, join, print};
 use super::value::{Space, items, keep, length, list, map, weigh};
 
 /// How long a `range` may be; the sandbox of transformers has the same limit.
@@ -22,55 +22,55 @@ enum Reads {
     Items,
     /// All that its arguments hold.
     All,
+    /// All, as text: what is no text is written first.
+    Text,
     /// All of them, as often as a sort does.
     Sorted,
 }
 
 /// The filters of the engine that are kept.
 fn engine_filters() -> Vec<(&'static str, Value, Reads)> {
-    use Reads::{All, Items, Sorted};
+    use Reads::{All, Items, Sorted, Text};
     vec![
         ("abs", Value::from_function(filters::abs), Items),
         ("attr", Value::from_function(filters::attr), Items),
         ("batch", Value::from_function(filters::batch), Items),
         ("bool", Value::from_function(filters::bool), Items),
-        ("capitalize", Value::from_function(filters::capitalize), All),
+        ("capitalize", Value::from_function(filters::capitalize), Text),
         ("chain", Value::from_function(filters::chain), Items),
         ("count", Value::from_function(filters::length), Items),
         ("d", Value::from_function(filters::default), Items),
         ("default", Value::from_function(filters::default), Items),
         ("dictsort", Value::from_function(filters::dictsort), Sorted),
-        ("e", Value::from_function(filters::escape), All),
-        ("escape", Value::from_function(filters::escape), All),
+        ("e", Value::from_function(filters::escape), Text),
+        ("escape", Value::from_function(filters::escape), Text),
         ("first", Value::from_function(filters::first), Items),
         ("float", Value::from_function(filters::float), Items),
         ("format", Value::from_function(filters::format), All),
-        ("indent", Value::from_function(filters::indent), All),
+        ("indent", Value::from_function(filters::indent), Text),
         ("int", Value::from_function(filters::int), Items),
         ("items", Value::from_function(filters::items), Items),
-        ("join", Value::from_function(filters::join), All),
         ("last", Value::from_function(filters::last), Items),
         ("length", Value::from_function(filters::length), Items),
-        ("lines", Value::from_function(filters::lines), All),
+        ("lines", Value::from_function(filters::lines), Text),
         ("list", Value::from_function(filters::list), Items),
-        ("lower", Value::from_function(filters::lower), All),
+        ("lower", Value::from_function(filters::lower), Text),
         ("max", Value::from_function(filters::max), All),
         ("min", Value::from_function(filters::min), All),
         ("pprint", Value::from_function(filters::pprint), All),
-        ("replace", Value::from_function(filters::replace), All),
+        ("replace", Value::from_function(filters::replace), Text),
         ("reverse", Value::from_function(filters::reverse), Items),
         ("round", Value::from_function(filters::round), Items),
-        ("safe", Value::from_function(filters::safe), All),
+        ("safe", Value::from_function(filters::safe), Text),
         ("slice", Value::from_function(filters::slice), Items),
         ("sort", Value::from_function(filters::sort), Sorted),
-        ("split", Value::from_function(filters::split), All),
-        ("string", Value::from_function(filters::string), All),
+        ("split", Value::from_function(filters::split), Text),
         ("sum", Value::from_function(filters::sum), Items),
-        ("title", Value::from_function(filters::title), All),
+        ("title", Value::from_function(filters::title), Text),
         ("tojson", Value::from_function(filters::tojson), All),
-        ("trim", Value::from_function(filters::trim), All),
+        ("trim", Value::from_function(filters::trim), Text),
         ("unique", Value::from_function(filters::unique), Sorted),
-        ("upper", Value::from_function(filters::upper), All),
+        ("upper", Value::from_function(filters::upper), Text),
         ("zip", Value::from_function(filters::zip), Items),
     ]
 }
@@ -79,8 +79,13 @@ fn engine_filters() -> Vec<(&'static str, Value, Reads)> {
 pub(super) fn add_to(environment: &mut Environment<'static>) {
     for (name, inner, reads) in engine_filters() {
         environment.add_filter(name, move |state: &State, value: &Value, rest: Rest<Value>| {
-            let values: Vec<Value> = std::iter::once(value.clone()).chain(rest.0).collect();
+            let mut values: Vec<Value> = std::iter::once(value.clone()).chain(rest.0).collect();
             pay(reads, &values)?;
+            if matches!(reads, Reads::Text) {
+                for value in values.iter_mut().filter(|value| value.as_object().is_some() && !value.is_kwargs()) {
+                    *value = written(value)?;
+                }
+            }
             allow(name, &values)?;
             keep(inner.call(state, &values)?)
         });
@@ -97,6 +102,15 @@ pub(super) fn add_to(environment: &mut Environment<'static>) {
             select(state, value, attribute, rest, wanted)
         });
     }
+    environment.add_filter("string", |state: &State, value: &Value| {
+        defined(state, value)?;
+        written(value)
+    });
+    environment.add_filter("join", |value: &Value, glue: Option<Value>| {
+        let glue = glue.map_or_else(|| Ok(Value::from("")), |glue| written(&glue))?;
+        allow("join", &[value.clone(), glue.clone()])?;
+        join(value, glue.as_str().unwrap_or_default())
+    });
     environment.add_filter("map", map_each);
     environment.add_filter("groupby", group);
     for (name, sign) in [
@@ -174,7 +188,20 @@ pub(super) fn method(state: &State, value: &Value, name: &str, args: &[Value]) -
         let values: Vec<Value> = std::iter::once(value).chain(args).cloned().collect();
         allow(counted, &values)?;
     }
+    if let ("str.join", Some(glue), [value]) = (counted, text, args) {
+        return join(value, glue);
+    }
     keep(minijinja_contrib::pycompat::unknown_method_callback(state, value, name, args)?)
+}
+
+/// A value as a text.
+fn written(value: &Value) -> Result<Value, Error> {
+    if value.as_str().is_some() {
+        return Ok(value.clone());
+    }
+    let mut text = String::new();
+    print(value, &mut text)?;
+    keep(Value::from(text))
 }
 
 fn pay(reads: Reads, values: &[Value]) -> Result<(), Error> {
@@ -184,7 +211,7 @@ fn pay(reads: Reads, values: &[Value]) -> Result<(), Error> {
             meter::read(texts)?;
             values.iter().filter(|value| value.as_object().is_some()).map(length).sum::<u64>().saturating_mul(4)
         }
-        Reads::All => bytes(values)?,
+        Reads::All | Reads::Text => bytes(values)?,
         Reads::Sorted => {
             let items = values.first().map_or(1, length).max(1);
             let rounds = u64::from(items.ilog2()) + 1;
@@ -271,7 +298,9 @@ fn map_each(state: &State, value: &Value, rest: Rest<Value>) -> Result<Value, Er
     }
     let (name, args) = args.split_first().ok_or_else(|| invalid("filter name is required"))?;
     let name = name.as_str().ok_or_else(|| invalid("filter name must be a string"))?;
-    // The steps of what it calls are paid there, but for calls of itself.
+    if name == "map" {
+        return Err(invalid("map cannot call itself"));
+    }
     for item in each(state, value)? {
         meter::work(2 + args.len() as u64)?;
         let args: Vec<Value> = std::iter::once(item).chain(args.iter().cloned()).collect();

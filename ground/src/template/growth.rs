@@ -72,9 +72,8 @@ pub(super) fn allow(name: &str, values: &[Value]) -> Result<(), Error> {
 }
 
 /// Filters that take the letters of a text for items.
-const LISTS: [&str; 14] = [
+const LISTS: [&str; 13] = [
     "list",
-    "reverse",
     "sort",
     "unique",
     "select",

@@ -8,6 +8,7 @@ use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
+use proptest::strategy::ValueTree;
 
 use super::tests::{chat, render};
 use super::*;
@@ -400,78 +401,82 @@ fn nested_as_deep_as_it_may_be_works_on_a_small_stack() {
     }
 }
 
+const EXPRESSIONS: &[&str] = &[
+    "messages",
+    "m",
+    "m.content",
+    "m['role']",
+    "n",
+    "n.s",
+    "loop",
+    "loop.index",
+    "1",
+    "-1",
+    "10**9",
+    "2.5",
+    "'a'",
+    "'é\\n'",
+    "none",
+    "[n.s, n.s]",
+    "{'a': n.s}",
+    "range(100)",
+    "undefined_name",
+    "namespace(s='a')",
+    "dict(a=1)",
+    "f(m)",
+    "caller()",
+    "n.s * 1000",
+    "(n.s ~ n.s)",
+    "(n.s + n.s)",
+    "messages[::-1]",
+    "messages[1:]",
+    "n.s[-1]",
+];
+
+const OPERATORS: &[&str] = &[
+    " + ",
+    " ~ ",
+    " * ",
+    " - ",
+    " / ",
+    " // ",
+    " % ",
+    " ** ",
+    " == ",
+    " != ",
+    " < ",
+    " >= ",
+    " in ",
+    " not in ",
+    " and ",
+    " or ",
+    " if ",
+    " | default(",
+    " | join(",
+    " | replace('a', ",
+    " | batch(",
+    " | slice(",
+    " | indent(",
+    " | sort(attribute=",
+    " | map('upper', ",
+    " | chain(",
+    " | zip(",
+    " | format(",
+    ".split(",
+    ".replace('', ",
+    ".join(",
+    ".format(",
+    " | tojson(indent=",
+    " | select('in', ",
+    " | groupby(",
+    "[",
+    " is eq(",
+];
+
 /// Pieces of templates, good and bad.
 fn pieces() -> impl Strategy<Value = String> {
-    let expression = prop_oneof![
-        Just("messages"),
-        Just("m"),
-        Just("m.content"),
-        Just("m['role']"),
-        Just("n"),
-        Just("n.s"),
-        Just("loop"),
-        Just("loop.index"),
-        Just("1"),
-        Just("-1"),
-        Just("10**9"),
-        Just("2.5"),
-        Just("'a'"),
-        Just("'é\\n'"),
-        Just("none"),
-        Just("[n.s, n.s]"),
-        Just("{'a': n.s}"),
-        Just("range(100)"),
-        Just("undefined_name"),
-        Just("namespace(s='a')"),
-        Just("dict(a=1)"),
-        Just("f(m)"),
-        Just("caller()"),
-        Just("n.s * 1000"),
-        Just("(n.s ~ n.s)"),
-        Just("(n.s + n.s)"),
-        Just("messages[::-1]"),
-        Just("messages[1:]"),
-        Just("n.s[-1]"),
-    ];
-    let operator = prop_oneof![
-        Just(" + "),
-        Just(" ~ "),
-        Just(" * "),
-        Just(" - "),
-        Just(" / "),
-        Just(" // "),
-        Just(" % "),
-        Just(" ** "),
-        Just(" == "),
-        Just(" != "),
-        Just(" < "),
-        Just(" >= "),
-        Just(" in "),
-        Just(" not in "),
-        Just(" and "),
-        Just(" or "),
-        Just(" if "),
-        Just(" | default("),
-        Just(" | join("),
-        Just(" | replace('a', "),
-        Just(" | batch("),
-        Just(" | slice("),
-        Just(" | indent("),
-        Just(" | sort(attribute="),
-        Just(" | map('upper', "),
-        Just(" | chain("),
-        Just(" | zip("),
-        Just(" | format("),
-        Just(".split("),
-        Just(".replace('', "),
-        Just(".join("),
-        Just(".format("),
-        Just(" | tojson(indent="),
-        Just(" | select('in', "),
-        Just(" | groupby("),
-        Just("["),
-        Just(" is eq("),
-    ];
+    let expression = proptest::sample::select(EXPRESSIONS);
+    let operator = proptest::sample::select(OPERATORS);
     let joined = (expression.clone(), operator, expression.clone()).prop_map(|(left, operator, right)| {
         let close = if operator.ends_with('[') {
             "]"
@@ -534,11 +539,12 @@ fn cases() -> impl Strategy<Value = String> {
 fn no_mix_of_known_parts_leaves_the_bounds() {
     let seconds = std::env::var("TRAINER_FUZZ_SECONDS").ok().and_then(|seconds| seconds.parse().ok()).unwrap_or(3);
     let end = Instant::now() + Duration::from_secs(seconds);
-    let mut runner = proptest::test_runner::TestRunner::new(proptest::test_runner::Config {
-        cases: u32::MAX,
-        failure_persistence: None,
-        ..Default::default()
-    });
+    // The same mixes each time, unless it runs long.
+    let mut runner = if seconds > 10 {
+        proptest::test_runner::TestRunner::default()
+    } else {
+        proptest::test_runner::TestRunner::deterministic()
+    };
     let strategy = cases();
     let mut done = 0_u32;
     while Instant::now() < end {

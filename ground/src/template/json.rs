@@ -24,7 +24,6 @@ struct Style {
 ///
 /// # Errors
 /// For arguments that it does not know, values that are no JSON, and texts that are too long.
-#[expect(clippy::needless_pass_by_value, reason = "the form of a filter")]
 pub fn to_json(value: Value, positional: Rest<Value>, named: Kwargs) -> Result<Value, Error> {
     let names = ["ensure_ascii", "indent", "separators", "sort_keys"];
     if positional.len() > names.len() {

@@ -83,7 +83,7 @@ thread_local! {
         fresh: Cell::new(0),
         macros: Cell::new(0),
         met: Cell::new(false),
-        held: const { RefCell::new(Vec::new()) },
+        held: RefCell::new(Vec::new()),
     };
 }
 

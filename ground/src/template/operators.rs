@@ -17,7 +17,7 @@ const ARGUMENTS: u64 = 4096;
 pub(super) fn add_to(environment: &mut Environment<'static>) {
     environment.add_filter("__steps", |steps: u64| meter::work(steps).map(|()| ""));
     environment.add_filter("__defines", |steps: u64| meter::defines(steps).map(|()| ""));
-    environment.add_filter("__refuse", |what: &str| -> Result<Value, Error> { Err(invalid(what)) });
+    environment.add_filter("__refuse", |what: &str| -> Result<Value, Error> { Err(invalid(what.to_owned())) });
     environment.add_filter("__set", set);
     environment.add_filter("__read", |value: Value| -> Result<Value, Error> {
         meter::read(weigh(&value)?.bytes.saturating_mul(2))?;
@@ -79,6 +79,20 @@ pub(super) fn concatenate<'a>(parts: impl Iterator<Item = &'a Value> + Clone) ->
         print(part, &mut text)?;
     }
     meter::room(text.len() as u64)?;
+    keep(Value::from(text))
+}
+
+/// Writes the items of a value with `glue` between them.
+pub(super) fn join(value: &Value, glue: &str) -> Result<Value, Error> {
+    let mut text = String::new();
+    for (at, item) in items(value)?.iter().enumerate() {
+        if at > 0 {
+            text.push_str(glue);
+        }
+        print(item, &mut text)?;
+        meter::room(text.len() as u64)?;
+    }
+    meter::read(text.len() as u64)?;
     keep(Value::from(text))
 }
 
@@ -151,7 +165,8 @@ fn contains(container: &Value, value: &Value) -> Result<bool, Error> {
     }
 }
 
-fn defined(state: &State, value: &Value) -> Result<(), Error> {
+/// Whether a value is there, where that matters.
+pub(super) fn defined(state: &State, value: &Value) -> Result<(), Error> {
     let strict = matches!(state.undefined_behavior(), UndefinedBehavior::Strict | UndefinedBehavior::SemiStrict);
     if strict && value.is_undefined() { Err(Error::from(ErrorKind::UndefinedError)) } else { Ok(()) }
 }
@@ -253,7 +268,6 @@ fn numbers(left: &Value, right: &Value) -> Option<Numbers> {
     }
     let real = |value: &Value| {
         if whole(value) {
-            #[expect(clippy::cast_precision_loss, reason = "as Python and the engine add whole numbers to others")]
             i128::try_from(value.clone()).ok().map(|whole| whole as f64)
         } else {
             f64::try_from(value.clone()).ok()

@@ -213,7 +213,7 @@ impl<'a> Rewriter<'a> {
             }
             Expr::GetAttr(place) => {
                 let span = place.span();
-                let Some(name) = PARKED.get(parked.len()) else {
+                let Some(&name) = PARKED.get(parked.len()) else {
                     self.fail(format!("it sets more than {} names of namespaces at once", PARKED.len()), span);
                     return variable(PARKED[0], span);
                 };
@@ -411,7 +411,7 @@ impl<'a> Rewriter<'a> {
     fn arguments(&mut self, args: &[CallArg<'a>]) -> Vec<CallArg<'a>> {
         let mut argument = |arg: &CallArg<'a>| match arg {
             CallArg::Pos(value) => CallArg::Pos(self.expression(value)),
-            CallArg::Kwarg(name, value) => CallArg::Kwarg(name, self.expression(value)),
+            CallArg::Kwarg(name, value) => CallArg::Kwarg(*name, self.expression(value)),
             CallArg::PosSplat(value) => CallArg::PosSplat(filter("__arguments", self.expression(value), [])),
             CallArg::KwargSplat(value) => CallArg::KwargSplat(filter("__arguments", self.expression(value), [])),
         };

@@ -231,7 +231,7 @@ fn thousands_of_turns_and_megabytes_of_documents_pass() {
         "{%- set loop_messages = messages[1:] %}{% for message in loop_messages %}{% if (message.role == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('roles') }}{% endif %}{%- set content = message.content | trim %}{% if loop.last or loop.index0 == loop_messages | length - 1 %}!{% endif %}[{{ content }}]{% endfor %}",
         "{%- set ns = namespace(last=-1, found=false) %}{%- for message in messages[::-1] %}{%- set index = (messages|length - 1) - loop.index0 %}{%- if not ns.found and message.role == 'user' and not ('<tool_response>' in message.content) %}{% set ns.found = true %}{% set ns.last = index %}{% endif %}{% endfor %}{% for message in messages %}{% set content = message.content.split('</think>')[-1].lstrip('\n') %}{{ content if loop.index0 > ns.last else content | upper }}{{ messages[loop.index0 - 1].role }}{{ messages | tojson if false }}{% endfor %}",
         "{% macro turn(m) %}{% set text %}{{ m.role | upper }}: {{ m.content }}{% endset %}{{ text | trim }}{% endmacro %}{% for message in messages %}{{ turn(message) }}{% endfor %}",
-        "{% for message in messages %}{% if messages | selectattr('role', 'equalto', 'system') | list | length == 1 and loop.index < 30 %}{{ message | tojson }}{% endif %}{% endfor %}",
+        "{% for message in messages %}{% if loop.index < 30 and messages | selectattr('role', 'equalto', 'system') | list | length == 1 %}{{ message | tojson }}{% endif %}{% endfor %}",
     ] {
         let template = chat(source).unwrap();
         let start = Instant::now();

@@ -121,12 +121,18 @@ impl Object for Space {
 }
 
 /// A list of values.
-pub(super) fn list(items: Vec<Value>) -> Result<Value, Error> {
+///
+/// # Errors
+/// When it is too large or too deep.
+pub fn list(items: Vec<Value>) -> Result<Value, Error> {
     build(None, items)
 }
 
 /// A map; of two equal keys the first has the place and the last the value.
-pub(super) fn map(pairs: Vec<(Value, Value)>) -> Result<Value, Error> {
+///
+/// # Errors
+/// When it is too large or too deep.
+pub fn map(pairs: Vec<(Value, Value)>) -> Result<Value, Error> {
     let (mut names, mut items): (Vec<Value>, Vec<Value>) =
         (Vec::with_capacity(pairs.len()), Vec::with_capacity(pairs.len()));
     let mut index: Option<HashMap<Value, usize>> = (pairs.len() > SEARCHED).then(HashMap::new);
@@ -207,11 +213,7 @@ fn weigh_at(value: &Value, levels: u32) -> Result<Size, Error> {
     }
     // What the engine made: it holds what was made here, so this is short.
     let mut size = Size { bytes: 64, depth: 0, loose: 64 };
-    let pairs = match object.repr() {
-        ObjectRepr::Map => object.try_iter_pairs(),
-        ObjectRepr::Seq | ObjectRepr::Iterable => object.try_iter_pairs(),
-        _ => None,
-    };
+    let pairs = if object.repr() == ObjectRepr::Plain { None } else { object.try_iter_pairs() };
     for (name, item) in pairs.into_iter().flatten() {
         meter::work(1)?;
         if object.repr() == ObjectRepr::Map {
