@@ -90,12 +90,15 @@ impl Space {
         let value = admit(value)?;
         let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         meter::work(1 + entries.len() as u64 / 8)?;
-        match entries.iter_mut().find(|(known, _)| known == name) {
+        let known = entries.iter().position(|(known, _)| known == name);
+        match known.and_then(|at| entries.get_mut(at)) {
             Some(entry) => entry.1 = value,
-            None if entries.len() >= NAMES => {
-                return Err(meter::refuse(&format!("it gives a namespace more than {NAMES} names")));
+            None => {
+                if entries.len() >= NAMES {
+                    return Err(meter::refuse(&format!("it gives a namespace more than {NAMES} names")));
+                }
+                entries.push((name.clone(), value));
             }
-            None => entries.push((name.clone(), value)),
         }
         Ok(())
     }

@@ -101,7 +101,12 @@ fn checkpoint(path: &Path) -> Result<Value> {
     let checkpoint = model::Checkpoint::open(path)?;
     let config = &checkpoint.config;
     let tokenizer = checkpoint.tokenizer();
-    let template = tokenizer.as_ref().ok().and_then(|tokenizer| tokenizer.chat_template().ok().flatten());
+    let template = match tokenizer.as_ref().map(model::Tokenizer::chat_template) {
+        Ok(Ok(template)) => json!(template.is_some()),
+        // The rest of the folder is shown all the same.
+        Ok(Err(error)) => json!(format!("refused: {error}")),
+        Err(_) => json!(false),
+    };
     Ok(json!({
         "kind": "checkpoint",
         "name": checkpoint.name(),
@@ -110,7 +115,7 @@ fn checkpoint(path: &Path) -> Result<Value> {
         "parameters": config.num_parameters(),
         "weight_bytes": checkpoint.weight_bytes(),
         "tokens": tokenizer.as_ref().map(|tokenizer| tokenizer.vocab_size()).ok(),
-        "chat_template": template.is_some(),
+        "chat_template": template,
         "sha256": checkpoint.sha256()?,
     }))
 }
