@@ -35,6 +35,8 @@ pub use value::{list, map};
 const SOURCE_BYTES: usize = 256 << 10;
 /// The most words and signs between `{{` and `}}` or `{%` and `%}`.
 const TAG_TOKENS: usize = 16_384;
+/// The longest name.
+const NAME_BYTES: usize = 256;
 /// How deep calls of macros and loops may be nested while it runs; a macro counts as some six.
 const RECURSION: usize = 240;
 /// How many letters of an error's words are kept: a template can name things at length.
@@ -130,6 +132,7 @@ impl Template {
         let program = program.unwrap_or_else(|panic| Err(broken(&panic)))?;
         let mut environment = Environment::new();
         environment.set_recursion_limit(RECURSION);
+        environment.set_debug(false);
         environment.set_formatter(write);
         match dialect {
             Dialect::Chat => environment.set_unknown_method_callback(filters::method),
@@ -249,6 +252,12 @@ fn check_size(source: &str, dialect: Dialect) -> Result<(), Refused> {
     for (token, span) in tokenize(source, false, Default::default(), whitespace(dialect)).map_while(Result::ok) {
         in_tag = match token {
             Token::TemplateData(_) | Token::VariableStart | Token::BlockStart => 0,
+            Token::Ident(name) if name.len() > NAME_BYTES => {
+                return refused(format!(
+                    "it has a name of more than {NAME_BYTES} letters (line {} of the template)",
+                    span.start_line
+                ));
+            }
             _ => in_tag + 1,
         };
         if in_tag > TAG_TOKENS {
@@ -289,10 +298,6 @@ fn write(out: &mut Output<'_>, _: &State<'_, '_>, value: &Value) -> Result<(), E
     if let Some(text) = value.as_str() {
         meter::write(text.len() as u64)?;
         return out.write_str(text).map_err(Error::from);
-    }
-    if value.as_object().is_none() {
-        meter::write(8)?;
-        return write!(out, "{value}").map_err(Error::from);
     }
     meter::work(value::weigh(value)?.bytes / 8)?;
     let mut bounded = meter::Bounded::new(out);

@@ -10,7 +10,7 @@ use minijinja::{Environment, Error, ErrorKind, State, UndefinedBehavior, Value, 
 use super::growth::{allow, bytes};
 use super::meter;
 use super::operators::{compare, defined, invalid, join, print};
-use super::value::{Space, items, keep, length, list, map, weigh};
+use super::value::{Space, items, keep, key_cost, length, list, map, weigh};
 
 /// How long a `range` may be; the sandbox of transformers has the same limit.
 const RANGE: u64 = 100_000;
@@ -183,6 +183,9 @@ pub(super) fn method(state: &State, value: &Value, name: &str, args: &[Value]) -
     }
     if !args.is_empty() {
         meter::read(bytes(args)?)?;
+        if name == "get" {
+            meter::work(key_cost(&args[0])?)?;
+        }
     }
     if text.is_some() {
         let values: Vec<Value> = std::iter::once(value).chain(args).cloned().collect();

@@ -53,7 +53,7 @@ pub(super) fn allow(name: &str, values: &[Value]) -> Result<(), Error> {
         }
         "tojson" => {
             narrow(rest)?;
-            all.saturating_mul(6 + 64 * largest_number(rest))
+            all.saturating_mul(6 + 3 * largest_number(rest))
         }
         "escape" | "e" | "pprint" => all.saturating_mul(8),
         "strip" | "lstrip" | "rstrip" | "trim" => {

@@ -190,6 +190,14 @@ const REFUSED: &[&str] = &[
     "{% for i in range(100000) %}{% for j in range(100000) %}{% continue %}{% endfor %}{% endfor %}",
     "{% for i in 'a' * 3 * 10**7 %}{% endfor %}",
     "{% macro m(n) %}{% if n > 0 %}{{ m(n - 1) }}{{ m(n - 1) }}{% endif %}{% endmacro %}{{ m(30) }}",
+    "{% set s = 'a' * 10**7 %}{% for i in range(100000) %}{% for c in s %}{% break %}{% endfor %}{% endfor %}",
+    "{% set s = 'a' * 10**7 %}{% set t = 'a' * 10**7 %}{% for i in range(100000) %}{% set x = {s: 1, t: 2} %}{% endfor %}",
+    "{% set s = 'a' * 10**7 %}{% set m = {s: 1} %}{% for i in range(100000) %}{% set x = m['a' * 10**6] %}{% endfor %}",
+    "{% set s = 'a' * 10**7 %}{% set m = {s: 1} %}{% for i in range(100000) %}{% set x = m.get(s) %}{% endfor %}",
+    "{% set s = 'a' * 10**7 %}{% set m = {s: 1} %}{% for i in range(100000) %}{% if s in m %}{% endif %}{% endfor %}",
+    "{% macro m() %}{% endmacro %}{% set l = [] + range(4000) %}{% for i in range(100000) %}{% if loop.changed(*l) %}{% endif %}{% endfor %}",
+    "{% for i in range(100000) %}{% for j in range(100000) %}{{ 1e308 }}{% endfor %}{% endfor %}",
+    "{% for i in range(100000) %}{% for j in range(100000) %}{{ 2**126 }}{{ none }}{{ [] }}{% endfor %}{% endfor %}",
     "{% for i in [1, 2] recursive %}{{ loop([1, 2]) if loop.depth < 60 }}{% endfor %}",
     "{% set l = range(100000) | list %}{% for i in range(100000) %}{% if -1 in l %}x{% endif %}{% endfor %}x",
     "{% set l = range(100000) | list %}{% for i in range(100000) %}{% if l == l + [] %}{% endif %}{% endfor %}",
@@ -226,6 +234,8 @@ const REFUSED: &[&str] = &[
 
 /// May be done or refused in any way, within the bounds.
 const ANY: &[&str] = &[
+    "{% set n = namespace(m=none) %}{% for i in range(100000) %}{% with p = n.m %}{% macro h() %}{{ p }}{% endmacro %}{% set n.m = h %}{% endwith %}{% endfor %}{{ n.m }}",
+    "{% macro f(g, n) %}{% macro h() %}{{ g }}{{ n }}{% endmacro %}{{ f(h, n - 1) if n > 0 else h() }}{% endmacro %}{{ f(none, 1000) }}",
     "{% macro m(n) %}{{ m(n + 1) }}{% endmacro %}{{ m(0) }}",
     "{% macro a() %}{{ b() }}{% endmacro %}{% macro b() %}{{ a() }}{% endmacro %}{{ a() }}",
     "{% for i in [1] recursive %}{{ loop([1]) }}{% endfor %}",

@@ -8,7 +8,7 @@ use minijinja::value::{Rest, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, State, UndefinedBehavior, Value};
 
 use super::meter;
-use super::value::{Space, items, keep, length, list, map, weigh};
+use super::value::{Space, items, keep, key_cost, length, list, map, weigh};
 
 /// How many arguments a list or map may become.
 const ARGUMENTS: u64 = 4096;
@@ -23,10 +23,16 @@ pub(super) fn add_to(environment: &mut Environment<'static>) {
         meter::read(weigh(&value)?.bytes.saturating_mul(2))?;
         Ok(value)
     });
+    // The engine counts the letters of a text before a loop over it.
+    environment.add_filter("__each", |value: Value| -> Result<Value, Error> {
+        meter::read(value.as_str().map_or(0, str::len) as u64)?;
+        Ok(value)
+    });
     environment.add_filter("__arguments", |value: Value| {
         if length(&value) > ARGUMENTS {
             return Err(meter::refuse(&format!("it gives a call more than {ARGUMENTS} arguments")));
         }
+        meter::work(length(&value).saturating_mul(4).saturating_add(weigh(&value)?.bytes / 8))?;
         Ok(value)
     });
     environment
@@ -44,7 +50,8 @@ pub(super) fn add_to(environment: &mut Environment<'static>) {
     });
     environment.add_filter("__slice", slice);
     environment.add_filter("__item", |value: &Value, key: &Value| {
-        meter::read(value.as_str().map_or(0, str::len) as u64 + weigh(key)?.bytes)?;
+        meter::read(value.as_str().map_or(0, str::len) as u64)?;
+        meter::work(key_cost(key)?)?;
         value.get_item(key)
     });
     for (name, sign) in
@@ -153,7 +160,7 @@ fn contains(container: &Value, value: &Value) -> Result<bool, Error> {
     }
     match container.kind() {
         ValueKind::Map => {
-            meter::read(weigh(value)?.bytes)?;
+            meter::work(1 + key_cost(value)?)?;
             Ok(container.as_object().is_some_and(|map| map.get_value(value).is_some()))
         }
         ValueKind::Seq | ValueKind::Iterable => {

@@ -99,7 +99,7 @@ impl<'a> Rewriter<'a> {
 
     fn statement_inside(&mut self, statement: &Stmt<'a>, span: Span, all: &mut Vec<Stmt<'a>>) {
         let missing = |what: &str| {
-            let what = constant(Value::from(format!("a chat template has no {what}")), span);
+            let what = constant(Value::from(format!("a template has no {what}")), span);
             emit(filter("__refuse", what, []), span)
         };
         let rewritten = match statement {
@@ -109,7 +109,8 @@ impl<'a> Rewriter<'a> {
             Stmt::EmitExpr(one) => emit(self.expression(&one.expr), span),
             Stmt::ForLoop(one) => {
                 self.set.insert("loop");
-                let (iter, target) = (self.expression(&one.iter), self.target(&one.target));
+                let iter = filter("__each", self.expression(&one.iter), []);
+                let target = self.target(&one.target);
                 let body = self.paid(&one.body);
                 let filter_expr = one.filter_expr.as_ref().map(|condition| {
                     let outside = std::mem::take(&mut self.steps);
@@ -300,7 +301,7 @@ impl<'a> Rewriter<'a> {
             Expr::GetItem(one) => {
                 let (expr, subscript_expr) = (self.expression(&one.expr), self.expression(&one.subscript_expr));
                 let near = matches!(&subscript_expr, Expr::Const(key)
-                    if key.value.as_str().is_some() || key.value.as_usize().is_some_and(|at| at < 64));
+                    if key.value.as_str().is_some_and(|name| name.len() <= 64) || key.value.as_usize().is_some_and(|at| at < 64));
                 if near {
                     Expr::GetItem(Spanned::new(GetItem { expr, subscript_expr }, span))
                 } else {

@@ -198,7 +198,7 @@ fn faults_of_a_template_are_told_with_their_line_and_no_hint_of_a_limit() {
         ("{{ 'a' + 1 }}", "tried to use + operator on unsupported types string and number"),
         ("{{ nothing.x }}", "undefined value"),
         ("{{ 1 | nothing }}", "unknown filter"),
-        ("{% include 'other' %}", "a chat template has no other files"),
+        ("{% include 'other' %}", "a template has no other files"),
         ("{% set n = namespace() %}\n\n{% set n.n = n %}", "a namespace cannot be held"),
     ] {
         let refused = render(&chat(source).unwrap(), &[]).unwrap_err();

@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use minijinja::value::{Enumerator, Object, ObjectRepr, ValueKind};
+use minijinja::value::{Enumerator, Object, ObjectExt, ObjectRepr, ValueKind};
 use minijinja::{Error, ErrorKind, Value};
 
 use super::meter;
@@ -15,7 +15,7 @@ const DEPTH: u32 = 64;
 /// What one item takes in memory, and at least as a text.
 const SLOT: u64 = 24;
 /// How many names a namespace may have.
-const NAMES: usize = 1000;
+const NAMES: usize = 128;
 /// Maps up to this length are searched from the front.
 const SEARCHED: usize = 8;
 
@@ -71,7 +71,10 @@ impl Object for List {
     fn enumerate(self: &Arc<Self>) -> Enumerator {
         match &self.keys {
             None => Enumerator::Seq(self.items.len()),
-            Some(keys) => Enumerator::Values(keys.names.clone()),
+            Some(_) => self.mapped_key_value_enumerator(|this| {
+                let names = this.keys.iter().flat_map(|keys| &keys.names);
+                Box::new(names.cloned().zip(this.items.iter().cloned()))
+            }),
         }
     }
 
@@ -140,9 +143,7 @@ pub fn map(pairs: Vec<(Value, Value)>) -> Result<Value, Error> {
         (Vec::with_capacity(pairs.len()), Vec::with_capacity(pairs.len()));
     let mut index: Option<HashMap<Value, usize>> = (pairs.len() > SEARCHED).then(HashMap::new);
     for (name, value) in pairs {
-        if name.as_object().is_some() {
-            meter::read(weigh(&name)?.bytes)?;
-        }
+        meter::work(key_cost(&name)?)?;
         let known = match &mut index {
             Some(index) => {
                 let at = *index.entry(name.clone()).or_insert(names.len());
@@ -325,6 +326,12 @@ pub(super) fn items(value: &Value) -> Result<Vec<Value>, Error> {
         found.push(item);
     }
     Ok(found)
+}
+
+/// The work of looking a key up: where keys are long, each may have to be compared.
+pub(super) fn key_cost(key: &Value) -> Result<u64, Error> {
+    let bytes = weigh(key)?.bytes;
+    Ok(if bytes > 64 { bytes / 4 } else { 0 })
 }
 
 /// How many items a value has, without reading it.
