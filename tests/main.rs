@@ -10,6 +10,7 @@ mod devices;
 mod eval;
 mod finished_run;
 mod fit;
+mod hostile_templates;
 mod hosted;
 mod hosted_server;
 mod hub_hashes;
