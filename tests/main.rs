@@ -12,6 +12,7 @@ mod eval;
 mod finished_run;
 mod fit;
 mod folders;
+mod hostile_templates;
 mod hosted;
 mod hosted_server;
 mod hub_hashes;

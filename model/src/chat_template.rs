@@ -4,7 +4,8 @@
 
 use std::fmt;
 
-use minijinja::{Environment, ErrorKind, Value, context};
+use ground::template::{Dialect, Input, Refused, Template, list, map, to_json, written};
+use minijinja::{ErrorKind, Value};
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
@@ -12,7 +13,6 @@ use crate::error::{Error, Result};
 mod clock;
 mod generation_tag;
 mod spans;
-mod to_json;
 
 pub use spans::{AssistantSpan, Rendered};
 
@@ -44,15 +44,12 @@ pub struct SpecialTokens {
 /// A compiled chat template.
 #[derive(Clone)]
 pub struct ChatTemplate {
-    environment: Environment<'static>,
+    template: Template,
     source: String,
     special: SpecialTokens,
     marks_generation: bool,
     variables: Vec<(String, serde_json::Value)>,
 }
-
-/// The name of the only template of an environment; no suffix, so that nothing is escaped.
-const NAME: &str = "chat";
 
 impl ChatTemplate {
     /// Compiles a template.
@@ -60,27 +57,21 @@ impl ChatTemplate {
     /// The time that `strftime_now` sees is taken here once, so that all rows of a run see the same.
     pub fn new(source: &str, special: SpecialTokens) -> Result<Self> {
         let (rewritten, marks_generation) = generation_tag::rewrite(source);
-        let mut environment = Environment::new();
-        environment.set_trim_blocks(true);
-        environment.set_lstrip_blocks(true);
-        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-        environment.add_filter("tojson", to_json::to_json);
-        environment.add_filter(generation_tag::FILTER, generation_tag::mark);
-        environment.add_function(
-            "raise_exception",
-            |message: String| -> std::result::Result<Value, minijinja::Error> {
-                Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
-            },
-        );
-        environment.add_template_owned(NAME, rewritten).map_err(|error| explain(&error))?;
-        let template =
-            Self { environment, source: source.to_string(), special, marks_generation, variables: Vec::new() };
+        let template = Template::new(&rewritten, Dialect::Chat)
+            .map_err(|refused| explain(&refused))?
+            .with_filter("tojson", to_json)
+            .with_filter(generation_tag::FILTER, generation_tag::mark)
+            .with_function("raise_exception", |message: &Value| -> std::result::Result<Value, minijinja::Error> {
+                Err(minijinja::Error::new(ErrorKind::InvalidOperation, written(message)?))
+            });
+        let template = Self { template, source: source.to_string(), special, marks_generation, variables: Vec::new() };
         Ok(template.at_time(clock::unix_seconds()))
     }
 
     /// Sets the time that `strftime_now` sees, in seconds since 1970 and read as UTC.
     pub fn at_time(mut self, unix_seconds: i64) -> Self {
-        self.environment.add_function("strftime_now", move |format: String| clock::strftime(&format, unix_seconds));
+        let format = move |format: &str| clock::strftime(format, unix_seconds);
+        self.template = self.template.with_function("strftime_now", format);
         self
     }
 
@@ -132,28 +123,44 @@ impl ChatTemplate {
                 "message {at} holds a character that Unicode reserves for internal use"
             )));
         }
-        let template = self.environment.get_template(NAME).map_err(|error| explain(&error))?;
-        let own: std::collections::BTreeMap<&str, Value> =
-            self.variables.iter().map(|(name, value)| (name.as_str(), Value::from_serialize(value))).collect();
+        let variables = self.variables.iter().map(|(_, value)| value.to_string().len());
+        let texts = messages.iter().map(|one| one.role.len() + one.content.len());
+        let input =
+            Input { items: messages.len() as u64, bytes: texts.chain(variables).map(|bytes| bytes as u64).sum() };
+        let marked = self.template.render(input, || self.names(messages, add_generation_prompt));
+        let marked = marked.map_err(|refused| explain(&refused))?;
+        if !generation_tag::has_mark(&marked) {
+            return Ok((marked, Vec::new()));
+        }
+        generation_tag::unmark(&marked)
+    }
+
+    /// Everything that the template can read.
+    fn names(
+        &self,
+        messages: &[ChatMessage],
+        add_generation_prompt: bool,
+    ) -> std::result::Result<Vec<(Value, Value)>, minijinja::Error> {
+        let entry = |name: &str, text: &str| (Value::from(name), Value::from(text));
+        let turn = |one: &ChatMessage| map(vec![entry("role", &one.role), entry("content", &one.content)]);
         // An absent special token must be undefined, not none: templates ask which it is.
-        let tokens: std::collections::BTreeMap<&str, &String> = [
+        let tokens = [
             ("bos_token", &self.special.bos_token),
             ("eos_token", &self.special.eos_token),
             ("pad_token", &self.special.pad_token),
             ("unk_token", &self.special.unk_token),
-        ]
-        .into_iter()
-        .filter_map(|(name, token)| Some((name, token.as_ref()?)))
-        .collect();
-        let context = context! {
-            messages => Value::from_serialize(messages),
-            add_generation_prompt,
-            tools => (),
-            documents => (),
-            ..context! { ..Value::from_serialize(&own), ..Value::from_serialize(&tokens) }
-        };
-        let marked = template.render(context).map_err(|error| explain(&error))?;
-        generation_tag::unmark(&marked)
+        ];
+        let tokens = tokens.into_iter().filter_map(|(name, token)| Some(entry(name, token.as_ref()?)));
+        let own = self.variables.iter().map(|(name, value)| (Value::from(name.as_str()), Value::from_serialize(value)));
+        // Of equal names the last one counts.
+        let mut names: Vec<(Value, Value)> = tokens.chain(own).collect();
+        names.extend([
+            (Value::from("messages"), list(messages.iter().map(turn).collect::<std::result::Result<_, _>>()?)?),
+            (Value::from("add_generation_prompt"), Value::from(add_generation_prompt)),
+            (Value::from("tools"), Value::from(())),
+            (Value::from("documents"), Value::from(())),
+        ]);
+        Ok(names)
     }
 }
 
@@ -166,23 +173,8 @@ impl fmt::Debug for ChatTemplate {
     }
 }
 
-/// The message of the innermost cause, with the line of the template.
-fn explain(error: &minijinja::Error) -> Error {
-    let mut innermost = error;
-    while let Some(cause) =
-        std::error::Error::source(innermost).and_then(|cause| cause.downcast_ref::<minijinja::Error>())
-    {
-        innermost = cause;
-    }
-    let mut what = match innermost.detail() {
-        Some(detail) if innermost.kind() == ErrorKind::InvalidOperation => detail.to_string(),
-        Some(detail) => format!("{}: {detail}", innermost.kind()),
-        None => innermost.kind().to_string(),
-    };
-    if let Some(line) = innermost.line().or_else(|| error.line()) {
-        what.push_str(&format!(" (line {line} of the template)"));
-    }
-    Error::template(what)
+fn explain(refused: &Refused) -> Error {
+    Error::template(refused.to_string())
 }
 
 #[cfg(test)]

@@ -3,7 +3,8 @@
 //!
 //! A fence lowers the risk of injection and does not remove it: a judge may still follow what an answer says. The audit measures it.
 
-use minijinja::{Environment, UndefinedBehavior, context};
+use ground::template::{Dialect, Input, Template};
+use minijinja::Value;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -43,7 +44,7 @@ pub struct Material<'a> {
 #[derive(Clone, Debug)]
 pub struct JudgePrompt {
     name: String,
-    source: String,
+    template: Template,
     form: Form,
     criteria: Vec<Criterion>,
     version: String,
@@ -71,13 +72,8 @@ impl JudgePrompt {
 
     fn new(name: &str, source: &str, form: Form, criteria: Vec<Criterion>, num_answers: usize) -> Result<Self, Error> {
         let settings = serde_json::to_string(&(form, &criteria))?;
-        let prompt = Self {
-            name: name.to_owned(),
-            source: source.to_owned(),
-            form,
-            criteria,
-            version: hash(&[source, &settings]),
-        };
+        let template = Template::new(source, Dialect::Prompt).map_err(|refused| bad(name, refused.to_string()))?;
+        let prompt = Self { name: name.to_owned(), template, form, criteria, version: hash(&[source, &settings]) };
         let answers = ["first probe of an answer", "second probe of an answer"];
         let task = [Message::new(Role::User, "probe of a task")];
         let material = Material { id: "probe", task: &task, reference: None };
@@ -130,21 +126,30 @@ impl JudgePrompt {
         let mark = (0..)
             .map(|salt| mark(material.id, repeat, salt, &shown))
             .find(|mark| !shown.iter().any(|text| text.contains(mark)));
-        let mut environment = Environment::new();
-        environment.set_undefined_behavior(UndefinedBehavior::Strict);
-        let values = context! {
-            task, reference => material.reference, answers, mark,
-            criteria => self.criteria, form => self.form,
+        let input = Input {
+            items: (shown.len() + self.criteria.len()) as u64,
+            bytes: shown.iter().map(|text| text.len() as u64).sum(),
         };
-        environment.render_named_str("judge", &self.source, values).map_err(|error| {
-            let cause = std::iter::successors(std::error::Error::source(&error), |error| error.source()).last();
-            self.bad(cause.map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}")))
-        })
+        let values = || {
+            Ok(vec![
+                (Value::from("task"), Value::from(task.as_str())),
+                (Value::from("reference"), Value::from(material.reference)),
+                (Value::from("answers"), Value::from_serialize(answers)),
+                (Value::from("mark"), Value::from(mark.as_deref())),
+                (Value::from("criteria"), Value::from_serialize(&self.criteria)),
+                (Value::from("form"), Value::from_serialize(self.form)),
+            ])
+        };
+        self.template.render(input, values).map_err(|refused| self.bad(refused.to_string()))
     }
 
     fn bad(&self, problem: String) -> Error {
-        Error::BadTemplate { name: self.name.clone(), problem, variables: VARIABLES }
+        bad(&self.name, problem)
     }
+}
+
+fn bad(name: &str, problem: String) -> Error {
+    Error::BadTemplate { name: name.to_owned(), problem, variables: VARIABLES }
 }
 
 /// The conversation as text; one turn of a user stands without its role.

@@ -20,6 +20,9 @@ const MONTHS: [&str; 12] = [
 ];
 const DAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
 
+/// The longest format.
+const FORMAT_BYTES: usize = 1000;
+
 /// Seconds since 1970.
 pub(super) fn unix_seconds() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| i64::try_from(elapsed.as_secs()).unwrap_or(0))
@@ -27,6 +30,10 @@ pub(super) fn unix_seconds() -> i64 {
 
 /// Formats a moment. A letter that is not known is an error, never a wrong date.
 pub(super) fn strftime(format: &str, unix_seconds: i64) -> Result<String, Error> {
+    if format.len() > FORMAT_BYTES {
+        let what = format!("strftime_now takes a format of at most {FORMAT_BYTES} bytes");
+        return Err(Error::new(ErrorKind::InvalidOperation, what));
+    }
     let (days, second_of_day) = (unix_seconds.div_euclid(86_400), unix_seconds.rem_euclid(86_400));
     let (year, month, day) = civil(days);
     let (hour, minute, second) = (second_of_day / 3600, second_of_day / 60 % 60, second_of_day % 60);

@@ -14,8 +14,9 @@ const OPEN: char = '\u{FDD0}';
 const CLOSE: char = '\u{FDD1}';
 
 /// Puts marks around generated text.
-pub(super) fn mark(text: String) -> String {
-    format!("{OPEN}{text}{CLOSE}")
+pub(super) fn mark(text: &str) -> std::result::Result<String, minijinja::Error> {
+    ground::template::pay_for(text.len())?;
+    Ok(format!("{OPEN}{text}{CLOSE}"))
 }
 
 /// Whether a text holds one of the marks.
@@ -46,7 +47,7 @@ pub(super) fn unmark(marked: &str) -> Result<(String, Vec<Range<usize>>)> {
 /// Rewrites the tags, and says whether there was one.
 pub(super) fn rewrite(source: &str) -> (String, bool) {
     let (mut out, mut rest, mut found) = (String::with_capacity(source.len()), source, false);
-    while let Some(at) = rest.find("{{").into_iter().chain(rest.find("{%")).chain(rest.find("{#")).min() {
+    while let Some(at) = next_tag(rest) {
         out.push_str(&rest[..at]);
         rest = &rest[at..];
         let length =
@@ -73,6 +74,12 @@ pub(super) fn rewrite(source: &str) -> (String, bool) {
     }
     out.push_str(rest);
     (out, found)
+}
+
+/// Where the next tag or comment begins.
+fn next_tag(text: &str) -> Option<usize> {
+    let begins = |(at, _): &(usize, &str)| matches!(text.as_bytes().get(at + 1), Some(b'{' | b'%' | b'#'));
+    text.match_indices('{').find(begins).map(|(at, _)| at)
 }
 
 /// Length of the tag at the start of the text, its end marker included. Strings may hold end markers.
@@ -106,14 +113,13 @@ fn word(tag: &str) -> Option<(&str, Range<usize>)> {
 
 /// Where the end tag of a raw block begins.
 fn end_of_raw(text: &str) -> usize {
-    let mut from = 0;
-    while let Some(at) = text[from..].find("{%").map(|at| from + at) {
-        if word(&text[at..at + tag_length(&text[at..])]).is_some_and(|(name, _)| name == "endraw") {
-            return at;
-        }
-        from = at + 2;
-    }
-    text.len()
+    let ends = |(at, _): &(usize, &str)| {
+        let tag = &text[at + 2..];
+        let tag = tag.strip_prefix(['-', '+']).unwrap_or(tag).trim_start();
+        let Some(tag) = tag.strip_prefix("endraw").map(str::trim_start) else { return false };
+        tag.strip_prefix(['-', '+']).unwrap_or(tag).starts_with("%}")
+    };
+    text.match_indices("{%").find(ends).map_or(text.len(), |(at, _)| at)
 }
 
 #[cfg(test)]
@@ -132,6 +138,10 @@ mod tests {
             ("{{ \"a\\\"{% generation %}\" }}", "{{ \"a\\\"{% generation %}\" }}"),
             ("{% set generation = 1 %}{{ generation }}", "{% set generation = 1 %}{{ generation }}"),
             ("{% raw %}{% generation %}{% endraw %}", "{% raw %}{% generation %}{% endraw %}"),
+            (
+                "{% raw %}{% endraw{% endraw -%}{% generation %}",
+                "{% raw %}{% endraw{% endraw -%}{% filter __generation %}",
+            ),
             ("{% generation", "{% generation"),
             ("{{ '%}' }} é {% if x %}", "{{ '%}' }} é {% if x %}"),
         ] {
@@ -142,9 +152,9 @@ mod tests {
 
     #[test]
     fn marks_become_byte_ranges_and_unpaired_ones_are_refused() {
-        let (text, spans) = unmark(&format!("é{}{}", mark("a".into()), mark(String::new()))).unwrap();
+        let (text, spans) = unmark(&format!("é{}{}", mark("a").unwrap(), mark("").unwrap())).unwrap();
         assert_eq!((text.as_str(), spans), ("éa", vec![2..3, 3..3]));
-        assert!(unmark(&mark(mark("a".into()))).is_err());
+        assert!(unmark(&mark(&mark("a").unwrap()).unwrap()).is_err());
         assert!(unmark("a\u{FDD0}").is_err() && unmark("a\u{FDD1}").is_err());
     }
 }

@@ -102,7 +102,12 @@ fn checkpoint(path: &Path) -> Result<Value> {
     let checkpoint = model::Checkpoint::open(path)?;
     let config = &checkpoint.config;
     let tokenizer = checkpoint.has_tokenizer().then(|| checkpoint.tokenizer()).transpose()?;
-    let template = tokenizer.as_ref().map(|tokenizer| tokenizer.chat_template()).transpose()?.flatten();
+    let template = match tokenizer.as_ref().map(|tokenizer| tokenizer.chat_template()) {
+        Some(Ok(template)) => json!(template.is_some()),
+        // The rest of the folder is shown all the same.
+        Some(Err(error)) => json!(format!("refused: {error}")),
+        None => json!(false),
+    };
     Ok(json!({
         "kind": "checkpoint",
         "name": checkpoint.name(),
@@ -111,7 +116,7 @@ fn checkpoint(path: &Path) -> Result<Value> {
         "parameters": config.num_parameters(),
         "weight_bytes": checkpoint.weight_bytes(),
         "tokens": tokenizer.as_ref().map(|tokenizer| tokenizer.vocab_size()),
-        "chat_template": template.is_some(),
+        "chat_template": template,
         "sha256": checkpoint.sha256()?,
     }))
 }

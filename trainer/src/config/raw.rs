@@ -54,7 +54,8 @@ pub struct RawConfig {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RawModel {
-    /// A name under `models/`, a checkpoint folder or a `.gguf` file; with a `/` in it, it is a path.
+    /// A name under `models/` or `configs/models/` beside the config, or one of those here; a checkpoint folder or a `.gguf`
+    /// file; with a `/` in it, it is a path.
     #[schemars(extend("x-default" = "needed"))]
     pub base: String,
 }

@@ -51,14 +51,11 @@ pub(super) fn read_prompt(path: &Path) -> Result<String, Contradiction> {
     let template = read::text(path, Kind::Prompt).map_err(|error| {
         fault(format!("data.prompt {shown} cannot be read: {error}"), "paths are relative to the config file")
     })?;
-    let mut environment = minijinja::Environment::new();
-    environment
-        .add_template("prompt", &template)
+    let compiled = ground::template::Template::new(&template, ground::template::Dialect::Prompt)
         .map_err(|error| fault(format!("data.prompt {shown} is not a template: {error}"), "it is Jinja: {{ text }}"))?;
-    let compiled = environment.get_template("prompt").map_err(|error| fault(error.to_string(), "it is Jinja"))?;
-    let used = compiled.undeclared_variables(false);
+    let used = compiled.undeclared();
     let hint = "its one variable is the last user message: {{ text }}";
-    if let Some(unknown) = used.iter().filter(|name| *name != "text").min() {
+    if let Some(unknown) = used.iter().find(|name| *name != "text") {
         return Err(fault(format!("data.prompt {shown} uses the unknown variable `{unknown}`"), hint));
     }
     if used.is_empty() {

@@ -3,19 +3,17 @@
 
 use anyhow::{Context, Result};
 use datasets::{Message, Record, Role};
-use minijinja::{Environment, UndefinedBehavior, context};
+use ground::template::{Dialect, Input, Template};
+use minijinja::Value;
 use model::chat_template::ChatMessage;
 
 use crate::config::Config;
-
-/// The name of the only template of an environment; no suffix, so that nothing is escaped.
-const NAME: &str = "prompt";
 
 /// The words around every row.
 #[derive(Debug, Clone, Default)]
 pub struct Wording {
     system: Option<String>,
-    prompt: Option<Environment<'static>>,
+    prompt: Option<Template>,
 }
 
 impl Wording {
@@ -26,22 +24,21 @@ impl Wording {
 
     /// A system message for rows that have none, and a template whose variable `text` is the last user message.
     pub fn new(system: Option<String>, prompt: Option<String>) -> Result<Wording> {
-        let prompt = prompt.map(|template| {
-            let mut environment = Environment::new();
-            environment.set_undefined_behavior(UndefinedBehavior::Strict);
-            environment.add_template_owned(NAME, template).context("data.prompt is not a template")?;
-            anyhow::Ok(environment)
-        });
+        let read =
+            |template: String| Template::new(&template, Dialect::Prompt).context("data.prompt is not a template");
+        let prompt = prompt.map(read);
         Ok(Wording { system, prompt: prompt.transpose()? })
     }
 
     /// The turns of a record as the model sees them, target included.
     pub fn messages(&self, record: &Record) -> Result<Vec<Message>> {
         let mut messages = record.messages.clone();
-        if let Some(environment) = &self.prompt {
+        if let Some(template) = &self.prompt {
             let asked = record.prompt().iter().rposition(|message| message.role == Role::User);
             let last = asked.and_then(|at| messages.get_mut(at)).context("no user turn before the answer")?;
-            last.content = environment.get_template(NAME)?.render(context! { text => last.content })?;
+            let input = Input { items: 1, bytes: last.content.len() as u64 };
+            let text = || Ok(vec![(Value::from("text"), Value::from(last.content.as_str()))]);
+            last.content = template.render(input, text).context("data.prompt fails")?;
         }
         let has_system = messages.iter().any(|message| message.role == Role::System);
         if let Some(system) = self.system.as_ref().filter(|_| !has_system) {

@@ -1,0 +1,498 @@
+//! Owns how a parsed template becomes one that stays within bounds: whatever can grow or take time becomes a filter of
+//! this module, each turn of a loop and each call of a macro pays for its steps, and what needs other files is gone.
+//! Knows the tree that the engine parses; knows no value.
+//!
+//! The tree is also bounded: in depth, because everything that reads it recurses.
+
+use std::collections::BTreeSet;
+
+use minijinja::Value;
+use minijinja::machinery::Span;
+use minijinja::machinery::ast::{
+    BinOp, BinOpKind, Call, CallArg, CallBlock, CompareOpKind, Const, Do, EmitExpr, Expr, Filter, FilterBlock, ForLoop,
+    GetAttr, GetItem, IfCond, IfExpr, List, Macro, Set, SetBlock, Spanned, Stmt, Template, Test, UnaryOp, UnaryOpKind,
+    Var, WithBlock,
+};
+
+use super::value;
+
+/// How deep expressions and blocks may be nested or chained.
+const DEPTH: u32 = 400;
+/// Names for what is assigned to a namespace on its way there.
+const PARKED: [&str; 8] = ["__a", "__b", "__c", "__d", "__e", "__f", "__g", "__h"];
+/// Lists of constants up to this length are compared by the engine.
+const SHORT: u64 = 16;
+
+/// Rewrites a template, and says which names it reads and sets nowhere.
+///
+/// # Errors
+/// What of it is too deep.
+pub(super) fn rewrite<'a>(template: &Stmt<'a>) -> Result<(Stmt<'a>, Vec<String>), String> {
+    let mut rewriter = Rewriter::default();
+    let children = match template {
+        Stmt::Template(template) => rewriter.block(&template.children, 0),
+        _ => Vec::new(),
+    };
+    match rewriter.fault {
+        None => {
+            let undeclared = rewriter.used.difference(&rewriter.set).map(|&name| name.to_owned()).collect();
+            Ok((Stmt::Template(Spanned::new(Template { children }, Span::default())), undeclared))
+        }
+        Some((what, line)) => Err(format!("{what} (line {line} of the template)")),
+    }
+}
+
+#[derive(Default)]
+struct Rewriter<'a> {
+    /// Names that are read.
+    used: BTreeSet<&'a str>,
+    /// Names that are set somewhere.
+    set: BTreeSet<&'a str>,
+    /// Steps of the loop or macro that is being read.
+    steps: u64,
+    depth: u32,
+    fault: Option<(String, u16)>,
+}
+
+impl<'a> Rewriter<'a> {
+    /// The statements of a block, after one that pays for `extra` and all their steps unless there is nothing to pay.
+    fn block(&mut self, statements: &[Stmt<'a>], extra: u64) -> Vec<Stmt<'a>> {
+        let mut all = Vec::with_capacity(statements.len() + 1);
+        for one in statements {
+            self.statement(one, &mut all);
+        }
+        if extra > 0 {
+            let steps = constant(Value::from(self.steps + extra), Span::default());
+            all.insert(0, emit(filter("__steps", steps, []), Span::default()));
+        }
+        all
+    }
+
+    /// A block that pays for itself each time it is run.
+    fn paid(&mut self, statements: &[Stmt<'a>]) -> Vec<Stmt<'a>> {
+        let outside = std::mem::take(&mut self.steps);
+        let block = self.block(statements, 2);
+        self.steps = outside;
+        block
+    }
+
+    fn enter(&mut self, span: Span) -> bool {
+        self.steps += 1;
+        self.depth += 1;
+        if self.depth > DEPTH {
+            self.fail(format!("it nests or chains expressions or blocks more than {DEPTH} deep"), span);
+        }
+        self.fault.is_none()
+    }
+
+    fn fail(&mut self, what: String, span: Span) {
+        self.fault.get_or_insert((what, span.start_line));
+    }
+
+    fn statement(&mut self, statement: &Stmt<'a>, all: &mut Vec<Stmt<'a>>) {
+        let span = span_of(statement);
+        if self.enter(span) {
+            self.statement_inside(statement, span, all);
+        }
+        self.depth -= 1;
+    }
+
+    fn statement_inside(&mut self, statement: &Stmt<'a>, span: Span, all: &mut Vec<Stmt<'a>>) {
+        let missing = |what: &str| {
+            let what = constant(Value::from(format!("a template has no {what}")), span);
+            emit(filter("__refuse", what, []), span)
+        };
+        let rewritten = match statement {
+            Stmt::Template(_) => return,
+            // As an expression it passes the formatter, which counts what is written.
+            Stmt::EmitRaw(raw) => emit(constant(Value::from(raw.raw), span), span),
+            Stmt::EmitExpr(one) => emit(self.expression(&one.expr), span),
+            Stmt::ForLoop(one) => {
+                self.set.insert("loop");
+                let iter = filter("__each", self.expression(&one.iter), []);
+                let target = self.target(&one.target);
+                let body = self.paid(&one.body);
+                let filter_expr = one.filter_expr.as_ref().map(|condition| {
+                    let outside = std::mem::take(&mut self.steps);
+                    let condition = self.expression(condition);
+                    let steps = constant(Value::from(std::mem::replace(&mut self.steps, outside) + 4), span);
+                    // Paying gives an empty text, which is false.
+                    binary(BinOpKind::ScOr, filter("__steps", steps, []), condition, span)
+                });
+                let else_body = self.block(&one.else_body, 0);
+                Stmt::ForLoop(Spanned::new(
+                    ForLoop { target, iter, filter_expr, recursive: one.recursive, body, else_body },
+                    span,
+                ))
+            }
+            Stmt::IfCond(one) => {
+                let expr = self.expression(&one.expr);
+                let (true_body, false_body) = (self.block(&one.true_body, 0), self.block(&one.false_body, 0));
+                Stmt::IfCond(Spanned::new(IfCond { expr, true_body, false_body }, span))
+            }
+            Stmt::WithBlock(one) => {
+                let assignments =
+                    one.assignments.iter().map(|(name, value)| (self.target(name), self.expression(value))).collect();
+                Stmt::WithBlock(Spanned::new(WithBlock { assignments, body: self.block(&one.body, 0) }, span))
+            }
+            Stmt::Set(one) => return self.assign(one, span, all),
+            Stmt::SetBlock(one) => return self.set_block(one, span, all),
+            Stmt::AutoEscape(one) => {
+                if one.enabled.as_const().is_some_and(|enabled| !enabled.is_true()) {
+                    plain_block(self.block(&one.body, 0), span)
+                } else {
+                    missing("escaping")
+                }
+            }
+            Stmt::FilterBlock(one) => {
+                let (filter, body) = (self.expression(&one.filter), self.block(&one.body, 0));
+                Stmt::FilterBlock(Spanned::new(FilterBlock { filter, body }, span))
+            }
+            // Nothing can extend the template, so a block is what it holds.
+            Stmt::Block(one) => plain_block(self.block(&one.body, 0), span),
+            Stmt::Import(_) | Stmt::FromImport(_) | Stmt::Extends(_) | Stmt::Include(_) => missing("other files"),
+            Stmt::Macro(one) => {
+                let one = self.macro_of(one, all, span);
+                Stmt::Macro(Spanned::new(one, span))
+            }
+            Stmt::CallBlock(one) => {
+                let macro_decl = Spanned::new(self.macro_of(&one.macro_decl, all, span), one.macro_decl.span());
+                let call = Spanned::new(self.call(&one.call), one.call.span());
+                Stmt::CallBlock(Spanned::new(CallBlock { call, macro_decl }, span))
+            }
+            Stmt::Continue(_) => Stmt::Continue(Spanned::new(minijinja::machinery::ast::Continue, span)),
+            Stmt::Break(_) => Stmt::Break(Spanned::new(minijinja::machinery::ast::Break, span)),
+            Stmt::Do(one) => {
+                let call = Spanned::new(self.call(&one.call), one.call.span());
+                Stmt::Do(Spanned::new(Do { call }, span))
+            }
+        };
+        all.push(rewritten);
+    }
+
+    /// A macro; a statement before it pays for its definition, one inside for each call.
+    fn macro_of(&mut self, one: &Macro<'a>, all: &mut Vec<Stmt<'a>>, span: Span) -> Macro<'a> {
+        self.set.extend([one.name, "caller"]);
+        let args = one.args.iter().map(|arg| self.target(arg)).collect();
+        let before = self.steps;
+        let defaults = one.defaults.iter().map(|default| self.expression(default)).collect();
+        let in_defaults = self.steps - before;
+        let outside = std::mem::take(&mut self.steps);
+        let body = self.block(&one.body, 4 + in_defaults);
+        let steps = std::mem::replace(&mut self.steps, outside);
+        all.push(emit(filter("__defines", constant(Value::from(steps), span), []), span));
+        Macro { name: one.name, args, defaults, body }
+    }
+
+    fn assign(&mut self, one: &Set<'a>, span: Span, all: &mut Vec<Stmt<'a>>) {
+        let value = self.expression(&one.expr);
+        if let Expr::GetAttr(place) = &one.target {
+            let space = self.expression(&place.expr);
+            return all.push(emit(filter("__set", space, [constant(Value::from(place.name), span), value]), span));
+        }
+        let mut parked = Vec::new();
+        let target = self.parking_target(&one.target, &mut parked);
+        all.push(Stmt::Set(Spanned::new(Set { target, expr: value }, span)));
+        all.extend(parked);
+    }
+
+    fn set_block(&mut self, one: &SetBlock<'a>, span: Span, all: &mut Vec<Stmt<'a>>) {
+        let filter = one.filter.as_ref().map(|filter| self.expression(filter));
+        let body = self.block(&one.body, 0);
+        let mut parked = Vec::new();
+        let target = self.parking_target(&one.target, &mut parked);
+        all.push(Stmt::SetBlock(Spanned::new(SetBlock { target, filter, body }, span)));
+        all.extend(parked);
+    }
+
+    /// A target without names of namespaces: those get their value from a variable by a statement that follows.
+    fn parking_target(&mut self, target: &Expr<'a>, parked: &mut Vec<Stmt<'a>>) -> Expr<'a> {
+        match target {
+            Expr::List(list) => {
+                let items = list.items.iter().map(|item| self.parking_target(item, parked)).collect();
+                Expr::List(Spanned::new(List { items }, list.span()))
+            }
+            Expr::GetAttr(place) => {
+                let span = place.span();
+                let Some(&name) = PARKED.get(parked.len()) else {
+                    self.fail(format!("it sets more than {} names of namespaces at once", PARKED.len()), span);
+                    return variable(PARKED[0], span);
+                };
+                let space = self.expression(&place.expr);
+                let place = constant(Value::from(place.name), span);
+                parked.push(emit(filter("__set", space, [place, variable(name, span)]), span));
+                variable(name, span)
+            }
+            other => self.target(other),
+        }
+    }
+
+    /// A target of plain names.
+    fn target(&mut self, target: &Expr<'a>) -> Expr<'a> {
+        self.steps += 1;
+        match target {
+            Expr::List(list) => {
+                let items = list.items.iter().map(|item| self.target(item)).collect();
+                Expr::List(Spanned::new(List { items }, list.span()))
+            }
+            Expr::Var(name) => {
+                self.set.insert(name.id);
+                variable(name.id, name.span())
+            }
+            other => {
+                self.fail("it assigns to what is no name".to_owned(), other.span());
+                variable(PARKED[0], other.span())
+            }
+        }
+    }
+
+    fn expression(&mut self, expression: &Expr<'a>) -> Expr<'a> {
+        let span = expression.span();
+        let rewritten =
+            if self.enter(span) { self.expression_inside(expression, span) } else { constant(Value::UNDEFINED, span) };
+        self.depth -= 1;
+        rewritten
+    }
+
+    fn expression_inside(&mut self, expression: &Expr<'a>, span: Span) -> Expr<'a> {
+        match expression {
+            Expr::Var(name) => {
+                self.used.insert(name.id);
+                variable(name.id, span)
+            }
+            Expr::Const(one) => constant(one.value.clone(), span),
+            Expr::Slice(one) => {
+                let mut part = |part: &Option<Expr<'a>>| {
+                    part.as_ref().map_or_else(|| constant(Value::from(()), span), |part| self.expression(part))
+                };
+                let parts = [part(&one.start), part(&one.stop), part(&one.step)];
+                filter("__slice", self.expression(&one.expr), parts)
+            }
+            Expr::UnaryOp(one) => {
+                let op = match one.op {
+                    UnaryOpKind::Not => UnaryOpKind::Not,
+                    UnaryOpKind::Neg => UnaryOpKind::Neg,
+                };
+                Expr::UnaryOp(Spanned::new(UnaryOp { op, expr: self.expression(&one.expr) }, span))
+            }
+            Expr::BinOp(one) => self.binary(one, span),
+            Expr::Compare(one) => {
+                let signs: String = one.ops.iter().map(|op| sign(op.op)).collect();
+                let mut parts = vec![constant(Value::from(signs), span)];
+                parts.extend(one.ops.iter().map(|op| self.expression(&op.expr)));
+                filter("__compare", self.expression(&one.expr), parts)
+            }
+            Expr::IfExpr(one) => {
+                let (test_expr, true_expr) = (self.expression(&one.test_expr), self.expression(&one.true_expr));
+                let false_expr = one.false_expr.as_ref().map(|other| self.expression(other));
+                Expr::IfExpr(Spanned::new(IfExpr { test_expr, true_expr, false_expr }, span))
+            }
+            Expr::Filter(one) => {
+                let expr = one.expr.as_ref().map(|expr| self.expression(expr));
+                Expr::Filter(Spanned::new(Filter { name: one.name, expr, args: self.arguments(&one.args) }, span))
+            }
+            Expr::Test(one) => {
+                let (expr, args) = (self.expression(&one.expr), self.arguments(&one.args));
+                Expr::Test(Spanned::new(Test { name: one.name, expr, args }, span))
+            }
+            Expr::GetAttr(one) => {
+                Expr::GetAttr(Spanned::new(GetAttr { expr: self.expression(&one.expr), name: one.name }, span))
+            }
+            Expr::GetItem(one) => {
+                let (expr, subscript_expr) = (self.expression(&one.expr), self.expression(&one.subscript_expr));
+                let near = matches!(&subscript_expr, Expr::Const(key)
+                    if key.value.as_str().is_some_and(|name| name.len() <= 64) || key.value.as_usize().is_some_and(|at| at < 64));
+                if near {
+                    Expr::GetItem(Spanned::new(GetItem { expr, subscript_expr }, span))
+                } else {
+                    filter("__item", expr, [subscript_expr])
+                }
+            }
+            Expr::Call(one) => Expr::Call(Spanned::new(self.call(one), span)),
+            Expr::List(one) => {
+                let items: Vec<Expr<'a>> = one.items.iter().map(|item| self.expression(item)).collect();
+                self.literal("__list", items, span)
+            }
+            Expr::Map(one) => {
+                let pairs = one.keys.iter().zip(&one.values);
+                let parts = pairs.flat_map(|(key, value)| [self.expression(key), self.expression(value)]).collect();
+                self.literal("__map", parts, span)
+            }
+        }
+    }
+
+    /// A list or map; of constants alone it is one constant.
+    fn literal(&mut self, name: &'static str, parts: Vec<Expr<'a>>, span: Span) -> Expr<'a> {
+        let plain = |part: &Expr<'a>| match part {
+            Expr::Const(one) => Some(one.value.clone()),
+            _ => None,
+        };
+        if let Some(values) = parts.iter().map(plain).collect::<Option<Vec<Value>>>() {
+            let made = if name == "__map" {
+                let pairs = values.chunks_exact(2).map(|pair| (pair[0].clone(), pair[1].clone()));
+                value::map(pairs.collect())
+            } else {
+                value::list(values)
+            };
+            return match made {
+                Ok(value) => constant(value, span),
+                Err(error) => {
+                    self.fail(error.detail().unwrap_or("a list is too large").to_owned(), span);
+                    constant(Value::UNDEFINED, span)
+                }
+            };
+        }
+        let mut parts = parts.into_iter();
+        let first = parts.next().unwrap_or_else(|| constant(Value::UNDEFINED, span));
+        filter(name, first, parts)
+    }
+
+    fn binary(&mut self, one: &Spanned<BinOp<'a>>, span: Span) -> Expr<'a> {
+        use BinOpKind as Kind;
+        match one.op {
+            Kind::Concat => self.chain(one, "__join", |op| matches!(op, Kind::Concat)),
+            Kind::Add => self.chain(one, "__add", |op| matches!(op, Kind::Add)),
+            _ => {
+                let (left, right) = (self.expression(&one.left), self.expression(&one.right));
+                let constant = is_small(&left) || is_small(&right);
+                let name = match one.op {
+                    Kind::Mul => "__multiply",
+                    Kind::Eq if !constant => "__eq",
+                    Kind::Ne if !constant => "__ne",
+                    Kind::Lt if !constant => "__lt",
+                    Kind::Lte if !constant => "__le",
+                    Kind::Gt if !constant => "__gt",
+                    Kind::Gte if !constant => "__ge",
+                    Kind::In if !is_short(&right) => "__in",
+                    op => return binary(op, left, right, span),
+                };
+                filter(name, left, [right])
+            }
+        }
+    }
+
+    /// A chain of one operator as one filter of all its parts.
+    fn chain(&mut self, one: &Spanned<BinOp<'a>>, name: &'static str, same: fn(BinOpKind) -> bool) -> Expr<'a> {
+        let mut parts = vec![&one.right];
+        let mut left = &one.left;
+        while let Expr::BinOp(inner) = left {
+            if !same(inner.op) {
+                break;
+            }
+            parts.push(&inner.right);
+            left = &inner.left;
+        }
+        let first = self.expression(left);
+        let rest: Vec<Expr<'a>> = parts.into_iter().rev().map(|part| self.expression(part)).collect();
+        filter(name, first, rest)
+    }
+
+    fn call(&mut self, one: &Call<'a>) -> Call<'a> {
+        let mut args = self.arguments(&one.args);
+        let expr = match &one.expr {
+            Expr::GetAttr(method) => {
+                // The two methods of a loop are the engine's own.
+                if matches!(method.name, "changed" | "cycle") {
+                    for arg in &mut args {
+                        if let CallArg::Pos(value) = arg {
+                            let span = value.span();
+                            let value = std::mem::replace(value, constant(Value::UNDEFINED, span));
+                            *arg = CallArg::Pos(filter("__read", value, []));
+                        }
+                    }
+                }
+                let expr = self.expression(&method.expr);
+                Expr::GetAttr(Spanned::new(GetAttr { expr, name: method.name }, method.span()))
+            }
+            other => self.expression(other),
+        };
+        Call { expr, args }
+    }
+
+    fn arguments(&mut self, args: &[CallArg<'a>]) -> Vec<CallArg<'a>> {
+        let mut argument = |arg: &CallArg<'a>| match arg {
+            CallArg::Pos(value) => CallArg::Pos(self.expression(value)),
+            CallArg::Kwarg(name, value) => CallArg::Kwarg(*name, self.expression(value)),
+            CallArg::PosSplat(value) => CallArg::PosSplat(filter("__arguments", self.expression(value), [])),
+            CallArg::KwargSplat(value) => CallArg::KwargSplat(filter("__arguments", self.expression(value), [])),
+        };
+        args.iter().map(&mut argument).collect()
+    }
+}
+
+/// A constant whose comparison costs nothing.
+fn is_small(expression: &Expr<'_>) -> bool {
+    matches!(expression, Expr::Const(one) if one.value.as_object().is_none() && value::length(&one.value) <= 64)
+}
+
+/// A short list of such constants.
+fn is_short(expression: &Expr<'_>) -> bool {
+    let Expr::Const(one) = expression else { return false };
+    one.value.as_object().is_some()
+        && value::length(&one.value) <= SHORT
+        && one.value.try_iter().is_ok_and(|mut items| items.all(|item| item.as_object().is_none()))
+}
+
+fn sign(op: CompareOpKind) -> char {
+    match op {
+        CompareOpKind::Eq => '=',
+        CompareOpKind::Ne => '!',
+        CompareOpKind::Lt => '<',
+        CompareOpKind::Lte => 'l',
+        CompareOpKind::Gt => '>',
+        CompareOpKind::Gte => 'g',
+        CompareOpKind::In => 'i',
+        CompareOpKind::NotIn => 'n',
+    }
+}
+
+fn constant<'a>(value: Value, span: Span) -> Expr<'a> {
+    Expr::Const(Spanned::new(Const { value }, span))
+}
+
+fn variable(id: &str, span: Span) -> Expr<'_> {
+    Expr::Var(Spanned::new(Var { id }, span))
+}
+
+fn binary<'a>(op: BinOpKind, left: Expr<'a>, right: Expr<'a>, span: Span) -> Expr<'a> {
+    Expr::BinOp(Spanned::new(BinOp { op, left, right }, span))
+}
+
+fn filter<'a>(name: &'static str, first: Expr<'a>, rest: impl IntoIterator<Item = Expr<'a>>) -> Expr<'a> {
+    let span = first.span();
+    let args = rest.into_iter().map(CallArg::Pos).collect();
+    Expr::Filter(Spanned::new(Filter { name, expr: Some(first), args }, span))
+}
+
+fn emit<'a>(expr: Expr<'a>, span: Span) -> Stmt<'a> {
+    Stmt::EmitExpr(Spanned::new(EmitExpr { expr }, span))
+}
+
+fn plain_block<'a>(body: Vec<Stmt<'a>>, span: Span) -> Stmt<'a> {
+    Stmt::WithBlock(Spanned::new(WithBlock { assignments: Vec::new(), body }, span))
+}
+
+fn span_of(statement: &Stmt<'_>) -> Span {
+    match statement {
+        Stmt::Template(one) => one.span(),
+        Stmt::EmitExpr(one) => one.span(),
+        Stmt::EmitRaw(one) => one.span(),
+        Stmt::ForLoop(one) => one.span(),
+        Stmt::IfCond(one) => one.span(),
+        Stmt::WithBlock(one) => one.span(),
+        Stmt::Set(one) => one.span(),
+        Stmt::SetBlock(one) => one.span(),
+        Stmt::AutoEscape(one) => one.span(),
+        Stmt::FilterBlock(one) => one.span(),
+        Stmt::Block(one) => one.span(),
+        Stmt::Import(one) => one.span(),
+        Stmt::FromImport(one) => one.span(),
+        Stmt::Extends(one) => one.span(),
+        Stmt::Include(one) => one.span(),
+        Stmt::Macro(one) => one.span(),
+        Stmt::CallBlock(one) => one.span(),
+        Stmt::Continue(one) => one.span(),
+        Stmt::Break(one) => one.span(),
+        Stmt::Do(one) => one.span(),
+    }
+}
