@@ -232,7 +232,7 @@ pub fn write(results: &Results, premises: &Premises, folder: &Path) -> Result<()
 
 /// The table on stdout, with the verdict under it.
 pub fn print_table(results: &Results) -> Result<()> {
-    crate::commands::print(Table.render(results)?.trim_end())
+    crate::terminal_lines::print(Table.render(results)?.trim_end())
 }
 
 /// What identifies the base of local arms.

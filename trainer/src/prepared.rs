@@ -4,7 +4,6 @@
 use anyhow::Result;
 use model::Checkpoint;
 
-use crate::commands::{PullLine, note};
 use crate::config::Config;
 use crate::config::plan::{Base, Source};
 use crate::data::loader::Loader;
@@ -13,6 +12,7 @@ use crate::local_lm::Speech;
 use crate::pull::{self, Cache};
 use crate::run_dir::Identity;
 use crate::start::Start;
+use crate::terminal_lines::{PullLine, note};
 
 /// A config with its base and its rows.
 pub struct Prepared {

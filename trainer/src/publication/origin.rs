@@ -8,12 +8,12 @@ use serde_json::Value;
 use super::fault::Fault;
 use super::licences::{Licence, Work};
 use super::scan::Texts;
-use crate::commands::{PullLine, note};
 use crate::config::Config;
 use crate::config::plan::{Base, Source};
 use crate::hub::is_repository;
 use crate::model_source::ModelSource;
 use crate::pull::{self, Cache};
+use crate::terminal_lines::{PullLine, note};
 
 /// Something that the adapter was made from.
 pub struct Origin {
