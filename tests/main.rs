@@ -17,11 +17,15 @@ mod hub_server;
 mod lessons;
 mod proof;
 mod provider_faults;
+#[cfg(unix)]
+mod pty;
 mod publish;
 mod publish_card;
 mod publish_leaks;
 mod resume;
 mod score;
 mod ship;
+#[cfg(unix)]
+mod terminal;
 mod util;
 mod watch;
