@@ -57,7 +57,8 @@ fn main() -> ExitCode {
 /// Help, the version, or what is wrong with what was typed. An argument may be a name of a file, so that this is text of
 /// others too.
 fn told(refusal: &clap::Error) -> ExitCode {
-    let text = refusal.render().to_string();
+    // Not `to_string`, which would take escape sequences out of an argument without a word.
+    let text = refusal.render().ansi().to_string();
     let text = text.trim_end();
     if refusal.use_stderr() {
         terminal_lines::note(text);
