@@ -21,6 +21,8 @@ mod lessons;
 mod odd_hub;
 mod proof;
 mod provider_faults;
+#[cfg(unix)]
+mod pty;
 mod publish;
 mod publish_card;
 mod publish_leaks;
@@ -29,5 +31,7 @@ mod resume;
 mod score;
 mod ship;
 mod strangers;
+#[cfg(unix)]
+mod terminal;
 mod util;
 mod watch;

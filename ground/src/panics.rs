@@ -3,16 +3,32 @@
 //! refused) cannot be caught: sizes are limited before, see [`crate::read`].
 
 use std::any::Any;
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Once;
 use std::time::Duration;
+
+use crate::terminal::note;
 
 /// The stack that foreign code gets; pages that it does not touch cost nothing.
 const STACK_BYTES: usize = 256 << 20;
 
 thread_local! {
     static QUIET: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Has every panic told as other text is: the words of a panic may hold text of a file. For the start of a program.
+pub fn tell_shown() {
+    std::panic::set_hook(Box::new(|panic| {
+        let thread = std::thread::current();
+        note(format_args!("\nthread '{}' {panic}", thread.name().unwrap_or("without a name")));
+        let trace = Backtrace::capture();
+        match trace.status() {
+            BacktraceStatus::Captured => note(format_args!("stack backtrace:\n{trace}")),
+            _ => note("note: RUST_BACKTRACE=1 shows where it came from"),
+        }
+    }));
 }
 
 /// Runs `parse` here; a panic comes back as its words, and is told to nobody.

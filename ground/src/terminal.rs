@@ -28,6 +28,12 @@ pub fn is_steering(sign: char) -> bool {
             | '\u{e0000}'..='\u{e007f}')
 }
 
+/// Whether standard error is a terminal, on which a line can be written over.
+#[must_use]
+pub fn is_live() -> bool {
+    io::stderr().is_terminal()
+}
+
 /// Writes a line to standard output: the data of a command. On a terminal it is [`shown`]; in a pipe or a file it is
 /// byte for byte what was given.
 ///
@@ -53,6 +59,101 @@ pub fn over(text: &str, last: bool) {
     let _: io::Result<()> = write!(err, "\r\x1b[2K{}{end}", shown_in_line(text)).and_then(|()| err.flush());
 }
 
+/// Progress for a person: whole lines, and one that the next replaces where that can be. Every text is [`shown`].
+pub struct Lines {
+    out: Box<dyn Write + Send>,
+    live: bool,
+    colour: bool,
+    open: bool,
+}
+
+impl Lines {
+    /// On standard error. On a terminal a line can be replaced, and marks are coloured unless `NO_COLOR` is set.
+    #[must_use]
+    pub fn on_terminal() -> Lines {
+        let colour = is_live() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        Lines::to(Box::new(io::stderr()), is_live(), colour)
+    }
+
+    /// The same while nobody else has the terminal; what would be written meanwhile is not.
+    #[must_use]
+    pub fn on_terminal_while(free: fn() -> bool) -> Lines {
+        Lines { out: Box::new(While(free)), ..Lines::on_terminal() }
+    }
+
+    /// Whole lines on standard error, wherever it goes.
+    #[must_use]
+    pub fn in_log() -> Lines {
+        Lines::to(Box::new(io::stderr()), false, false)
+    }
+
+    /// On any output.
+    #[must_use]
+    pub fn to(out: Box<dyn Write + Send>, live: bool, colour: bool) -> Lines {
+        Lines { out, live, colour, open: false }
+    }
+
+    /// Whether a line can be replaced here.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        self.live
+    }
+
+    /// Writes a line of its own.
+    ///
+    /// # Errors
+    /// When the output refuses.
+    pub fn line(&mut self, text: &str) -> io::Result<()> {
+        self.marked("", text)
+    }
+
+    /// Writes a line of its own whose first word is coloured where colours are wanted.
+    ///
+    /// # Errors
+    /// When the output refuses.
+    pub fn marked(&mut self, word: &str, rest: &str) -> io::Result<()> {
+        self.end()?;
+        let (start, stop) = if self.colour && !word.is_empty() { ("\x1b[33m", "\x1b[0m") } else { ("", "") };
+        writeln!(self.out, "{start}{}{stop}{}", shown_in_line(word), shown(rest))?;
+        self.out.flush()
+    }
+
+    /// Writes a line that the next one replaces; a whole one where that cannot be.
+    ///
+    /// # Errors
+    /// When the output refuses.
+    pub fn replaced(&mut self, text: &str) -> io::Result<()> {
+        if self.live {
+            write!(self.out, "\r\x1b[K{}", shown_in_line(text))?;
+            self.open = true;
+        } else {
+            writeln!(self.out, "{}", shown_in_line(text))?;
+        }
+        self.out.flush()
+    }
+
+    /// Leaves the line that would be replaced as it is.
+    ///
+    /// # Errors
+    /// When the output refuses.
+    pub fn end(&mut self) -> io::Result<()> {
+        if std::mem::take(&mut self.open) { writeln!(self.out) } else { Ok(()) }
+    }
+}
+
+/// Standard error, where and when it is free.
+struct While(fn() -> bool);
+
+impl Write for While {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if (self.0)() { io::stderr().write(bytes) } else { Ok(bytes.len()) }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 fn escaped(text: &str, may_stay: impl Fn(char) -> bool) -> Cow<'_, str> {
     let steers = |sign: char| is_steering(sign) && !may_stay(sign);
     if !text.chars().any(steers) {
@@ -66,8 +167,39 @@ fn escaped(text: &str, may_stay: impl Fn(char) -> bool) -> Cow<'_, str> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
     use super::*;
+
+    #[derive(Clone, Default)]
+    struct Shared(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Shared {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn lines_of_progress_obey_us_and_no_text() {
+        let told = |live: bool| {
+            let out = Shared::default();
+            let mut lines = Lines::to(Box::new(out.clone()), live, live);
+            lines.replaced("a\u{1b}[2J\nb").unwrap();
+            lines.marked("warning", ": \u{202e}x").unwrap();
+            lines.line("c\rd").unwrap();
+            let bytes = out.0.lock().unwrap().clone();
+            String::from_utf8(bytes).unwrap()
+        };
+        let rest = ": \\u{202e}x\nc\\u{d}d\n";
+        assert_eq!(told(false), format!("a\\u{{1b}}[2J\\u{{a}}b\nwarning{rest}"));
+        assert_eq!(told(true), format!("\r\x1b[Ka\\u{{1b}}[2J\\u{{a}}b\n\x1b[33mwarning\x1b[0m{rest}"));
+    }
 
     #[test]
     fn a_title_of_a_window_and_a_turned_direction_are_shown() {

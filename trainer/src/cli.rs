@@ -8,7 +8,8 @@ use clap::{Args, Parser, Subcommand};
 
 /// Fine-tune a small model on your domain and prove whether it can replace a frontier API.
 #[derive(Debug, Parser)]
-#[command(name = "trainer", version, propagate_version = true)]
+// Without styles of its own, every sign in a message of clap that steers a terminal is foreign, and is shown.
+#[command(name = "trainer", version, propagate_version = true, styles = clap::builder::Styles::plain())]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]

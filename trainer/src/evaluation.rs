@@ -267,7 +267,7 @@ pub fn refuse_others(folder: &Path) -> Result<()> {
 
 /// The table on stdout, with the verdict under it.
 pub fn print_table(results: &Results) -> Result<()> {
-    crate::commands::print(Table.render(results)?.trim_end())
+    crate::terminal_lines::print(Table.render(results)?.trim_end())
 }
 
 /// What identifies the base of local arms.

@@ -37,6 +37,7 @@ mod schedule;
 mod secret;
 mod shipped;
 mod start;
+mod terminal_lines;
 mod train_loop;
 mod tui;
 mod words;
@@ -47,12 +48,32 @@ use clap::Parser;
 
 fn main() -> ExitCode {
     allocator::keep_memory();
-    let cli = cli::Cli::parse();
+    ground::panics::tell_shown();
+    let cli = match cli::Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(refusal) => return told(&refusal),
+    };
     match commands::run(cli) {
         Ok(code) => code,
-        Err(error) => {
-            commands::note(&format!("error: {}", words::of(&error)));
-            ExitCode::from(commands::EXIT_ERROR)
-        }
+        Err(error) => failed(&error),
     }
+}
+
+/// Help, the version, or what is wrong with what was typed. An argument may be a name of a file, so that this is text of
+/// others too.
+fn told(refusal: &clap::Error) -> ExitCode {
+    // Not `to_string`, which would take escape sequences out of an argument without a word.
+    let text = refusal.render().ansi().to_string();
+    let text = text.trim_end();
+    if refusal.use_stderr() {
+        terminal_lines::note(text);
+    } else if let Err(error) = terminal_lines::print(text) {
+        return failed(&error);
+    }
+    ExitCode::from(u8::try_from(refusal.exit_code()).unwrap_or(commands::EXIT_ERROR))
+}
+
+fn failed(error: &anyhow::Error) -> ExitCode {
+    terminal_lines::note(&format!("error: {}", words::of(error)));
+    ExitCode::from(commands::EXIT_ERROR)
 }

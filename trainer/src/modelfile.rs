@@ -6,7 +6,8 @@
 //!
 //! Format: <https://github.com/ollama/ollama/blob/main/docs/modelfile.md>
 
-use anyhow::Result;
+use anyhow::{Result, bail};
+use ground::terminal::shown_in_line;
 use model::Checkpoint;
 use model::chat_template::{ChatMessage, ChatTemplate};
 
@@ -78,11 +79,18 @@ const MOST_CONTEXT: usize = 8192;
 
 /// The Modelfile for `file`, which lies beside it.
 pub fn text(file: &str, content: &Content, checkpoint: &Checkpoint) -> Result<Modelfile> {
+    if shown_in_line(file) != file {
+        bail!(
+            "{}: a Modelfile cannot name this file\nhint: --out with a name of letters, digits, - and _",
+            shown_in_line(file)
+        );
+    }
     let mut notes = Vec::new();
     let mut text = match content {
         Content::Model => format!("# ollama create NAME -f THIS\nFROM ./{file}\n"),
         Content::Adapter { base } => {
-            let line = format!("base.gguf must be {base}: trainer export MODEL --type f16 --out base.gguf");
+            let line =
+                format!("base.gguf must be {}: trainer export MODEL --type f16 --out base.gguf", shown_in_line(base));
             notes.push(line.clone());
             format!("# {line}\n# ollama create NAME -f THIS\nFROM ./base.gguf\nADAPTER ./{file}\n")
         }
@@ -101,18 +109,34 @@ pub fn text(file: &str, content: &Content, checkpoint: &Checkpoint) -> Result<Mo
         }
         Some(Some((family, system))) => {
             text.push_str(&format!("TEMPLATE \"\"\"{}\"\"\"\n", family.go));
-            if let Some(system) = system.filter(|system| !system.contains("\"\"\"")) {
-                text.push_str(&format!("SYSTEM \"\"\"{system}\"\"\"\n"));
+            match system.as_deref().map(quoted) {
+                Some(Some(system)) => text.push_str(&format!("SYSTEM {system}\n")),
+                Some(None) => notes.push(
+                    "the default system message has quotes that a Modelfile cannot hold: give it with each chat"
+                        .to_owned(),
+                ),
+                None => {}
             }
         }
     }
     for token in checkpoint.config.eos_token_ids.iter().filter_map(|id| tokenizer.token(*id)) {
-        text.push_str(&format!("PARAMETER stop \"{}\"\n", token.replace('"', "\\\"")));
+        match quoted(&token) {
+            Some(token) => text.push_str(&format!("PARAMETER stop {token}\n")),
+            None => notes.push(format!("a Modelfile cannot name the end token {}", shown_in_line(&token))),
+        }
     }
     let context = checkpoint.config.max_position_embeddings.min(checkpoint.config.sliding_window.unwrap_or(usize::MAX));
     // As this program evaluates: the most likely token each time.
     text.push_str(&format!("PARAMETER num_ctx {}\nPARAMETER temperature 0\n", context.min(MOST_CONTEXT)));
     Ok(Modelfile { text, notes })
+}
+
+/// A text as one value; none where the language has no way to say it, because a quote would end it early.
+fn quoted(text: &str) -> Option<String> {
+    let is_plain = !text.contains(['"', '\n', '\r']) && !text.is_empty();
+    let can_be_long = !text.contains("\"\"\"") && !text.starts_with('"') && !text.ends_with('"') && !text.is_empty();
+    let marks = if is_plain { "\"" } else { "\"\"\"" };
+    (is_plain || can_be_long).then(|| format!("{marks}{text}{marks}"))
 }
 
 /// The family that renders as a template does, and the system message that it puts where there is none.
@@ -164,6 +188,23 @@ mod tests {
         let special =
             SpecialTokens { bos_token: Some("<s>".into()), eos_token: Some("</s>".into()), ..SpecialTokens::default() };
         ChatTemplate::new(source, special).unwrap()
+    }
+
+    #[test]
+    fn a_text_is_one_value_or_none() {
+        assert_eq!(quoted("<|im_end|>").as_deref(), Some("\"<|im_end|>\""));
+        assert_eq!(quoted("a\nFROM b").as_deref(), Some("\"\"\"a\nFROM b\"\"\""));
+        assert_eq!(quoted("say \"x\" now").as_deref(), Some("\"\"\"say \"x\" now\"\"\""));
+        for lost in ["x\"\nFROM evil", "\"a\nb", "a\"\"\"\nFROM evil\nb"] {
+            let value = quoted(lost);
+            // A line break after a quote ends a value that began with one quote; three do not end at one.
+            assert!(
+                value.is_none_or(|value| value.starts_with("\"\"\"") && value.matches("\"\"\"").count() == 2),
+                "{lost}"
+            );
+        }
+        assert_eq!(quoted("a\"\"\"b"), None);
+        assert_eq!(quoted("ends with \""), None);
     }
 
     #[test]

@@ -53,7 +53,7 @@ impl Outside {
         let shared = Shared::new(Journal::open(journal, RUN)?, cap)?;
         if shared.journal.num_lost() > 0 {
             let lost = shared.journal.num_lost();
-            crate::commands::note(&format!(
+            crate::terminal_lines::note(&format!(
                 "{lost} calls were in flight when the last process ended and count as spent"
             ));
         }

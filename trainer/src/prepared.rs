@@ -5,7 +5,6 @@ use anyhow::{Context, Result};
 use datasets::Folder;
 use model::Checkpoint;
 
-use crate::commands::{PullLine, note};
 use crate::config::Config;
 use crate::config::plan::{Base, Source};
 use crate::data::loader::Loader;
@@ -14,6 +13,7 @@ use crate::local_lm::Speech;
 use crate::pull::{self, Cache, Pulled};
 use crate::run_dir::Identity;
 use crate::start::Start;
+use crate::terminal_lines::{PullLine, note};
 
 /// A config with its base and its rows.
 pub struct Prepared {

@@ -2,6 +2,7 @@
 //! Knows the run and the base; knows no training.
 
 use anyhow::{Context, Result, bail};
+use eval::report::escape::{inline, quoted, table};
 use ground::write::Access;
 use model::train::{Batch, Session};
 
@@ -33,24 +34,23 @@ pub fn save_adapter(run_dir: &RunDir, session: &Session, prepared: &Prepared) ->
 }
 
 fn card(prepared: &Prepared) -> String {
-    let attribution = prepared.attribution.as_deref().unwrap_or("");
+    let (base, set) = (&prepared.base_name, &prepared.data.name);
+    let lines = [
+        ("base", format!("{base}, from {}, sha256 {}", prepared.base_source, prepared.base_sha256)),
+        ("data", format!("{set}, sha256 {}", prepared.data.sha256)),
+        ("rows learnt from", prepared.data.train.samples.len().to_string()),
+        ("tokenizer", format!("sha256 {}", prepared.speech.tokenizer.sha256())),
+        ("chat template", format!("sha256 {}", prepared.speech.template.sha256())),
+    ];
+    let lines: Vec<_> = lines.into_iter().map(|(what, value)| vec![what.into(), value.into()]).collect();
     format!(
-        "---\nbase_model: {base}\nlibrary_name: peft\n---\n# LoRA adapter for {base}\n\n\
-         Made by trainer {version} on {set}.\n\n\
-         | what | value |\n|---|---|\n\
-         | base | {base}, from {source}, sha256 {base_sha256} |\n\
-         | data | {set}, sha256 {set_sha256} |\n\
-         | rows learnt from | {rows} |\n\
-         | tokenizer | sha256 {tokenizer} |\n\
-         | chat template | sha256 {template} |\n\n{attribution}\n",
-        base = prepared.base_name,
+        "---\nbase_model: {key}\nlibrary_name: peft\n---\n# LoRA adapter for {base}\n\n\
+         Made by trainer {version} on {set}.\n\n{lines}\n{attribution}\n",
+        key = quoted(base),
+        base = inline(base),
         version = env!("CARGO_PKG_VERSION"),
-        set = prepared.data.name,
-        source = prepared.base_source,
-        base_sha256 = prepared.base_sha256,
-        set_sha256 = prepared.data.sha256,
-        rows = prepared.data.train.samples.len(),
-        tokenizer = prepared.speech.tokenizer.sha256(),
-        template = prepared.speech.template.sha256(),
+        set = inline(set),
+        lines = table(&["what".into(), "value".into()], &lines),
+        attribution = inline(prepared.attribution.as_deref().unwrap_or_default()),
     )
 }

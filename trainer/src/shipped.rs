@@ -10,13 +10,14 @@ use model::Checkpoint;
 use model::adapter::{self, Adapter};
 use model::tokenizer::Tokenizer;
 
-use crate::commands::{PullLine, configs_root, note};
+use crate::commands::configs_root;
 use crate::config::{self, Config};
 use crate::data::{self, Language};
 use crate::divergence::{self, Row};
 use crate::local_lm::Speech;
 use crate::prepared;
 use crate::pull::{self, Cache, Pulled};
+use crate::terminal_lines::{PullLine, note};
 
 /// A base, and what is added to it.
 pub struct Shipped {

@@ -2,6 +2,8 @@
 //!
 //! Owns the list of checks, reading the tree, and the report. Each check is a pure function over text.
 
+mod borders;
+mod code;
 mod dependencies;
 mod lists;
 mod manifests;
@@ -44,6 +46,8 @@ pub(crate) fn run(root: &Path) -> Result<Outcome> {
     collect(root, root, &mut files)?;
     files.sort_by(|a, b| a.path.cmp(&b.path));
     let mut findings = sources::check(&files);
+    findings.extend(borders::check(&files));
+    findings.extend(borders::stale(&files));
     findings.extend(lists::check(&files));
     findings.extend(manifests::check(&files));
     findings.extend(dependencies::check(&dependencies::trees(root)?));

@@ -1,6 +1,7 @@
 //! The report as JUnit XML, so that a build server shows gates and rows as tests.
-//! Knows nothing about build servers.
+//! Knows nothing about build servers. The library escapes XML and drops control signs; here they are shown instead.
 
+use ground::terminal::{shown, shown_in_line};
 use quick_junit::{NonSuccessKind, Report as Suites, TestCase, TestCaseStatus, TestSuite};
 
 use super::Report;
@@ -45,10 +46,10 @@ impl Report for Junit {
 
 /// Each row of an arm: right is a pass, unscored an error, anything else a failure.
 fn rows(results: &Results, arm: &ArmResult) -> TestSuite {
-    let mut suite = TestSuite::new(arm.name.as_str());
+    let mut suite = TestSuite::new(&*shown_in_line(&arm.name));
     if let Some(why) = &arm.skipped {
         let mut status = TestCaseStatus::skipped();
-        status.set_message(why.as_str());
+        status.set_message(&*shown(why));
         suite.add_test_case(TestCase::new("not measured", status));
     }
     for (row, outcome) in results.rows.iter().zip(&arm.outcomes) {
@@ -56,7 +57,8 @@ fn rows(results: &Results, arm: &ArmResult) -> TestSuite {
             Some(score) if score >= 1.0 => TestCaseStatus::success(),
             Some(score) => {
                 let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
-                status.set_message(format!("score {score:.3}: wanted {:?}, got {:?}", row.target, outcome.text()));
+                let words = format!("score {score:.3}: wanted {:?}, got {:?}", row.target, outcome.text());
+                status.set_message(&*shown(&words));
                 status
             }
             None => {
@@ -65,7 +67,7 @@ fn rows(results: &Results, arm: &ArmResult) -> TestSuite {
                 status
             }
         };
-        suite.add_test_case(TestCase::new(row.id.as_str(), status));
+        suite.add_test_case(TestCase::new(&*shown_in_line(&row.id), status));
     }
     suite
 }
@@ -74,9 +76,9 @@ fn case(name: &str, pass: bool, words: &str) -> TestCase {
     let mut status =
         if pass { TestCaseStatus::success() } else { TestCaseStatus::non_success(NonSuccessKind::Failure) };
     if !pass {
-        status.set_message(words);
+        status.set_message(&*shown(words));
     }
-    TestCase::new(name, status)
+    TestCase::new(&*shown_in_line(name), status)
 }
 
 #[cfg(test)]
@@ -84,6 +86,19 @@ fn case(name: &str, pass: bool, words: &str) -> TestCase {
 mod tests {
     use super::*;
     use crate::report::tests::results;
+
+    #[test]
+    fn text_of_others_is_shown_and_makes_no_element() {
+        let mut results = results();
+        let evil = "</testcase>\"<x y=\"\u{1b}[2J\u{202e}]]>&amp;\0\n";
+        results.rows[0].id = evil.to_owned();
+        results.arms[1].name = evil.to_owned();
+        results.arms[1].outcomes[0].samples[0].text = evil.to_owned();
+        let text = Junit.render(&results).unwrap();
+        assert!(text.contains("\\u{1b}[2J\\u{202e}") && text.contains("\\u{0}\\u{a}"), "{text}");
+        assert_eq!(text.matches("<testcase").count(), 80);
+        assert!(!text.contains("<x ") && !text.contains(['\u{1b}', '\u{202e}']), "{text}");
+    }
 
     #[test]
     fn every_row_of_every_arm_is_a_test() {

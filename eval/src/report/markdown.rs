@@ -1,6 +1,7 @@
 //! The report as Markdown, for a pull request or a mail.
 //! Knows nothing about HTML; it shows the same numbers in fewer words.
 
+use super::escape::{Cell, code, inline, table};
 use super::{Report, words};
 use crate::Results;
 use crate::{ArmResult, Error};
@@ -19,44 +20,44 @@ impl Report for Markdown {
     }
 
     fn render(&self, results: &Results) -> Result<String, Error> {
-        let mut text = format!("# {}\n\n", escaped(&results.provenance.title()));
+        let mut text = format!("# {}\n\n", inline(&results.provenance.title()));
         match &results.decided {
-            Some(decided) => text += &format!("**{}**\n\n", escaped(&decided.verdict.sentence())),
+            Some(decided) => text += &format!("**{}**\n\n", inline(&decided.verdict.sentence())),
             None => {
                 let why = results.no_verdict.as_deref().unwrap_or("no decision was registered");
-                text += &format!("**No verdict**: {}\n\n", escaped(why));
+                text += &format!("**No verdict**: {}\n\n", inline(why));
             }
         }
-        text += &format!("{}; 95 % intervals.\n\n", words::sample_size(results));
-        text += &grid(&arms(results));
+        text += &format!("{}; 95 % intervals.\n\n", inline(&words::sample_size(results)));
+        text += &grid(arms(results));
         for arm in results.arms.iter().filter(|arm| !arm.is_measured()) {
             let why = arm.skipped.as_deref().unwrap_or_default();
-            text += &format!("\n{}: not measured, {}\n", escaped(&arm.name), escaped(why));
+            text += &format!("\n{}: not measured, {}\n", inline(&arm.name), inline(why));
         }
         if !results.comparisons.is_empty() {
             text += "\n## Paired differences, in points\n\n";
-            text += &grid(&differences(results));
+            text += &grid(differences(results));
         }
         if let Some(decided) = &results.decided {
             text += "\n## Gates and guardrails\n\n";
             for gate in &decided.verdict.gates {
-                text += &format!("- {} {}\n", if gate.pass { "✓" } else { "✗" }, escaped(&gate.words));
+                text += &format!("- {} {}\n", if gate.pass { "✓" } else { "✗" }, inline(&gate.words));
             }
             for guardrail in &decided.verdict.guardrails {
-                text += &format!("- {}\n", escaped(&guardrail.words));
+                text += &format!("- {}\n", inline(&guardrail.words));
             }
             if !decided.rule.is_empty() {
-                text += &format!("\n## Until which difficulty\n\n{}\n", escaped(&decided.rule));
+                text += &format!("\n## Until which difficulty\n\n{}\n", inline(&decided.rule));
             }
             if let Some(found) = &decided.break_even {
                 text +=
-                    &format!("\n## From how many calls the local model is cheaper\n\n{}\n", escaped(&found.sentence));
+                    &format!("\n## From how many calls the local model is cheaper\n\n{}\n", inline(&found.sentence));
             }
             let registration = &decided.registration;
             let (at, sha256) = (&registration.registered_at, &registration.registered_sha256);
-            text += &format!("\nDecision registered at {at}, SHA-256 `{sha256}`.\n");
+            text += &format!("\nDecision registered at {}, SHA-256 {}.\n", inline(at), code(sha256));
         }
-        text += &format!("\nTo do it again: `{}`\n", results.provenance.command);
+        text += &format!("\nTo do it again: {}\n", code(&results.provenance.command));
         Ok(text)
     }
 }
@@ -100,36 +101,47 @@ fn differences(results: &Results) -> Vec<Vec<String>> {
     lines
 }
 
-fn grid(lines: &[Vec<String>]) -> String {
-    let mut text = String::new();
-    for (at, line) in lines.iter().enumerate() {
-        let cells: Vec<String> = line.iter().map(|cell| escaped(cell)).collect();
-        text += &format!("| {} |\n", cells.join(" | "));
-        if at == 0 {
-            text += &format!("|{}\n", "---|".repeat(line.len()));
-        }
-    }
-    text
-}
-
-/// Text that Markdown shows as it is.
-fn escaped(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '|' | '*' | '`' | '<' | '[' | ']' | '\\' => safe.extend(['\\', c]),
-            '\n' => safe.push(' '),
-            _ => safe.push(c),
-        }
-    }
-    safe
+fn grid(lines: Vec<Vec<String>>) -> String {
+    let mut lines = lines.into_iter().map(|line| line.into_iter().map(Cell::Text).collect::<Vec<_>>());
+    let header = lines.next().unwrap_or_default();
+    table(&header, &lines.collect::<Vec<_>>())
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
+    use pulldown_cmark::{Event, Options, Parser, Tag};
+
     use super::*;
     use crate::report::tests::results;
+
+    #[test]
+    fn text_of_others_is_text_in_every_place() {
+        let clean = headings(&Markdown.render(&results()).unwrap());
+        let evil = "\n\n# x\n[a](http://b.c) ![d](e) <b>f</b> | g\n---\n```\n";
+        let mut results = results();
+        for arm in &mut results.arms {
+            arm.name += evil;
+        }
+        results.arms[0].skipped = Some(evil.to_owned());
+        results.no_verdict = Some(evil.to_owned());
+        results.group_name = Some(evil.to_owned());
+        results.provenance.command += evil;
+        for comparison in &mut results.comparisons {
+            comparison.candidate += evil;
+        }
+        let text = Markdown.render(&results).unwrap();
+        assert_eq!(headings(&text), clean, "{text}");
+        for event in Parser::new_ext(&text, Options::ENABLE_TABLES) {
+            let bad = matches!(event, Event::Html(_) | Event::InlineHtml(_) | Event::Rule)
+                || matches!(event, Event::Start(Tag::Link { .. } | Tag::Image { .. } | Tag::CodeBlock(_)));
+            assert!(!bad, "{event:?} in\n{text}");
+        }
+    }
+
+    fn headings(text: &str) -> Vec<String> {
+        text.lines().filter(|line| line.starts_with('#')).map(str::to_owned).collect()
+    }
 
     #[test]
     fn the_same_numbers_stand_in_tables_that_markdown_reads() {
@@ -139,6 +151,5 @@ mod tests {
         let widths: Vec<usize> =
             text.lines().filter(|line| line.starts_with("| ")).map(|line| line.matches(" | ").count()).collect();
         assert!(widths.len() >= 5);
-        assert_eq!(escaped("a|b\nc"), "a\\|b c");
     }
 }

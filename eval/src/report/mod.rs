@@ -1,6 +1,7 @@
 //! The list of reports, each a view of the same results.
 //! Knows nothing about files or the terminal: a report is a string.
 
+pub mod escape;
 pub mod html;
 pub mod json;
 pub mod junit;

@@ -1,6 +1,8 @@
 //! The table at the end of a run: each number with its interval, then the paired differences.
 //! Knows nothing about colour or the width of the terminal.
 
+use ground::terminal::{shown, shown_in_line};
+
 use super::{Report, words};
 use crate::Results;
 use crate::stats::paired::Flips;
@@ -43,7 +45,8 @@ impl Report for Table {
                 text += &format!("note: {note}\n");
             }
         }
-        Ok(text)
+        // Names and reasons may be text of others, and this text is read on terminals.
+        Ok(shown(&text).into_owned())
     }
 }
 
@@ -125,6 +128,9 @@ fn notes(results: &Results) -> Vec<String> {
 
 /// Columns two spaces apart, all but the last padded.
 fn align(lines: &[Vec<String>]) -> String {
+    // Before columns are measured: an escape is wider than the sign that it stands for.
+    let show = |line: &Vec<String>| line.iter().map(|cell| shown_in_line(cell).into_owned()).collect();
+    let lines: &[Vec<String>] = &lines.iter().map(show).collect::<Vec<_>>();
     let width = |column: usize| lines.iter().filter_map(|line| line.get(column)).map(|cell| cell.chars().count()).max();
     let widths: Vec<usize> = (0..).map_while(width).collect();
     let mut text = String::new();

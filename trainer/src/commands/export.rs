@@ -11,8 +11,7 @@ use model::Checkpoint;
 use model::export::{GgufOptions, GgufType, Merged, write_gguf, write_gguf_adapter};
 use serde_json::json;
 
-use super::merge::{self, Progress};
-use super::note;
+use super::{WriteLine, merge, note};
 use crate::cli::{Export, Merge};
 use crate::disk;
 use crate::divergence::Divergence;
@@ -99,7 +98,7 @@ fn model_file(arguments: &Export, shipped: &Shipped, mixture: GgufType, partial:
         base_model: shipped.adapter.is_some().then(|| shipped.base_name.clone()),
     };
     let start = Instant::now();
-    let mut line = Progress::new("writing", start);
+    let mut line = WriteLine::new("writing", start);
     let written = write_gguf(&merged, partial, &options, &mut |done, all| line.show(done, all))?;
     let seconds = start.elapsed().as_secs_f64();
     let compare = |it| merge::compare(it, &Checkpoint::open(partial)?, &arguments.compared);

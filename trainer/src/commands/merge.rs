@@ -6,13 +6,15 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
+use eval::report::escape::{inline, quoted};
+use ground::terminal::shown_in_line;
 use ground::write::Access;
 use model::checkpoint::StoredType;
 use model::export::{FolderOptions, Merged, Written, write_folder};
 use model::{Checkpoint, DeviceChoice, LoadOptions, Precision};
 use serde_json::{Value, json};
 
-use super::{note, opened, print};
+use super::{WriteLine, note, opened, print};
 use crate::cli::{Compared, Merge};
 use crate::disk;
 use crate::divergence::{self, Divergence, Reference};
@@ -44,7 +46,7 @@ pub fn run(arguments: Merge) -> Result<ExitCode> {
     let mut outcome = None;
     let start = Instant::now();
     disk::folder(&arguments.out, |folder| {
-        let mut line = Progress::new("merging", start);
+        let mut line = WriteLine::new("merging", start);
         let written = write_folder(&merged, folder, options, &mut |done, all| line.show(done, all))?;
         let seconds = start.elapsed().as_secs_f64();
         // What is opened here is what others will open.
@@ -155,17 +157,19 @@ fn account(shipped: &Shipped, arguments: &Merge, written: &Written, divergence: 
 }
 
 fn card(shipped: &Shipped, dtype: &str, divergence: Option<&Divergence>) -> String {
-    let licence = shipped.checkpoint.licence().map(|licence| format!("license: {licence}\n")).unwrap_or_default();
+    let licence =
+        shipped.checkpoint.licence().map(|licence| format!("license: {}\n", quoted(&licence))).unwrap_or_default();
     let compared = match divergence {
-        Some(divergence) => divergence.lines().iter().map(|line| format!("    {line}\n")).collect(),
+        Some(divergence) => divergence.lines().iter().map(|line| format!("    {}\n", shown_in_line(line))).collect(),
         None => "    not measured\n".to_owned(),
     };
     format!(
-        "---\nbase_model: {base}\nbase_model_relation: finetune\nlibrary_name: transformers\npipeline_tag: text-generation\n{licence}---\n\
+        "---\nbase_model: {key}\nbase_model_relation: finetune\nlibrary_name: transformers\npipeline_tag: text-generation\n{licence}---\n\
          # {name} on {base}, merged\n\nMade by trainer {version}: `W + scale * B * A` in f32, rounded once to {dtype}.\n\n\
          The merged model beside base and adapter, on held-out answers:\n\n{compared}",
-        base = shipped.base_name,
-        name = shipped.name,
+        key = quoted(&shipped.base_name),
+        base = inline(&shipped.base_name),
+        name = inline(&shipped.name),
         version = env!("CARGO_PKG_VERSION"),
     )
 }
@@ -213,34 +217,6 @@ fn size(text: &str) -> Result<u64> {
     };
     let bytes = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(unit)).filter(|bytes| *bytes > 0);
     bytes.with_context(|| format!("--max-shard-size {text} is no size\nhint: --max-shard-size 5GB"))
-}
-
-/// One rewritten line on a terminal; nothing elsewhere.
-pub(super) struct Progress {
-    what: &'static str,
-    start: Instant,
-    last: Option<Instant>,
-    terminal: bool,
-}
-
-impl Progress {
-    pub(super) fn new(what: &'static str, start: Instant) -> Self {
-        use std::io::IsTerminal;
-        Progress { what, start, last: None, terminal: std::io::stderr().is_terminal() }
-    }
-
-    pub(super) fn show(&mut self, done: u64, all: u64) {
-        use std::io::Write;
-        if !self.terminal || self.last.is_some_and(|last| last.elapsed().as_millis() < 100 && done < all) {
-            return;
-        }
-        self.last = Some(Instant::now());
-        let speed = done as f64 / 1e6 / self.start.elapsed().as_secs_f64().max(1e-3);
-        let end = if done >= all { "\n" } else { "" };
-        let (done, all) = (done as f64 / 1e9, all as f64 / 1e9);
-        let _ =
-            write!(std::io::stderr().lock(), "\r\x1b[2K{} {done:.2} of {all:.2} GB, {speed:.0} MB/s{end}", self.what);
-    }
 }
 
 #[cfg(test)]

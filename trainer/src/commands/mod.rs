@@ -1,4 +1,4 @@
-//! Owns the list of commands and what they share: exit codes, where configs lie, how pulls are shown.
+//! Owns the list of commands and what they share: exit codes, where configs lie.
 //! Each command has a file; none knows another.
 
 mod check;
@@ -26,6 +26,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 
 use crate::cli::{Cli, Command};
+use crate::terminal_lines::{PullLine, WriteLine, note, print};
 
 /// Ran but failed a bar the user set, or was stopped by the user before its end.
 pub const EXIT_NOT_MET: u8 = 1;
@@ -54,22 +55,6 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
     }
 }
 
-/// Writes to stdout; a closed pipe ends quietly.
-pub fn print(text: &str) -> Result<()> {
-    use std::io::Write;
-    match writeln!(std::io::stdout().lock(), "{text}") {
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        other => Ok(other?),
-    }
-}
-
-/// Writes a line to stderr.
-pub fn note(text: &str) {
-    use std::io::Write;
-    // A lost note must not end a run.
-    let _ = writeln!(std::io::stderr().lock(), "{text}");
-}
-
 /// The folder that holds `models/`: beside the config, or `configs` where the command runs.
 #[must_use]
 pub fn configs_root(config: Option<&Path>) -> PathBuf {
@@ -85,38 +70,4 @@ pub fn configs_root(config: Option<&Path>) -> PathBuf {
 pub fn datasets_root(configs_root: &Path) -> PathBuf {
     let beside = configs_root.parent().unwrap_or(Path::new(".")).join("datasets");
     if beside.is_dir() { beside } else { PathBuf::from("datasets") }
-}
-
-/// Shows the progress of a pull on stderr: one rewritten line on a terminal, nothing but the end in a log.
-pub struct PullLine {
-    terminal: bool,
-    last: Option<std::time::Instant>,
-    finished: Option<String>,
-}
-
-impl PullLine {
-    /// For this process's stderr.
-    #[must_use]
-    pub fn new() -> Self {
-        use std::io::IsTerminal;
-        PullLine { terminal: std::io::stderr().is_terminal(), last: None, finished: None }
-    }
-
-    /// Shows a moment, at most ten times a second on a terminal and once in five seconds elsewhere.
-    pub fn show(&mut self, progress: &crate::pull::Progress) {
-        use std::io::Write;
-        let pause = if self.terminal { 100 } else { 5_000 };
-        let due = self.last.is_none_or(|last| last.elapsed().as_millis() >= pause);
-        let done = progress.total == Some(progress.bytes);
-        let told = self.finished.as_ref() == Some(&progress.what);
-        if told || (!due && !done) {
-            return;
-        }
-        self.finished = done.then(|| progress.what.clone());
-        self.last = Some(std::time::Instant::now());
-        let mut stderr = std::io::stderr().lock();
-        let end = if done || !self.terminal { "\n" } else { "" };
-        let start = if self.terminal { "\r\x1b[2K" } else { "" };
-        let _ = write!(stderr, "{start}{}{end}", progress.line());
-    }
 }

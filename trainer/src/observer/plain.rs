@@ -2,9 +2,10 @@
 //! Readable without colour, never wider than 100 columns. Knows nothing but events, so what it shows is testable.
 
 use std::collections::VecDeque;
-use std::io::{IsTerminal, Write};
+use std::io;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
+use ground::terminal::{Lines, shown, shown_in_line};
 
 use super::Observer;
 use crate::event::Event;
@@ -26,12 +27,9 @@ const SMOOTHING: f64 = 0.9;
 
 /// Writes progress.
 pub struct Plain {
-    out: Box<dyn Write + Send>,
-    live: bool,
-    colour: bool,
+    out: Lines,
     columns: usize,
     log_every_steps: u64,
-    line_open: bool,
     total_steps: u64,
     progress: Progress,
     told_eval: Option<(String, u64)>,
@@ -52,34 +50,27 @@ impl Plain {
     /// Progress on standard error for every so many steps; on a terminal the line is rewritten.
     #[must_use]
     pub fn stderr(log_every_steps: u64) -> Plain {
-        let live = std::io::stderr().is_terminal();
-        let colour = live && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        let told = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse::<usize>().ok());
-        let columns = told.map_or(TERMINAL_COLUMNS, |columns| columns.saturating_sub(1));
-        Plain::to(Box::new(std::io::stderr()), live, colour, columns, log_every_steps)
+        Plain::to(Lines::on_terminal(), told_columns(), log_every_steps)
     }
 
     /// The same without rewriting and without colour, wherever standard error goes.
     #[must_use]
     pub fn lines(log_every_steps: u64) -> Plain {
-        Plain::to(Box::new(std::io::stderr()), false, false, MAX_COLUMNS, log_every_steps)
+        Plain::to(Lines::in_log(), MAX_COLUMNS, log_every_steps)
     }
 
     /// The same while nobody else has the terminal; what would be written meanwhile is not.
     #[must_use]
     pub fn stderr_while(free: fn() -> bool, log_every_steps: u64) -> Plain {
-        Plain { out: Box::new(While(free)), ..Plain::stderr(log_every_steps) }
+        Plain::to(Lines::on_terminal_while(free), told_columns(), log_every_steps)
     }
 
-    /// Progress on any output. `live` rewrites the line, `columns` is its width then.
-    fn to(out: Box<dyn Write + Send>, live: bool, colour: bool, columns: usize, log_every_steps: u64) -> Plain {
+    /// Progress on any output. `columns` is the width of a line that is rewritten.
+    fn to(out: Lines, columns: usize, log_every_steps: u64) -> Plain {
         Plain {
+            columns: if out.is_live() { columns.clamp(40, MAX_COLUMNS) } else { MAX_COLUMNS },
             out,
-            live,
-            colour,
-            columns: if live { columns.clamp(40, MAX_COLUMNS) } else { MAX_COLUMNS },
             log_every_steps: log_every_steps.max(1),
-            line_open: false,
             total_steps: 0,
             progress: Progress::default(),
             told_eval: None,
@@ -87,33 +78,12 @@ impl Plain {
     }
 
     /// A line of its own, wrapped where it is too wide.
-    fn say(&mut self, text: &str) -> Result<()> {
-        self.close_line()?;
-        for line in text.lines().flat_map(|line| wrap(line, MAX_COLUMNS)) {
-            writeln!(self.out, "{line}").context("cannot write progress")?;
-        }
-        Ok(())
+    fn say(&mut self, text: &str) -> io::Result<()> {
+        // Shown before it is wrapped: an escape is wider than the sign that it stands for.
+        shown(text).lines().flat_map(|line| wrap(line, MAX_COLUMNS)).try_for_each(|line| self.out.line(&line))
     }
 
-    /// A line that the next one replaces, where that can be.
-    fn show(&mut self, line: &str) -> Result<()> {
-        if self.live {
-            write!(self.out, "\r\x1b[K{line}").context("cannot write progress")?;
-            self.line_open = true;
-        } else {
-            writeln!(self.out, "{line}").context("cannot write progress")?;
-        }
-        self.out.flush().context("cannot write progress")
-    }
-
-    fn close_line(&mut self) -> Result<()> {
-        if std::mem::take(&mut self.line_open) {
-            writeln!(self.out).context("cannot write progress")?;
-        }
-        Ok(())
-    }
-
-    fn step(&mut self, event: &Event) -> Result<()> {
+    fn step(&mut self, event: &Event) -> io::Result<()> {
         let Event::Step {
             step,
             loss,
@@ -129,7 +99,7 @@ impl Plain {
         };
         let left = self.total_steps.saturating_sub(*step);
         self.progress.take(*loss, *elapsed_secs);
-        let due = self.live || self.progress.is_due(*step, self.total_steps, *elapsed_secs);
+        let due = self.out.is_live() || self.progress.is_due(*step, self.total_steps, *elapsed_secs);
         if !due || (step % self.log_every_steps != 0 && left > 0) {
             return Ok(());
         }
@@ -147,18 +117,19 @@ impl Plain {
             tail.push_str(&memory);
         }
         let line = self.with_bar(&head, *step as f64 / self.total_steps.max(1) as f64, &tail);
-        self.show(&line)
+        self.out.replaced(&line)
     }
 
-    fn eval(&mut self, what: &str, done: u64, rows: u64) -> Result<()> {
+    fn eval(&mut self, what: &str, done: u64, rows: u64) -> io::Result<()> {
         let quarter = 4 * done / rows.max(1);
         let told = self.told_eval.as_ref().is_some_and(|(known, at)| known == what && *at == quarter);
-        if told && !self.live {
+        if told && !self.out.is_live() {
             return Ok(());
         }
         self.told_eval = Some((what.to_owned(), quarter));
-        let line = self.with_bar(what, done as f64 / rows.max(1) as f64, &format!("{done}/{rows} rows"));
-        self.show(&line)
+        let share = done as f64 / rows.max(1) as f64;
+        let line = self.with_bar(&shown_in_line(what), share, &format!("{done}/{rows} rows"));
+        self.out.replaced(&line)
     }
 
     /// Head, a bar as wide as there is room, tail.
@@ -168,16 +139,22 @@ impl Plain {
         line.chars().take(self.columns).collect()
     }
 
-    fn warning(&mut self, message: &str) -> Result<()> {
-        let word = if self.colour { "\x1b[33mwarning\x1b[0m" } else { "warning" };
-        self.close_line()?;
-        let text = format!("warning: {message}");
+    fn warning(&mut self, message: &str) -> io::Result<()> {
+        let text = format!("warning: {}", shown(message));
         for (at, line) in text.lines().flat_map(|line| wrap(line, MAX_COLUMNS)).enumerate() {
-            let line = if at == 0 { line.replacen("warning", word, 1) } else { line };
-            writeln!(self.out, "{line}").context("cannot write progress")?;
+            match line.strip_prefix("warning").filter(|_| at == 0) {
+                Some(rest) => self.out.marked("warning", rest)?,
+                None => self.out.line(&line)?,
+            }
         }
         Ok(())
     }
+}
+
+/// The width of the terminal, as far as it is told.
+fn told_columns() -> usize {
+    let told = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse::<usize>().ok());
+    told.map_or(TERMINAL_COLUMNS, |columns| columns.saturating_sub(1))
 }
 
 impl Progress {
@@ -224,21 +201,8 @@ impl Observer for Plain {
     }
 }
 
-/// Standard error, where and when it is free.
-struct While(fn() -> bool);
-
-impl Write for While {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        if (self.0)() { std::io::stderr().write(bytes) } else { Ok(bytes.len()) }
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
 impl Plain {
-    fn tell(&mut self, event: &Event) -> Result<()> {
+    fn tell(&mut self, event: &Event) -> io::Result<()> {
         match event {
             Event::RunStarted { name, device, base, data, total_steps, trainable, .. } => {
                 self.total_steps = *total_steps;
@@ -268,15 +232,14 @@ impl Plain {
                 self.say(&format!("{word} step {step}, {}{place}", duration(*wall_seconds)))
             }
             // The error itself is told by whoever ends the program, and the rest is more than lines can hold.
-            Event::Failed { .. } => self.close_line(),
+            Event::Failed { .. } => self.out.end(),
             Event::DeviceSample { .. }
             | Event::Sample(_)
             | Event::EvalArm(_)
             | Event::EvalFlips(_)
             | Event::EvalDisagreement(_)
-            | Event::EvalVerdict { .. } => return Ok(()),
-        }?;
-        self.out.flush().context("cannot write progress")
+            | Event::EvalVerdict { .. } => Ok(()),
+        }
     }
 }
 

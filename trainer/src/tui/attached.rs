@@ -1,7 +1,6 @@
 //! Owns the view inside the process of a run: it hears events at once and hands keys to the run, on a thread of its own.
 //! Nothing that becomes of the terminal reaches the run. Knows the wishes of a person; knows no loop.
 
-use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -81,8 +80,8 @@ fn live(screen: Screen, shared: &Shared, controls: Controls, run: &Path, _end: &
     // A terminal that breaks is no error of the run: it is as if the view had been left.
     let shown = terminal::show(screen, &shared.app, &mut driver);
     if driver.left && shown.is_ok() {
-        let hint = format!("the view is closed and the run goes on; trainer watch {} opens it again\n", run.display());
-        let _ = std::io::stderr().write_all(hint.as_bytes());
+        let hint = format!("the view is closed and the run goes on; trainer watch {} opens it again", run.display());
+        ground::terminal::note(hint);
     }
 }
 

@@ -7,6 +7,7 @@ use crossterm::cursor::{Hide, MoveTo, Show};
 use crossterm::queue;
 use crossterm::style::{Attribute, Color as Shown, Print, SetAttribute, SetForegroundColor};
 use crossterm::terminal::{BeginSynchronizedUpdate, Clear, EndSynchronizedUpdate};
+use ground::terminal::is_steering;
 use ratatui::backend::{Backend, ClearType, WindowSize};
 use ratatui::buffer::Cell;
 use ratatui::layout::{Position, Size};
@@ -51,7 +52,7 @@ impl<W: Write> Backend for Output<W> {
                     queue!(frame, SetForegroundColor(colour))?;
                 }
             }
-            queue!(frame, Print(cell.symbol()))?;
+            queue!(frame, Print(harmless(cell.symbol())))?;
         }
         queue!(frame, SetAttribute(Attribute::Reset), EndSynchronizedUpdate)
     }
@@ -102,6 +103,12 @@ impl<W: Write> Backend for Output<W> {
     }
 }
 
+/// What stands in a cell, unless it would steer the terminal: texts are shown as escapes before they become cells, and
+/// what passed that by ends here.
+fn harmless(symbol: &str) -> &str {
+    if symbol.chars().any(is_steering) { "?" } else { symbol }
+}
+
 /// What the view uses of what cells can have.
 const MODIFIERS: [(Modifier, Attribute); 3] =
     [(Modifier::BOLD, Attribute::Bold), (Modifier::DIM, Attribute::Dim), (Modifier::REVERSED, Attribute::Reverse)];
@@ -138,6 +145,18 @@ mod tests {
         let text = String::from_utf8(bytes).unwrap().replace('\u{1b}', "^");
         let expected = "^[?2026h^[1;1H^[0m^[1m^[38;5;33ma^[0mb^[3;6Hb^[0m^[?2026l";
         assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn a_cell_that_steers_is_not_written() {
+        let mut bytes = Vec::new();
+        let mut output = Output::new(&mut bytes);
+        let cells = ["\u{1b}[2J", "a\u{202e}", "\u{9b}m", "\u{200b}", "é", "👩\u{200d}⚖\u{fe0f}"].map(Cell::new);
+        output.draw(cells.iter().enumerate().map(|(at, cell)| (at as u16, 0, cell))).unwrap();
+        output.flush().unwrap();
+        let text = String::from_utf8(bytes).unwrap();
+        assert!(text.contains("????é👩\u{200d}⚖\u{fe0f}"), "{text:?}");
+        assert!(!text.contains(['\u{202e}', '\u{9b}', '\u{200b}']) && !text.contains("[2J"), "{text:?}");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! closes, whatever happens. Knows no run; who drives it says what is new and grants what is asked.
 
 use std::io::Stderr;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 use std::time::{Duration, Instant};
@@ -13,6 +14,7 @@ use crossterm::execute;
 use crossterm::terminal::{
     EndSynchronizedUpdate, EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
 };
+use ground::read::Kind;
 use ratatui::Terminal;
 
 use super::app::{App, Request};
@@ -83,7 +85,7 @@ pub fn suits() -> bool {
 
 /// Whether another group of processes has the terminal, where the system tells it in a file.
 fn is_in_background() -> bool {
-    let text = ground::read::text("/proc/self/stat".as_ref(), ground::read::Kind::System).unwrap_or_default();
+    let text = ground::read::text(Path::new("/proc/self/stat"), Kind::System).unwrap_or_default();
     // Behind the name in brackets: state, parent, group, session, terminal, group that has the terminal.
     let fields: Vec<&str> = text.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
     matches!((fields.get(2), fields.get(5)), (Some(ours), Some(foreground)) if ours != foreground)

@@ -1,5 +1,7 @@
 //! Owns how the dashboard says numbers and texts in few columns. Knows no run.
 
+use ground::terminal::shown_in_line;
+
 pub(crate) use crate::observer::plain::words::{bytes, count, duration};
 
 /// A number with about four digits.
@@ -42,13 +44,13 @@ pub fn seconds(value: f64) -> String {
     }
 }
 
-/// One line of a text: what a terminal would obey becomes a space.
+/// One line of a text: breaks and tabs become spaces, and what a terminal would obey is shown as an escape.
 #[must_use]
 pub fn one_line(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    shown_in_line(&text.replace(['\n', '\t'], " ")).into_owned()
 }
 
-/// The lines of a text, without what a terminal would obey.
+/// The lines of a text, with what a terminal would obey as escapes.
 pub fn lines(text: &str) -> impl Iterator<Item = String> + '_ {
     text.lines().map(one_line)
 }
@@ -73,8 +75,8 @@ mod tests {
 
     #[test]
     fn a_text_cannot_steer_the_terminal() {
-        assert_eq!(one_line("a\u{1b}[2Jb\tc\nd"), "a [2Jb c d");
-        assert_eq!(lines("a\nb\u{7}").collect::<Vec<_>>(), ["a", "b "]);
+        assert_eq!(one_line("a\u{1b}[2Jb\tc\nd\u{202e}"), "a\\u{1b}[2Jb c d\\u{202e}");
+        assert_eq!(lines("a\nb\u{7}").collect::<Vec<_>>(), ["a", "b\\u{7}"]);
     }
 
     #[test]

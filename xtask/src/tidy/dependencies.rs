@@ -19,7 +19,7 @@ struct Rule {
     why: &'static str,
 }
 
-const RULES: [Rule; 5] = [
+const RULES: [Rule; 6] = [
     Rule {
         member: "cuda",
         never: &["burn*", "cubecl*", "tokio", "axum", "datasets", "eval", "model", "trainer"],
@@ -37,6 +37,15 @@ const RULES: [Rule; 5] = [
         never: &["burn*", "cubecl*", "tokio", "axum", "model", "trainer"],
         not_itself: &["anyhow"],
         why: "evaluation is text in, scores out",
+    },
+    Rule {
+        member: "ground",
+        never: &[
+            "burn*", "cubecl*", "tokio", "axum", "anyhow", "clap", "cube", "cuda", "datasets", "eval", "model",
+            "trainer",
+        ],
+        not_itself: &["hf-hub", "reqwest", "rusqlite", "serde*", "ureq"],
+        why: "every member stands on the ground, and it stands on none: no format, no model, no network",
     },
     Rule {
         member: "model",
@@ -157,6 +166,15 @@ mod tests {
         assert_eq!(check(&[tree("model", "anyhow v1\n", "anyhow v1\n")]).len(), 1);
         assert!(check(&[tree("trainer", "burn v0.22\ntokio v1\n", "model v0.1\n")]).is_empty());
         assert_eq!(check(&[tree("trainer", "burn v0.22\n", "burn v0.22\n")]).len(), 1);
+    }
+
+    #[test]
+    fn the_ground_stands_on_nothing_of_ours() {
+        for planted in ["datasets v0.1", "cuda v0.1", "anyhow v1", "tokio v1", "burn-tensor v0.22"] {
+            assert_eq!(check(&[tree("ground", planted, "")]).len(), 1, "{planted}");
+        }
+        assert_eq!(check(&[tree("ground", "", "serde_json v1")]).len(), 1);
+        assert!(check(&[tree("ground", "libc v0.2\ntempfile v3\nrand_xoshiro v0.7", "libc v0.2")]).is_empty());
     }
 
     #[test]

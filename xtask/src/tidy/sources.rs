@@ -1,8 +1,9 @@
-//! Rules on the text of single files: heads, lengths, names, words that must not be there, and who may say what.
+//! Rules on the text of single files: heads, lengths, names, and words that must not be there.
 //!
 //! Knows nothing about modules or dependencies. The forbidden words are put together here, so that this file is clean.
 
-use super::{Finding, TextFile, lists};
+use super::code::{has_word, is_word};
+use super::{Finding, TextFile};
 
 /// Longer is a smell.
 const LONG: usize = 400;
@@ -12,16 +13,6 @@ const VAGUE_NAMES: [&str; 5] = ["base.rs", "common.rs", "utils.rs", "types.rs", 
 const UNFINISHED_WORDS: [&str; 3] = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X")];
 const UNFINISHED_MACROS: [&str; 2] = [concat!("to", "do!"), concat!("unimpl", "emented!")];
 const MACHINE_PATHS: [&str; 3] = [concat!("/ho", "me/"), concat!("/ro", "ot/"), concat!("/wo", "rk/")];
-/// Names that open a socket or look a name up, by themselves or through a crate.
-const SOCKET_NAMES: [&str; 8] =
-    ["TcpStream", "TcpListener", "UdpSocket", "UnixStream", "ToSocketAddrs", "reqwest", "hf_hub", "ureq"];
-const SOCKET_FILES: [&str; 4] =
-    ["trainer/src/hub.rs", "trainer/src/hub/", "eval/src/provider.rs", "eval/src/provider/"];
-const BACKENDS: [&str; 4] = ["Device::flex", "Device::cuda", "Device::vulkan", "Device::metal"];
-const BACKEND_FILE: &str = "model/src/device.rs";
-/// The bindings of the GPU's driver and libraries, and the one folder that calls them.
-const DRIVER_CRATE: &str = "cudarc";
-const DRIVER_FOLDER: &str = "cuda/src/driver/";
 
 /// Checks every file.
 pub(super) fn check(files: &[TextFile]) -> Vec<Finding> {
@@ -36,9 +27,6 @@ pub(super) fn check(files: &[TextFile]) -> Vec<Finding> {
             findings.extend(head(file, "//!"));
             findings.extend(length(file));
             findings.extend(name(file));
-            if !file.path.starts_with("xtask/") && !lists::is_test_file(file, files) {
-                findings.extend(borders(file));
-            }
         }
     }
     findings
@@ -83,74 +71,6 @@ fn forbidden_text(file: &TextFile) -> Vec<Finding> {
         }
     }
     findings
-}
-
-/// Who may name sockets, device backends, the driver and the tensor crates. Tests and comments are free to.
-fn borders(file: &TextFile) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    let may_open_sockets = SOCKET_FILES.iter().any(|place| file.path.starts_with(place));
-    let is_trainer = file.path.starts_with("trainer/src/");
-    for (at, line) in product_lines(&file.text) {
-        if !may_open_sockets {
-            for word in SOCKET_NAMES.into_iter().filter(|word| has_word(line, word)) {
-                let what = format!("`{word}`: only {} open sockets", SOCKET_FILES.join(", "));
-                findings.push(file.finding(at, what));
-            }
-        }
-        if file.path != BACKEND_FILE {
-            for word in BACKENDS.into_iter().filter(|word| has_word(line, word)) {
-                findings.push(file.finding(at, format!("`{word}`: only {BACKEND_FILE} names a device backend")));
-            }
-        }
-        if !file.path.starts_with(DRIVER_FOLDER) && has_word(line, DRIVER_CRATE) {
-            findings.push(file.finding(at, format!("`{DRIVER_CRATE}`: only {DRIVER_FOLDER} calls the driver")));
-        }
-        if is_trainer {
-            for word in identifiers(line).filter(|word| is_tensor_crate(word)) {
-                findings.push(file.finding(at, format!("`{word}`: only the model crate names tensors")));
-            }
-        }
-    }
-    findings
-}
-
-fn is_tensor_crate(word: &str) -> bool {
-    ["burn", "cubecl"]
-        .iter()
-        .any(|name| word.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('_')))
-}
-
-/// Numbered lines without comments, up to the test module at the end of the file.
-fn product_lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
-    let lines: Vec<&str> = text.lines().collect();
-    let end = (0..lines.len()).find(|at| starts_test_module(&lines[*at..])).unwrap_or(lines.len());
-    lines.into_iter().take(end).enumerate().map(|(at, line)| (at + 1, without_comment(line)))
-}
-
-/// `#[cfg(test)]`, then any attributes, then `mod name {`.
-fn starts_test_module(lines: &[&str]) -> bool {
-    let mut rest = lines.iter().map(|line| line.trim());
-    rest.next() == Some("#[cfg(test)]")
-        && rest.find(|line| !line.starts_with("#[")).is_some_and(|line| line.contains("mod ") && line.ends_with('{'))
-}
-
-fn without_comment(line: &str) -> &str {
-    let comment = line.match_indices("//").find(|(at, _)| !line[..*at].ends_with(':'));
-    comment.map_or(line, |(at, _)| &line[..at])
-}
-
-fn identifiers(line: &str) -> impl Iterator<Item = &str> {
-    line.split(|c: char| !is_word(c)).filter(|word| !word.is_empty())
-}
-
-fn is_word(c: char) -> bool {
-    c.is_ascii_alphanumeric() || c == '_'
-}
-
-/// The word stands by itself.
-fn has_word(line: &str, word: &str) -> bool {
-    line.match_indices(word)
-        .any(|(at, _)| !line[..at].ends_with(is_word) && !line[at + word.len()..].starts_with(is_word))
 }
 
 fn has_start(line: &str, start: &str) -> bool {
@@ -214,50 +134,8 @@ mod tests {
     }
 
     #[test]
-    fn sockets_are_found_outside_their_places() {
-        let text = "//! Owns.\nuse std::net::TcpStream;\n";
-        assert!(
-            check_one("trainer/src/commands/fit.rs", text)[0].starts_with("trainer/src/commands/fit.rs:2: `TcpStream`")
-        );
-        assert!(check_one("trainer/src/hub.rs", text).is_empty());
-        assert!(check_one("trainer/src/hub/wire.rs", text).is_empty());
-        assert!(check_one("eval/src/provider/openai.rs", text).is_empty());
-        assert_eq!(check_one("model/src/a.rs", "//! Owns.\nlet x = hf_hub::f();\n").len(), 1);
-    }
-
-    #[test]
-    fn tests_and_comments_may_say_anything() {
-        let text = "//! Owns.\n// TcpStream\n#[cfg(test)]\n#[allow(clippy::panic)]\nmod tests {\n    use std::net::TcpStream;\n}\n";
-        assert!(check_one("trainer/src/a.rs", text).is_empty());
-        assert!(check_one("tests/cli.rs", "//! Owns.\nuse std::net::TcpListener;\n").is_empty());
-        let parent = file("trainer/src/pull/mod.rs", "//! Owns.\n#[cfg(test)]\n#[allow(x)]\nmod tests;\n");
-        let child = file("trainer/src/pull/tests.rs", "//! Owns.\nuse std::net::TcpListener;\n");
-        assert!(check(&[parent, child]).is_empty());
-    }
-
-    #[test]
-    fn device_backends_are_found_outside_their_file() {
-        let text = "//! Owns.\nlet device = Device::cuda(0);\n";
-        assert!(check_one("model/src/lora.rs", text)[0].contains("only model/src/device.rs names a device backend"));
-        assert!(check_one("model/src/device.rs", text).is_empty());
-        assert!(check_one("model/src/lora.rs", "//! Owns.\nlet x = Device::cuda_like();\n").is_empty());
-    }
-
-    #[test]
-    fn the_driver_is_called_from_one_folder_and_kernels_have_heads() {
-        let text = "//! Owns.\nuse cudarc::driver::sys;\n";
-        assert!(check_one("cuda/src/device.rs", text)[0].contains("only cuda/src/driver/ calls the driver"));
-        assert!(check_one("cuda/src/driver/nvidia/mod.rs", text).is_empty());
+    fn kernels_have_heads() {
         assert!(check_one("cuda/kernels/rope.cu", "#include \"prelude.cuh\"\n")[0].contains("does not open with `//`"));
         assert!(check_one("cuda/kernels/rope.cu", "// Positions.\n").is_empty());
-    }
-
-    #[test]
-    fn tensor_crates_are_found_in_the_trainer() {
-        for planted in ["use burn::tensor::Tensor;", "burn_flex::f();", "cubecl::g();"] {
-            assert_eq!(check_one("trainer/src/fit.rs", &format!("//! Owns.\n{planted}\n")).len(), 1, "{planted}");
-        }
-        assert!(check_one("trainer/src/fit.rs", "//! Owns.\nlet burned = 1;\n").is_empty());
-        assert!(check_one("model/src/fit.rs", "//! Owns.\nuse burn::Tensor;\n").is_empty());
     }
 }

@@ -6,7 +6,8 @@ mod plot;
 mod rows;
 mod sections;
 
-use minijinja::{AutoEscape, Environment};
+use ground::terminal::shown;
+use minijinja::{AutoEscape, Environment, Value, escape_formatter};
 use serde::Serialize;
 
 use super::Report;
@@ -29,6 +30,11 @@ impl Report for Html {
     fn render(&self, results: &Results) -> Result<String, Error> {
         let mut environment = Environment::new();
         environment.set_auto_escape_callback(|_| AutoEscape::Html);
+        // Every text of the page passes here: signs that are not seen or turn the direction of writing become escapes.
+        environment.set_formatter(|out, state, value| match value.as_str() {
+            Some(text) if !value.is_safe() => escape_formatter(out, state, &Value::from(&*shown(text))),
+            _ => escape_formatter(out, state, value),
+        });
         environment.add_template("page", include_str!("page.jinja"))?;
         Ok(environment.get_template("page")?.render(sections::page(results)?)? + "\n")
     }
@@ -74,12 +80,19 @@ mod tests {
     #[test]
     fn what_a_model_wrote_cannot_become_part_of_the_page() {
         let mut results = results();
-        let text = "</pre><script>alert(1)</script>";
+        let text = "</pre><script>alert(1)</script>\" onload='x' \u{202e}abc\u{1b}";
         results.arms[1].outcomes[0].samples[0].text = text.to_owned();
         results.rows[0].text = text.to_owned();
+        results.rows[0].id = text.to_owned();
+        results.rows[0].group = Some(text.to_owned());
         results.arms[0].notes.push(text.to_owned());
+        results.arms[0].name = text.to_owned();
+        results.arms[1].name = text.to_owned();
+        results.measured.metrics[0].named.title = text.to_owned();
+        results.provenance.command = text.to_owned();
         let page = Html.render(&results).unwrap();
-        assert!(!page.contains("<script>alert"));
+        assert!(!page.contains("<script>alert") && !page.contains("\" onload") && !page.contains("onload='"));
+        assert!(!page.contains(['\u{202e}', '\u{1b}']) && page.contains("\\u{202e}abc"));
         assert!(page.contains("&lt;script&gt;alert(1)"));
     }
 }

@@ -1,6 +1,7 @@
 //! Draws the pictures of a report as inline SVG whose colours follow the page, light or dark.
 //! Knows nothing about what is drawn but names, values and bounds.
 
+use ground::terminal::shown_in_line;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
@@ -96,7 +97,11 @@ pub(super) fn forest(bars: &[Bar], percent: bool) -> Result<String, Error> {
             }
             chart.draw_series([Circle::new((bar.value, y), 6, ACCENT.filled())])?;
             let (_, pixel) = chart.backend_coord(&(bar.value, y));
-            area.draw_text(&bar.name, &label().pos(Pos::new(HPos::Right, VPos::Center)), (left - 4, pixel))?;
+            area.draw_text(
+                &shown_in_line(&bar.name),
+                &label().pos(Pos::new(HPos::Right, VPos::Center)),
+                (left - 4, pixel),
+            )?;
             area.draw_text(
                 &bar.words,
                 &label().pos(Pos::new(HPos::Left, VPos::Center)),
@@ -131,7 +136,7 @@ pub(super) fn curve(steps: &[Step], margin: f64, certified: Option<f64>, axis: &
             .light_line_style(TRANSPARENT)
             .bold_line_style(LINE)
             .axis_style(LINE)
-            .x_desc(axis)
+            .x_desc(shown_in_line(axis))
             .y_desc("difference in points")
             .x_label_formatter(&|value| format!("{value:.0}"))
             .y_label_formatter(&points)

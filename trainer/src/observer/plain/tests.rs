@@ -1,5 +1,6 @@
 //! Proofs about what a person sees of a run.
 
+use std::io::Write;
 use std::sync::{Arc, Mutex};
 
 use expect_test::expect;
@@ -22,7 +23,7 @@ impl Write for Shared {
 
 fn seen(live: bool, colour: bool, columns: usize, events: &[Event]) -> String {
     let out = Shared::default();
-    let mut plain = Plain::to(Box::new(out.clone()), live, colour, columns, 1);
+    let mut plain = Plain::to(Lines::to(Box::new(out.clone()), live, colour), columns, 1);
     events.iter().for_each(|event| plain.on(event).unwrap());
     let bytes = out.0.lock().unwrap().clone();
     String::from_utf8(bytes).unwrap()
@@ -157,10 +158,48 @@ fn colour_is_only_where_it_was_asked_for() {
 #[test]
 fn steps_between_lines_are_kept_but_the_last_is_always_shown() {
     let out = Shared::default();
-    let mut plain = Plain::to(Box::new(out.clone()), true, false, 79, 4);
+    let mut plain = Plain::to(Lines::to(Box::new(out.clone()), true, false), 79, 4);
     for event in std::iter::once(started(10)).chain((1..=10).map(|number| step(number, number as f64))) {
         plain.on(&event).unwrap();
     }
     let bytes = out.0.lock().unwrap().clone();
     assert_eq!(String::from_utf8(bytes).unwrap().matches("step ").count(), 3);
+}
+
+#[test]
+fn no_text_of_an_event_steers_the_terminal() {
+    let evil = "\u{1b}]0;TITLE\u{7}\u{202e}abc\r";
+    let events = [
+        Event::RunStarted {
+            version: 1,
+            name: evil.into(),
+            program: evil.into(),
+            device: evil.into(),
+            base: evil.into(),
+            data: evil.into(),
+            total_steps: 1,
+            trainable: 1,
+            host_total_bytes: None,
+            device_total_bytes: None,
+            device_planned_bytes: None,
+        },
+        Event::Ledger { lines: vec![evil.into()] },
+        Event::Warning { message: format!("{evil}\nhint: {evil}") },
+        Event::Checkpoint { step: 1, path: evil.into() },
+        Event::EvalProgress { arm: evil.into(), done: 1, rows: 2 },
+        Event::EvalFinished { rows: 2, path: evil.into(), seconds: 1.0 },
+        Event::Finished {
+            step: 1,
+            complete: true,
+            train_loss: None,
+            valid_loss: None,
+            wall_seconds: 1.0,
+            adapter: Some(evil.into()),
+        },
+    ];
+    for live in [false, true] {
+        let text = seen(live, live, 200, &events).replace("\r\x1b[K", "").replace("\x1b[33mwarning\x1b[0m", "");
+        assert!(!text.chars().any(|sign| ground::terminal::is_steering(sign) && sign != '\n'), "{text:?}");
+        assert!(text.matches("\\u{1b}]0;TITLE\\u{7}\\u{202e}abc\\u{d}").count() >= 9, "{text}");
+    }
 }

@@ -1,8 +1,9 @@
 //! How an adapter was made, what proves it, and whose work it rests on. Knows the published summary and origins.
 
+use eval::report::escape::{Cell, code, inline, table};
 use serde_json::Value;
 
-use super::{Facts, Origin, escaped, stated, table};
+use super::{Facts, Origin, stated};
 use crate::publication::licences::Work;
 
 /// Training in numbers.
@@ -49,17 +50,17 @@ pub(super) fn section(facts: &Facts<'_>) -> String {
         ("tokenizer", &summary["tokenizer_sha256"]),
         ("chat template", &summary["chat_template_sha256"]),
     ];
-    let hashes: Vec<Vec<String>> =
-        hashes.iter().map(|(what, value)| row(what, format!("`{}`", stated(value)))).collect();
+    let hashes: Vec<Vec<Cell>> =
+        hashes.iter().map(|(what, value)| vec![(*what).into(), Cell::Code(stated(value))]).collect();
     format!(
-        "## How it was made\n\n{}\n\n{}",
-        table(&["what", "value"], &lines),
-        table(&["SHA-256 of", "value"], &hashes)
+        "## How it was made\n\n{}\n{}",
+        table(&["what".into(), "value".into()], &lines),
+        table(&["SHA-256 of".into(), "value".into()], &hashes).trim_end()
     )
 }
 
-fn row(what: &str, value: String) -> Vec<String> {
-    vec![what.to_owned(), value]
+fn row(what: &str, value: String) -> Vec<Cell> {
+    vec![what.into(), value.into()]
 }
 
 /// What proves the numbers.
@@ -70,8 +71,9 @@ pub(super) fn evidence(facts: &Facts<'_>) -> String {
     let withheld = results.withheld.as_ref().map_or(String::new(), |withheld| {
         format!(
             "\nNot in these files: {}. Answers are replaced by salted digests, and how each was judged stands as it was judged.\n\
-             Whoever is given the whole proof, which states SHA-256 `{}`, can check the judgements too: `trainer verify PUBLISHED --whole WHOLE`.",
-            withheld.what, withheld.whole_sha256
+             Whoever is given the whole proof, which states SHA-256 {}, can check the judgements too: `trainer verify PUBLISHED --whole WHOLE`.",
+            inline(&withheld.what),
+            code(&withheld.whole_sha256)
         )
     });
     format!(
@@ -102,15 +104,15 @@ fn origin_of(origin: &Origin) -> String {
             } else {
                 ""
             };
-            format!("{what} {}: {}.{accepted}", escaped(name), escaped(&licence.licence))
+            format!("{what} {}: {}.{accepted}", inline(name), inline(&licence.licence))
         }
         None => format!(
             "Data {}: rows of whoever published this; they are not part of this repository, and no licence is stated for them.",
-            escaped(name)
+            inline(name)
         ),
     };
     match attribution {
-        Some(words) => format!("- {stated}\n  {}\n", escaped(words)),
+        Some(words) => format!("- {stated}\n  {}\n", inline(words)),
         None => format!("- {stated}\n"),
     }
 }

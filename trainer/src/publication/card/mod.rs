@@ -10,6 +10,7 @@ mod usage;
 mod yaml;
 
 use eval::Results;
+use eval::report::escape::{code, inline};
 use serde_json::Value;
 
 use super::origin::Origin;
@@ -62,30 +63,15 @@ pub fn render(facts: &Facts<'_>) -> String {
 
 fn opening(facts: &Facts<'_>) -> String {
     let task = match facts.task {
-        Some(task) => format!("It was trained on this task: {}.", task.trim().trim_end_matches('.')),
-        None => format!("It was trained on rows of {}.", facts.data.name),
+        Some(task) => format!("It was trained on this task: {}.", inline(task.trim().trim_end_matches('.'))),
+        None => format!("It was trained on rows of {}.", inline(&facts.data.name)),
     };
     format!(
-        "# {}\n\nA low-rank adapter (LoRA) for `{base}`. {task}\n\
+        "# {}\n\nA low-rank adapter (LoRA) for {base}. {task}\n\
          trainer made it, measured it and wrote this card.",
-        facts.name(),
-        base = facts.base_on_hub(),
+        inline(facts.name()),
+        base = code(facts.base_on_hub()),
     )
-}
-
-/// A table of Markdown.
-fn table(header: &[&str], lines: &[Vec<String>]) -> String {
-    let line =
-        |cells: &[String]| format!("| {} |\n", cells.iter().map(|cell| escaped(cell)).collect::<Vec<_>>().join(" | "));
-    let head: Vec<String> = header.iter().map(|cell| (*cell).to_owned()).collect();
-    let rule = format!("|{}\n", "---|".repeat(header.len()));
-    let body: String = lines.iter().map(|cells| line(cells)).collect();
-    format!("{}{rule}{}", line(&head), body.trim_end())
-}
-
-/// A text within a line of Markdown.
-fn escaped(text: &str) -> String {
-    text.replace('|', "\\|").split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// A number with three decimals, and a negative zero as zero.
@@ -103,3 +89,7 @@ fn stated(value: &Value) -> String {
         other => other.to_string(),
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

@@ -1,12 +1,13 @@
 //! What a card says about how good the adapter is: verdict, arms, break point, and what follows for whoever uses it.
 //! Knows results; every figure is one of theirs, in their unit.
 
+use eval::report::escape::{Cell, inline, table};
 use eval::results::MetricFacts;
 use eval::stats::Estimate;
 use eval::verdict::{Answer, Verdict};
 use eval::{ArmResult, Results};
 
-use super::{Facts, escaped, stated, table, three};
+use super::{Facts, stated, three};
 
 /// What was proven, on which prompts, against what.
 pub(super) fn section(facts: &Facts<'_>) -> String {
@@ -22,21 +23,21 @@ pub(super) fn section(facts: &Facts<'_>) -> String {
         }
         None => {
             let why = results.no_verdict.as_deref().unwrap_or("no decision was registered");
-            text += &format!("**No verdict**: {}.", escaped(why));
+            text += &format!("**No verdict**: {}.", inline(why));
         }
     }
     text += &format!("\n\n### Every arm\n\n{}", arms(results));
     for arm in results.arms.iter().filter(|arm| !arm.is_measured()) {
         text += &format!(
             "\n\n{}: not measured, {}.",
-            escaped(&arm.name),
-            escaped(arm.skipped.as_deref().unwrap_or_default())
+            inline(&arm.name),
+            inline(arm.skipped.as_deref().unwrap_or_default())
         );
     }
     if let Some(decided) = &results.decided {
         text += &format!("\n\n### Until which difficulty\n\n{}", break_points(results, &decided.rule));
         if let Some(found) = &decided.break_even {
-            text += &format!("\n\n### From how many calls on it is cheaper\n\n{}", escaped(&found.sentence));
+            text += &format!("\n\n### From how many calls on it is cheaper\n\n{}", inline(&found.sentence));
         }
     }
     text
@@ -62,20 +63,20 @@ pub(super) fn limits(facts: &Facts<'_>) -> String {
         "prompts that are longer than what it learnt from, which was cut or left out above {tokens} tokens"
     ));
     lines.push("decisions about people, money, health or rights without a person who looks at the answer".to_owned());
-    let lines: Vec<String> = lines.iter().map(|line| format!("- {}", escaped(line))).collect();
+    let lines: Vec<String> = lines.iter().map(|line| format!("- {}", inline(line))).collect();
     format!("## What it is not good for\n\n{}", lines.join("\n"))
 }
 
 fn prompts(results: &Results) -> String {
     let (rows, groups) = (results.rows.len(), results.groups);
     let whose = match &results.group_name {
-        Some(name) if groups != rows => format!(" of {groups} {name}"),
+        Some(name) if groups != rows => format!(" of {groups} {}", inline(name)),
         None if groups != rows => format!(" of {groups} groups"),
         _ => String::new(),
     };
     format!(
         "On {rows} held-out prompts{whose} of the set {}, none of which it learnt from. Intervals are at level {}.",
-        escaped(&results.provenance.set),
+        inline(&results.provenance.set),
         results.level
     )
 }
@@ -95,50 +96,48 @@ fn sentence(verdict: &Verdict) -> String {
     } else {
         ""
     };
-    format!("**{name}**: {}; {}.{exploratory}", escaped(&claim), escaped(reason.trim_end_matches('.')))
+    format!("**{name}**: {}; {}.{exploratory}", inline(&claim), inline(reason.trim_end_matches('.')))
 }
 
 fn verdict_table(verdict: &Verdict, registered: &str) -> String {
     let number = |value: Option<f64>| value.map_or("-".to_owned(), three);
-    let mut lines = vec![
-        vec!["baseline".to_owned(), verdict.baseline.clone()],
-        vec!["metric".to_owned(), verdict.metric.clone()],
-        vec!["difference, adapter minus baseline".to_owned(), number(verdict.estimate)],
-        vec![
-            "lower and upper one-sided bound".to_owned(),
-            format!("{} and {}", number(verdict.low), number(verdict.high)),
-        ],
-        vec!["margin".to_owned(), verdict.margin.to_string()],
-        vec!["one-sided error rate".to_owned(), verdict.alpha.to_string()],
-        vec!["pairs and groups".to_owned(), format!("{} and {}", verdict.n, verdict.clusters)],
-        vec!["decision registered as".to_owned(), format!("`{registered}`")],
+    let mut lines: Vec<(&str, Cell)> = vec![
+        ("baseline", verdict.baseline.as_str().into()),
+        ("metric", verdict.metric.as_str().into()),
+        ("difference, adapter minus baseline", number(verdict.estimate).into()),
+        ("lower and upper one-sided bound", format!("{} and {}", number(verdict.low), number(verdict.high)).into()),
+        ("margin", verdict.margin.to_string().into()),
+        ("one-sided error rate", verdict.alpha.to_string().into()),
+        ("pairs and groups", format!("{} and {}", verdict.n, verdict.clusters).into()),
+        ("decision registered as", Cell::Code(registered.to_owned())),
     ];
     if let Some(flips) = &verdict.flips {
         let shown = format!(
             "both right {}, only the adapter {}, only the baseline {}, both wrong {}",
             flips.both_right, flips.gains, flips.regressions, flips.both_wrong
         );
-        lines.insert(7, vec!["rows".to_owned(), shown]);
+        lines.insert(7, ("rows", shown.into()));
     }
-    table(&["verdict", "value"], &lines)
+    let lines: Vec<Vec<Cell>> = lines.into_iter().map(|(what, value)| vec![what.into(), value]).collect();
+    table(&["verdict".into(), "value".into()], &lines).trim_end().to_owned()
 }
 
 fn arms(results: &Results) -> String {
     let shown: Vec<&MetricFacts> = eval::report::words::shown(results);
-    let mut header = vec!["arm"];
-    header.extend(shown.iter().map(|metric| metric.named.title.as_str()));
+    let mut header: Vec<Cell> = vec!["arm".into()];
+    header.extend(shown.iter().map(|metric| metric.named.title.as_str().into()));
     let line = |arm: &ArmResult| {
-        let mut cells = vec![arm.name.clone()];
-        let cell = |metric: &&MetricFacts| arm.metrics.get(&metric.named.name).map_or("-".to_owned(), interval);
+        let mut cells: Vec<Cell> = vec![arm.name.as_str().into()];
+        let cell = |metric: &&MetricFacts| arm.metrics.get(&metric.named.name).map_or("-".into(), interval);
         cells.extend(shown.iter().map(cell));
         cells
     };
-    let lines: Vec<Vec<String>> = results.arms.iter().filter(|arm| arm.is_measured()).map(line).collect();
-    table(&header, &lines)
+    let lines: Vec<Vec<Cell>> = results.arms.iter().filter(|arm| arm.is_measured()).map(line).collect();
+    table(&header, &lines).trim_end().to_owned()
 }
 
-fn interval(estimate: &Estimate) -> String {
-    format!("{} [{}, {}]", three(estimate.value), three(estimate.low), three(estimate.high))
+fn interval(estimate: &Estimate) -> Cell {
+    format!("{} [{}, {}]", three(estimate.value), three(estimate.low), three(estimate.high)).into()
 }
 
 fn break_points(results: &Results, rule: &str) -> String {
@@ -151,14 +150,14 @@ fn break_points(results: &Results, rule: &str) -> String {
         .iter()
         .map(|point| match point.certified {
             Some(edge) if point.end_not_reached => {
-                format!("- up to {edge} {}, which is as far as the prompts go", escaped(&point.covariate))
+                format!("- up to {edge} {}, which is as far as the prompts go", inline(&point.covariate))
             }
-            Some(edge) => format!("- up to {edge} {}; beyond that it is not proven", escaped(&point.covariate)),
-            None => format!("- along {} nothing is certified", escaped(&point.covariate)),
+            Some(edge) => format!("- up to {edge} {}; beyond that it is not proven", inline(&point.covariate)),
+            None => format!("- along {} nothing is certified", inline(&point.covariate)),
         })
         .collect();
     if !rule.is_empty() {
-        lines.push(format!("\n{}", escaped(rule)));
+        lines.push(format!("\n{}", inline(rule)));
     }
     lines.join("\n")
 }

@@ -1,5 +1,7 @@
 //! How to ask an adapter and how to load it, for each program that can. Knows names and the rank; tries nothing.
 
+use eval::report::escape::{fence, quoted};
+
 use super::{Facts, stated};
 
 /// Prompt and programs.
@@ -39,31 +41,20 @@ fn prompt(facts: &Facts<'_>) -> String {
     let mut lines =
         vec!["Ask it as it was trained: with its own chat template, which is part of the tokenizer here".to_owned()];
     match settings["data"]["system"].as_str() {
-        Some(system) => lines.push(format!("and this system message:\n\n{}", fenced(system))),
+        Some(system) => lines.push(format!("and this system message:\n\n{}", fence("text", system))),
         None => lines.push("and no system message of your own.".to_owned()),
     }
     if let Some(template) = settings["prompt_template"].as_str() {
-        lines.push(format!("\nThe user message stands in this template:\n\n{}", fenced(template)));
+        lines.push(format!("\nThe user message stands in this template:\n\n{}", fence("text", template)));
     }
     lines.join("\n")
-}
-
-/// A text as it is, whatever marks are in it.
-fn fenced(text: &str) -> String {
-    let mut fence = "```".to_owned();
-    while text.contains(&fence) {
-        fence.push('`');
-    }
-    format!("{fence}text\n{}\n{fence}", text.trim_end())
 }
 
 fn messages(facts: &Facts<'_>) -> String {
     let user = "{\"role\": \"user\", \"content\": \"...\"}";
     match facts.summary["settings"]["data"]["system"].as_str() {
-        // A text of JSON is one of Python too.
         Some(system) => {
-            let system = serde_json::Value::from(system.trim_end());
-            format!("[{{\"role\": \"system\", \"content\": {system}}}, {user}]")
+            format!("[{{\"role\": \"system\", \"content\": {}}}, {user}]", quoted(system.trim_end()))
         }
         None => format!("[{user}]"),
     }

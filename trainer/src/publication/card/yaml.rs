@@ -1,8 +1,8 @@
 //! JSON values as the YAML that stands at the head of a card. Knows nothing about cards.
 //!
-//! Every text is quoted as JSON quotes it, which YAML reads the same; numbers are written without an exponent, which
-//! readers of YAML take for text.
+//! Every text is quoted; numbers are written without an exponent, which readers of YAML take for text.
 
+use eval::report::escape::quoted;
 use serde_json::Value;
 
 /// The lines of an object, without a frame around them.
@@ -17,7 +17,7 @@ fn write(value: &Value, depth: usize, out: &mut String) {
     match value {
         Value::Object(fields) => {
             for (key, value) in fields {
-                out.push_str(&format!("{indent}{key}:"));
+                out.push_str(&format!("{indent}{}:", name(key)));
                 nested(value, depth + 1, out);
             }
         }
@@ -50,8 +50,16 @@ fn nested(value: &Value, depth: usize, out: &mut String) {
     }
 }
 
+/// A key, quoted unless it is a plain word.
+fn name(key: &str) -> String {
+    let plain = key.starts_with(|c: char| c.is_ascii_lowercase())
+        && key.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "_-".contains(c));
+    if plain { key.to_owned() } else { quoted(key) }
+}
+
 fn plain(value: &Value) -> String {
     match value {
+        Value::String(text) => quoted(text),
         Value::Number(number) if number.is_f64() => {
             let text = number.as_f64().unwrap_or_default().to_string();
             if text.contains('.') { text } else { format!("{text}.0") }
@@ -73,6 +81,7 @@ mod tests {
             "tags": ["lora", "a: b"],
             "model-index": [{"name": "x", "results": [{"metrics": [{"value": 0.000_01, "n": 3, "args": {"low": 1.0}}]}]}],
             "none": [],
+            "a: b\nc": "\u{2028}\u{1b}\n---\nlicense: x",
         });
         let expect = r#"license: "mit"
 tags:
@@ -87,6 +96,7 @@ model-index:
       args:
         low: 1.0
 none: []
+"a: b\nc": "\u2028\x1b\n---\nlicense: x"
 "#;
         assert_eq!(block(&value), expect);
     }

@@ -129,3 +129,54 @@ fn every_pane_can_be_reached_in_the_smallest_terminal_without_unicode() {
         }
     }
 }
+
+/// What would set the title of a window and turn the direction of writing.
+const EVIL: &str = "\u{1b}]0;T\u{7}\u{202e}abc\u{9b}m";
+
+#[track_caller]
+fn shows_escapes(app: &App) {
+    let mut terminal = Terminal::new(TestBackend::new(160, 40)).unwrap();
+    terminal.draw(|frame| draw(app, frame)).unwrap();
+    let cells = terminal.backend().buffer().content();
+    assert!(!cells.iter().any(|cell| cell.symbol().chars().any(ground::terminal::is_steering)));
+    let seen: String = cells.iter().map(|cell| cell.symbol()).collect();
+    assert!(seen.contains("\\u{1b}]0;T\\u{7}\\u{202e}abc"), "{seen}");
+}
+
+#[test]
+fn text_of_a_run_is_shown_as_escapes_on_every_screen() {
+    use crate::event::{ArmStanding, Disagreement, Sample};
+    let evil = || EVIL.to_owned();
+    let mut events = recorded();
+    let sample =
+        Sample { id: evil(), arm: evil(), target: evil(), output: evil(), prompt: evil(), ..Sample::default() };
+    let standing = ArmStanding { arm: evil(), metric: evil(), skipped: Some(evil()), ..ArmStanding::default() };
+    let row = Disagreement { id: evil(), target: evil(), candidate_output: evil(), ..Disagreement::default() };
+    events.extend([
+        Event::Ledger { lines: vec![evil()] },
+        Event::Sample(Box::new(sample)),
+        Event::EvalArm(Box::new(standing)),
+        Event::EvalDisagreement(Box::new(row)),
+        Event::EvalVerdict { answer: evil(), reason: evil() },
+        Event::Warning { message: evil() },
+        Event::Failed { message: evil() },
+    ]);
+    for screen in ['1', '2'] {
+        let mut app = app(&events, true);
+        app.runs[0].name = evil();
+        app.key(KeyCode::Char(screen).into());
+        shows_escapes(&app);
+        app.key(KeyCode::Enter.into());
+        for _ in app.screen.panes() {
+            shows_escapes(&app);
+            app.key(KeyCode::Tab.into());
+        }
+    }
+    let mut app = App::new(Theme { colours: Colours::None, unicode: true }, Role::Watching, 2);
+    app.runs[0].name = evil();
+    app.differing = vec![(evil(), vec![evil(), evil()])];
+    shows_escapes(&app);
+    let mut app = App::new(Theme { colours: Colours::None, unicode: true }, Role::Watching, 0);
+    app.entries = vec![Entry { name: evil(), state: evil(), score: Some(evil()), ..Entry::default() }];
+    shows_escapes(&app);
+}
