@@ -548,37 +548,43 @@ fn a_file_that_is_not_the_listed_one_is_refused_and_removed() {
 
 #[test]
 fn a_byte_now_and_then_is_not_waited_for_and_what_came_is_kept() {
-    let hub = FakeHub::with_files(vec![("config.json", vec![b'{'; 1_000]), ("model.safetensors", b"w".to_vec())]);
+    let files = vec![("config.json", vec![b'{'; 1_000]), ("model.safetensors", b"w".to_vec())];
+    let hub = Arc::new(FakeHub::with_files(files));
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let slow = listener.local_addr().unwrap();
     let asked = Arc::new(Mutex::new(Vec::new()));
     let ranges = Arc::clone(&asked);
+    let serve = |mut stream: TcpStream, hub: &FakeHub, ranges: &Mutex<Vec<String>>| {
+        let lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
+        let head: Vec<String> = lines.take_while(|line| !line.is_empty()).collect();
+        let path = head[0].split(' ').nth(1).unwrap();
+        if path.starts_with("/api/") {
+            let (status, extra, body) = hub.respond(path, "GET", None);
+            let head =
+                format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n{extra}\r\n", body.len());
+            let _ = stream.write_all(&[head.as_bytes(), &body].concat());
+            return;
+        }
+        let range = head.iter().find_map(|line| line.strip_prefix("range: bytes=")).unwrap();
+        ranges.lock().unwrap().push(range.to_owned());
+        let _ = stream.write_all(b"HTTP/1.1 206 X\r\nconnection: close\r\n\r\n");
+        // Not for ever: a test that fails must end.
+        for _ in 0..50 {
+            std::thread::sleep(Duration::from_millis(200));
+            if stream.write_all(b"{").is_err() {
+                break;
+            }
+        }
+    };
     std::thread::spawn(move || {
-        for mut stream in listener.incoming().flatten() {
-            let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
-            let head: Vec<String> = lines.by_ref().take_while(|line| !line.is_empty()).collect();
-            let range = head.iter().find_map(|line| line.strip_prefix("range: bytes=")).unwrap_or_default().to_owned();
-            if let Some(path) = head[0].split(' ').nth(1).filter(|path| path.starts_with("/api/")) {
-                let (status, extra, body) = hub.respond(path, "GET", None);
-                let head =
-                    format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n{extra}\r\n", body.len());
-                let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&body));
-                continue;
-            }
-            ranges.lock().unwrap().push(range);
-            let _ = stream.write_all(b"HTTP/1.1 206 X\r\nconnection: close\r\n\r\n");
-            // Not for ever: a test that fails must end.
-            for _ in 0..100 {
-                std::thread::sleep(Duration::from_millis(150));
-                if stream.write_all(b"{").is_err() {
-                    break;
-                }
-            }
+        for stream in listener.incoming().flatten() {
+            let (hub, ranges) = (Arc::clone(&hub), Arc::clone(&ranges));
+            std::thread::spawn(move || serve(stream, &hub, &ranges));
         }
     });
     let mut place = Place::new();
     place.hub = hub_settings(&format!("http://{slow}"));
-    place.hub.silence = Duration::from_millis(400);
+    place.hub.silence = Duration::from_millis(700);
     place.config(HUB_SOURCE);
     let started = Instant::now();
     let error = format!("{:#}", place.pull().0.unwrap_err());
