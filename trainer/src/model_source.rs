@@ -178,7 +178,8 @@ impl ModelSource {
 fn cut(error: toml::de::Error) -> anyhow::Error {
     let text = error.to_string();
     let lines = text.trim_end().lines().take(12).map(|line| line.chars().take(300).collect::<String>());
-    anyhow::anyhow!("{}", lines.collect::<Vec<_>>().join("\n"))
+    let lines = lines.collect::<Vec<_>>().join("\n");
+    anyhow::anyhow!("{lines}\nhint: compare the keys with those of the files beside it")
 }
 
 /// The candidate closest to a misspelt name, if one is close enough to be meant.
