@@ -101,7 +101,7 @@ fn checkpoint(path: &Path) -> Result<Value> {
     let checkpoint = model::Checkpoint::open(path)?;
     let config = &checkpoint.config;
     let tokenizer = checkpoint.tokenizer();
-    let template = match tokenizer.as_ref().map(model::Tokenizer::chat_template) {
+    let template = match tokenizer.as_ref().map(|tokenizer| tokenizer.chat_template()) {
         Ok(Ok(template)) => json!(template.is_some()),
         // The rest of the folder is shown all the same.
         Ok(Err(error)) => json!(format!("refused: {error}")),
