@@ -290,7 +290,7 @@ fn copy(value: &Value, levels: u32) -> Result<Value, Error> {
                     copy(&value, levels - 1)
                 }
             }
-            _ => Ok(value),
+            _ => keep(value),
         }
     };
     if object.repr() == ObjectRepr::Map {
