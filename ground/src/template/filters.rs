@@ -18,6 +18,8 @@ const RANGE: u64 = 100_000;
 /// What a filter of the engine reads of its arguments.
 #[derive(Clone, Copy)]
 enum Reads {
+    /// All of a text, and of a list hardly anything.
+    Length,
     /// The items of a list, or all of a text.
     Items,
     /// All that its arguments hold.
@@ -30,28 +32,28 @@ enum Reads {
 
 /// The filters of the engine that are kept.
 fn engine_filters() -> Vec<(&'static str, Value, Reads)> {
-    use Reads::{All, Items, Sorted, Text};
+    use Reads::{All, Items, Length, Sorted, Text};
     vec![
-        ("abs", Value::from_function(filters::abs), Items),
-        ("attr", Value::from_function(filters::attr), Items),
+        ("abs", Value::from_function(filters::abs), Length),
+        ("attr", Value::from_function(filters::attr), Length),
         ("batch", Value::from_function(filters::batch), Items),
-        ("bool", Value::from_function(filters::bool), Items),
+        ("bool", Value::from_function(filters::bool), Length),
         ("capitalize", Value::from_function(filters::capitalize), Text),
         ("chain", Value::from_function(filters::chain), Items),
-        ("count", Value::from_function(filters::length), Items),
-        ("d", Value::from_function(filters::default), Items),
-        ("default", Value::from_function(filters::default), Items),
+        ("count", Value::from_function(filters::length), Length),
+        ("d", Value::from_function(filters::default), Length),
+        ("default", Value::from_function(filters::default), Length),
         ("dictsort", Value::from_function(filters::dictsort), Sorted),
         ("e", Value::from_function(filters::escape), Text),
         ("escape", Value::from_function(filters::escape), Text),
-        ("first", Value::from_function(filters::first), Items),
-        ("float", Value::from_function(filters::float), Items),
+        ("first", Value::from_function(filters::first), Length),
+        ("float", Value::from_function(filters::float), Length),
         ("format", Value::from_function(filters::format), All),
         ("indent", Value::from_function(filters::indent), Text),
-        ("int", Value::from_function(filters::int), Items),
+        ("int", Value::from_function(filters::int), Length),
         ("items", Value::from_function(filters::items), Items),
-        ("last", Value::from_function(filters::last), Items),
-        ("length", Value::from_function(filters::length), Items),
+        ("last", Value::from_function(filters::last), Length),
+        ("length", Value::from_function(filters::length), Length),
         ("lines", Value::from_function(filters::lines), Text),
         ("list", Value::from_function(filters::list), Items),
         ("lower", Value::from_function(filters::lower), Text),
@@ -60,7 +62,7 @@ fn engine_filters() -> Vec<(&'static str, Value, Reads)> {
         ("pprint", Value::from_function(filters::pprint), All),
         ("replace", Value::from_function(filters::replace), Text),
         ("reverse", Value::from_function(filters::reverse), Items),
-        ("round", Value::from_function(filters::round), Items),
+        ("round", Value::from_function(filters::round), Length),
         ("safe", Value::from_function(filters::safe), Text),
         ("slice", Value::from_function(filters::slice), Items),
         ("sort", Value::from_function(filters::sort), Sorted),
@@ -209,10 +211,12 @@ fn written(value: &Value) -> Result<Value, Error> {
 
 fn pay(reads: Reads, values: &[Value]) -> Result<(), Error> {
     let read = match reads {
-        Reads::Items => {
-            let texts = values.iter().filter_map(Value::as_str).map(|text| text.len() as u64).sum();
-            meter::read(texts)?;
-            values.iter().filter(|value| value.as_object().is_some()).map(length).sum::<u64>().saturating_mul(4)
+        Reads::Length | Reads::Items => {
+            let texts: u64 = values.iter().filter_map(Value::as_str).map(|text| text.len() as u64).sum();
+            if matches!(reads, Reads::Items) {
+                meter::work(values.iter().filter(|value| value.as_object().is_some()).map(length).sum())?;
+            }
+            texts
         }
         Reads::All | Reads::Text => bytes(values)?,
         Reads::Sorted => {

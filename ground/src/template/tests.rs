@@ -103,8 +103,8 @@ fn statements_keep_their_meaning() {
         ),
         ("{% for a in [] %}x{% else %}none{% endfor %}{% for a in nothing %}{% else %}!{% endfor %}", "none!"),
         (
-            "{% for k, v in {'a': 1, 'b': 2}.items() %}{{ k }}{{ v }}{% endfor %}{% for k in {'a': 1} %}{{ k }}{% endfor %}",
-            "a1b2a",
+            "{% for k, v in {'a': 1, 'b': 2}.items() %}{{ k }}{{ v }}{% endfor %}{% for k in {'a': 1} %}{{ k }}{{ loop.last }}{% endfor %}",
+            "a1b2aTrue",
         ),
         (
             "{% for a in range(9) %}{% if a == 2 %}{% continue %}{% endif %}{% if a > 3 %}{% break %}{% endif %}{{ a }}{% endfor %}",

@@ -72,8 +72,8 @@ impl Object for List {
         match &self.keys {
             None => Enumerator::Seq(self.items.len()),
             Some(_) => self.mapped_key_value_enumerator(|this| {
-                let names = this.keys.iter().flat_map(|keys| &keys.names);
-                Box::new(names.cloned().zip(this.items.iter().cloned()))
+                let names = this.keys.as_ref().map_or(&[][..], |keys| &keys.names);
+                Box::new(names.iter().cloned().zip(this.items.iter().cloned()))
             }),
         }
     }
@@ -290,7 +290,7 @@ fn copy(value: &Value, levels: u32) -> Result<Value, Error> {
                     copy(&value, levels - 1)
                 }
             }
-            _ => Ok(value),
+            _ => keep(value),
         }
     };
     if object.repr() == ObjectRepr::Map {

@@ -153,3 +153,35 @@ fn broken_templates_and_absent_tokens_are_errors_with_a_place() {
         "[]"
     );
 }
+
+#[test]
+fn a_template_that_asks_for_too_much_is_refused_with_the_limit_that_it_met() {
+    let talk = messages(&[("user", "a"), ("assistant", "b")]);
+    for (source, words) in [
+        ("{{ 'a' * 10**9 }}".to_string(), "it makes a value of more than"),
+        ("{{ messages | tojson(indent=9223372036854775807) }}".to_string(), "it indents JSON by more than"),
+        ("{% for a in range(100000) %}{% for b in range(100000) %}{% endfor %}{% endfor %}".to_string(), "steps"),
+        (
+            "{% generation %}{% for a in range(99) %}{{ 'a' * 10**7 }}{% endfor %}{% endgeneration %}".to_string(),
+            "writes",
+        ),
+        (format!("{{{{ {}1 }}}}", "not ".repeat(4000)), "deep"),
+        ("{{".repeat(1 << 20), "the limit is"),
+    ] {
+        let refused = ChatTemplate::new(&source, SpecialTokens::default())
+            .and_then(|template| template.render_with_spans(&talk))
+            .unwrap_err()
+            .to_string();
+        assert!(refused.starts_with("chat template: ") && refused.contains(words), "{refused}");
+        assert!(refused.contains("hint: the fault is in the template"), "{refused}");
+    }
+    for (source, words) in [
+        ("{{ strftime_now('%Y' * 10**6) }}", "a format of at most"),
+        ("{{ raise_exception('a' * 10**6) }}", "aaa..."),
+        ("{{ raise_exception(messages) }}", "\"role\": \"user\""),
+    ] {
+        let template = ChatTemplate::new(source, SpecialTokens::default()).unwrap();
+        let refused = template.render(&talk, false).unwrap_err().to_string();
+        assert!(refused.contains(words) && refused.len() < 2000, "{refused}");
+    }
+}
