@@ -209,8 +209,8 @@ mod tests {
         same
     }
 
-    fn check(comparator: Comparator, same: &[(Value, Value)], different: &[(Value, Value)]) {
-        for (predicted, wanted) in same {
+    fn check(comparator: Comparator, alike: &[(Value, Value)], different: &[(Value, Value)]) {
+        for (predicted, wanted) in alike {
             assert!(same(comparator, predicted, wanted), "{predicted} is {wanted}");
         }
         for (predicted, wanted) in different {

@@ -122,7 +122,10 @@ fn check_all(text: &str, least: usize) {
     let failed: Vec<_> = cases.suite.iter().filter_map(failure).collect();
     assert!(failed.is_empty(), "{} of {}:\n{}", failed.len(), cases.suite.len(), failed.join("\n"));
     for SimilarityCase { one, other, similarity } in &cases.similarity {
-        let fuzzy = |threshold| Comparator::Fuzzy { threshold }.same(&json!(one), &json!(other));
+        let fuzzy = |threshold| {
+            let work = &mut crate::work::Work::of_a_judgement();
+            Comparator::Fuzzy { threshold }.same(&json!(one), &json!(other), work).unwrap()
+        };
         assert!(fuzzy(similarity - 1e-12), "{one:?} {other:?}");
         assert!(*similarity == 1.0 || !fuzzy(similarity + 1e-12), "{one:?} {other:?}");
     }
