@@ -136,7 +136,7 @@ impl Lines {
     }
 }
 
-fn parse(text: &[u8], place: &str) -> Result<(Record, Shape), Fault> {
+pub(crate) fn parse(text: &[u8], place: &str) -> Result<(Record, Shape), Fault> {
     let text = str::from_utf8(text).map_err(|error| {
         Fault::new(
             format!("not UTF-8 at byte {} of the line", error.valid_up_to() + 1),

@@ -16,6 +16,7 @@ pub mod recipe;
 pub mod record;
 mod shape;
 pub mod split;
+pub mod survey;
 pub mod tfidf;
 mod turn;
 

@@ -4,7 +4,6 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -310,9 +309,7 @@ fn state_bytes(path: &Path, parameters: usize) -> Result<Vec<u8>> {
         (tensors..=most).contains(&found),
         "{shown} has {found} bytes, and a state of {parameters} weights has {tensors} and a short header"
     );
-    let mut bytes = Vec::with_capacity(usize::try_from(found)?);
-    file.take(most).read_to_end(&mut bytes).with_context(|| format!("cannot read {shown}"))?;
-    Ok(bytes)
+    read::at_most(file, most).with_context(|| format!("cannot read {shown}"))
 }
 
 /// The folder of a checkpoint.

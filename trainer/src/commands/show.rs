@@ -54,17 +54,14 @@ fn describe(path: &Path) -> Result<Value> {
 }
 
 fn rows(path: &Path) -> Result<Value> {
-    let rows = datasets::jsonl::read_counted(path)?;
-    let groups: std::collections::BTreeSet<&str> = rows.records.iter().map(|row| row.group.as_str()).collect();
-    let turns: usize = rows.records.iter().map(|row| row.messages.len()).sum();
-    let first = rows.records.first().map(|row| row.target().to_owned());
+    let rows = datasets::survey::survey(path)?;
     Ok(json!({
         "kind": "rows",
-        "rows": rows.records.len(),
-        "groups": groups.len(),
-        "messages": turns,
+        "rows": rows.rows,
+        "groups": rows.groups,
+        "messages": rows.messages,
         "blank_lines": rows.blank_lines,
-        "first_target": first,
+        "first_target": rows.first_target,
         "sha256": rows.sha256,
     }))
 }

@@ -82,9 +82,8 @@ impl Follower {
             found.restarted = true;
         }
         file.seek(SeekFrom::Start(self.offset))?;
-        let mut bytes = Vec::new();
-        let read = file.take(MOST_BYTES).read_to_end(&mut bytes)? as u64;
-        self.offset += read;
+        let bytes = ground::read::at_most(file.take(MOST_BYTES), MOST_BYTES)?;
+        self.offset += bytes.len() as u64;
         found.more = self.offset < length;
         let kept = self.tail.len() + bytes.len();
         self.tail.extend(&bytes[bytes.len().saturating_sub(TAIL_BYTES)..]);

@@ -170,13 +170,12 @@ fn ends(path: &Path) -> Vec<Event> {
     let read = || -> std::io::Result<Vec<u8>> {
         let mut file = read::open(path)?;
         let length = file.metadata()?.len();
-        let mut bytes = Vec::new();
-        file.by_ref().take(END_BYTES).read_to_end(&mut bytes)?;
+        let mut bytes = read::at_most(file.by_ref().take(END_BYTES), END_BYTES)?;
         if length > END_BYTES {
             let from = END_BYTES.max(length.saturating_sub(END_BYTES));
             file.seek(SeekFrom::Start(from))?;
             bytes.push(b'\n');
-            file.take(END_BYTES).read_to_end(&mut bytes)?;
+            bytes.extend(read::at_most(file.take(END_BYTES), END_BYTES)?);
         }
         Ok(bytes)
     };
