@@ -9,6 +9,5 @@ pub mod name;
 pub mod panics;
 pub mod random;
 pub mod read;
-pub mod template;
 pub mod terminal;
 pub mod write;

@@ -4,9 +4,9 @@
 
 use std::fmt;
 
-use ground::template::{Dialect, Input, Refused, Template, list, map, to_json, written};
 use minijinja::{ErrorKind, Value};
 use sha2::{Digest, Sha256};
+use template::{Dialect, Input, Refused, Template, list, map, to_json, written};
 
 use crate::error::{Error, Result};
 

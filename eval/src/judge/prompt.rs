@@ -3,10 +3,10 @@
 //!
 //! A fence lowers the risk of injection and does not remove it: a judge may still follow what an answer says. The audit measures it.
 
-use ground::template::{Dialect, Input, Template};
 use minijinja::Value;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use template::{Dialect, Input, Template};
 
 use super::rubric::Criterion;
 use crate::{Error, Message, Role};

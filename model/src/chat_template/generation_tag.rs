@@ -15,7 +15,7 @@ const CLOSE: char = '\u{FDD1}';
 
 /// Puts marks around generated text.
 pub(super) fn mark(text: &str) -> std::result::Result<String, minijinja::Error> {
-    ground::template::pay_for(text.len())?;
+    template::pay_for(text.len())?;
     Ok(format!("{OPEN}{text}{CLOSE}"))
 }
 

@@ -51,7 +51,7 @@ pub(super) fn read_prompt(path: &Path) -> Result<String, Contradiction> {
     let template = read::text(path, Kind::Prompt).map_err(|error| {
         fault(format!("data.prompt {shown} cannot be read: {error}"), "paths are relative to the config file")
     })?;
-    let compiled = ground::template::Template::new(&template, ground::template::Dialect::Prompt)
+    let compiled = template::Template::new(&template, template::Dialect::Prompt)
         .map_err(|error| fault(format!("data.prompt {shown} is not a template: {error}"), "it is Jinja: {{ text }}"))?;
     let used = compiled.undeclared();
     let hint = "its one variable is the last user message: {{ text }}";

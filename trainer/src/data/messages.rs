@@ -3,9 +3,9 @@
 
 use anyhow::{Context, Result};
 use datasets::{Message, Record, Role};
-use ground::template::{Dialect, Input, Template};
 use minijinja::Value;
 use model::chat_template::ChatMessage;
+use template::{Dialect, Input, Template};
 
 use crate::config::Config;
 

@@ -19,7 +19,7 @@ struct Rule {
     why: &'static str,
 }
 
-const RULES: [Rule; 6] = [
+const RULES: [Rule; 7] = [
     Rule {
         member: "cuda",
         never: &["burn*", "cubecl*", "tokio", "axum", "datasets", "eval", "model", "trainer"],
@@ -42,7 +42,7 @@ const RULES: [Rule; 6] = [
         member: "ground",
         never: &[
             "burn*", "cubecl*", "tokio", "axum", "anyhow", "clap", "cube", "cuda", "datasets", "eval", "model",
-            "trainer",
+            "template", "trainer",
         ],
         not_itself: &["hf-hub", "reqwest", "rusqlite", "serde*", "ureq"],
         why: "every member stands on the ground, and it stands on none: no format, no model, no network",
@@ -52,6 +52,15 @@ const RULES: [Rule; 6] = [
         never: &["clap", "ratatui", "tokio", "axum", "datasets", "eval", "trainer"],
         not_itself: &["anyhow", "cudarc"],
         why: "the model knows nothing about command lines, records or the network",
+    },
+    Rule {
+        member: "template",
+        never: &[
+            "burn*", "cubecl*", "tokio", "axum", "anyhow", "clap", "cube", "cuda", "datasets", "eval", "model",
+            "trainer",
+        ],
+        not_itself: &["hf-hub", "reqwest", "rusqlite", "ureq"],
+        why: "a template is text of a stranger: it knows no message, no model, no file and no network",
     },
     Rule {
         member: "trainer",

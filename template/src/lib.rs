@@ -5,6 +5,7 @@
 //! A template can be refused, when it is read or when it runs. Three things make sure of it: what the engine would do in
 //! one step without a bound is ours ([`operators`], [`filters`], [`growth`]), every value knows its size ([`value`]),
 //! and everything pays for its work ([`meter`]).
+#![warn(missing_docs)]
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
@@ -17,7 +18,7 @@ use minijinja::machinery::{
 use minijinja::value::{FunctionArgs, FunctionResult};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, Output, State, UndefinedBehavior, Value};
 
-use crate::panics;
+use ground::panics;
 
 mod filters;
 mod growth;
