@@ -5,7 +5,7 @@ use std::collections::hash_map::DefaultHasher;
 use std::collections::{HashMap, HashSet};
 use std::hash::BuildHasherDefault;
 
-use ground::random::{STEP, mix};
+use ground::random::{FNV_START, STEP, fnv, mix};
 
 /// Hash functions per signature.
 const NUM_PERMUTATIONS: usize = 128;
@@ -155,12 +155,6 @@ fn rows_per_band(threshold: f64) -> usize {
 fn seeds() -> Vec<(u64, u64)> {
     let number = |at: usize| mix(0x5eed_u64.wrapping_add(STEP.wrapping_mul(at as u64)));
     (0..NUM_PERMUTATIONS).map(|at| (number(2 * at) | 1, number(2 * at + 1))).collect()
-}
-
-const FNV_START: u64 = 0xcbf2_9ce4_8422_2325;
-
-fn fnv(hash: u64, bytes: &[u8]) -> u64 {
-    bytes.iter().fold(hash, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 #[cfg(test)]

@@ -37,12 +37,20 @@ pub fn unit_f32(bits: u64) -> f32 {
     (bits >> 40) as f32 / (1_u64 << 24) as f32
 }
 
+/// Where an FNV-1a hash starts.
+pub const FNV_START: u64 = 0xcbf2_9ce4_8422_2325;
+
+/// FNV-1a over more bytes: a hash that is the same on every machine and in every version.
+#[inline]
+#[must_use]
+pub fn fnv(hash: u64, bytes: &[u8]) -> u64 {
+    bytes.iter().fold(hash, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3))
+}
+
 /// A key that follows from a seed and a name, such as that of a tensor (FNV-1a of the name, mixed).
 #[must_use]
 pub fn key_of(seed: u64, name: &str) -> u64 {
-    let hash = name
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
+    let hash = fnv(FNV_START, name.as_bytes());
     mix(mix(seed) ^ hash)
 }
 

@@ -191,6 +191,16 @@ pub fn at_most(from: impl Read, most: u64) -> io::Result<Vec<u8>> {
     Ok(content)
 }
 
+/// The first bytes of a stream, `most` at most; what follows is not read.
+///
+/// # Errors
+/// When reading fails.
+pub fn first(from: impl Read, most: u64) -> io::Result<Vec<u8>> {
+    let mut content = Vec::new();
+    from.take(most).read_to_end(&mut content)?;
+    Ok(content)
+}
+
 /// Reads a stream of text to its end.
 ///
 /// # Errors

@@ -1,7 +1,6 @@
 //! A file that is to be published: where it lies, what it is on the hub, and how the hub is told of it.
 //! Owns the name git gives to it and the text of a commit. Knows no connection.
 
-use std::io::Read as _;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
@@ -49,9 +48,8 @@ impl LocalFile {
 
     /// What the hub is told to choose how the file is sent.
     pub(super) fn sample(&self) -> Result<Value> {
-        let mut head = Vec::new();
-        let file = read::open(&self.at).with_context(|| format!("cannot read {}", self.at.display()))?;
-        file.take(SAMPLE_BYTES).read_to_end(&mut head).with_context(|| format!("cannot read {}", self.at.display()))?;
+        let head = read::open(&self.at).and_then(|file| read::first(file, SAMPLE_BYTES));
+        let head = head.with_context(|| format!("cannot read {}", self.at.display()))?;
         Ok(json!({ "path": self.path, "size": self.bytes, "sample": BASE64.encode(head) }))
     }
 }

@@ -352,10 +352,8 @@ impl Opened {
                 _ => Broken::Passing("the answer of the hub broke off".to_owned()),
             })?
         } else {
-            let mut bytes = Vec::new();
-            // What came is told, whatever became of the rest.
-            let _: io::Result<usize> = body.take(MAX_REFUSAL_BYTES).read_to_end(&mut bytes);
-            bytes
+            // The status says that it is refused; words that do not arrive are missing, no more.
+            read::first(body, MAX_REFUSAL_BYTES).unwrap_or_default()
         };
         Ok(Answer::new(status, headers, bytes, |text| wire.hide(text)))
     }

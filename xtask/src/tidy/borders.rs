@@ -45,6 +45,7 @@ const BORDERS: [Border; 8] = [
                 why: "here they are bounded, and written so that a kill leaves the old or the new",
             },
             Place { path: "model/src/checkpoint/mapped.rs", why: "maps weights that ground opened" },
+            Place { path: "model/src/checkpoint/rows.rs", why: "rows of them, as long as the checked header says" },
         ],
         instead: "ground::read and ground::write bound what is read and keep what was there",
     },
@@ -70,7 +71,7 @@ const BORDERS: [Border; 8] = [
         words: &["Command::new", "process::Command"],
         places: &[
             Place {
-                path: "trainer/src/pull/wheel.rs",
+                path: "trainer/src/pull/pip.rs",
                 why: "pip, isolated, for packages whose hashes a manifest names",
             },
             Place { path: "cuda/src/driver/emulator.rs", why: "the compiler that plays a GPU in tests" },
@@ -285,7 +286,7 @@ mod tests {
     fn programs_are_started_in_named_rooms_only() {
         assert_eq!(found("trainer/src/commands/doctor.rs", "use std::process::{Command, Stdio};").len(), 1);
         assert_eq!(found("trainer/src/commands/doctor.rs", "Command::new(\"python\")").len(), 1);
-        assert!(found("trainer/src/pull/wheel.rs", "std::process::Command::new(\"python\")").is_empty());
+        assert!(found("trainer/src/pull/pip.rs", "std::process::Command::new(\"python\")").is_empty());
         assert!(found("trainer/src/cli.rs", "Command::Fit(arguments) => {}").is_empty());
         assert!(found("xtask/src/ci.rs", "Command::new(\"cargo\")").is_empty());
     }

@@ -26,8 +26,11 @@ fn after_item(lines: &[&str], mut at: usize) -> usize {
     }
     let Some(first) = lines.get(at) else { return at };
     let own = indent(first);
+    // A block ends at its brace alone: texts in it may begin at any column.
+    let is_block = first.trim_end().ends_with('{');
     while let Some(line) = lines.get(at) {
-        let ends = line.trim_end().ends_with([';', '}', ',']) && indent(line) == own;
+        let closes = if is_block { line.trim() == "}" } else { line.trim_end().ends_with([';', '}', ',']) };
+        let ends = closes && indent(line) == own;
         at += 1;
         if ends {
             break;
