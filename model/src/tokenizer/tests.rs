@@ -221,9 +221,9 @@ fn an_expression_that_goes_back_without_end_is_given_up() {
     // Each letter costs a quarter of a million steps, which the library takes without a word.
     let slow = with(&[("pre_tokenizer", cut(r"(?:h|hh){17}(?=e)|."))]).unwrap();
     let start = std::time::Instant::now();
-    let message = slow.encode(&"h".repeat(100_000)).unwrap_err().to_string();
+    let message = slow.encode(&"h".repeat(20_000)).unwrap_err().to_string();
     assert!(message.contains("goes back over it again and again") && message.contains("10s"), "{message}");
-    assert_eq!(slow.encode(&"h".repeat(50_000)).unwrap_err().to_string(), message);
+    assert_eq!(slow.encode(&"h".repeat(10_000)).unwrap_err().to_string(), message);
     assert!(start.elapsed() < PATIENCE * 2);
     assert_eq!(slow.encode("he").unwrap().len(), 2);
     // One that is only unusual is waited for.
