@@ -1,6 +1,5 @@
 //! Proofs about what is seen: every screen at three sizes, and that nothing a terminal or a run can do breaks it.
 
-mod hostile;
 mod monkey;
 
 use std::path::{Path, PathBuf};
