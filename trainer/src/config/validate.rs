@@ -300,9 +300,10 @@ fn decision(raw: &RawConfig, all: &mut Findings) {
 fn cost(raw: &RawConfig, all: &mut Findings) {
     let cost = &raw.cost;
     if let Some(path) = &cost.prices {
+        let shown = path.display().to_string();
         let parsed = read::text(path, Kind::Prompt)
-            .map_err(|error| error.to_string())
-            .and_then(|text| PriceTable::parse(&path.display().to_string(), &text).map_err(|error| error.to_string()));
+            .map_err(|error| format!("{shown}: {error}"))
+            .and_then(|text| PriceTable::parse(&shown, &text).map_err(|error| error.to_string()));
         let what = parsed.err().map(|error| format!("cost.prices: {error}"));
         all.require("cost.prices", what.is_none(), what.unwrap_or_default(), "compare it with configs/prices/");
     }
