@@ -75,7 +75,7 @@ fn open() -> (File, OwnedFd) {
     let mut size = libc::winsize { ws_row: 60, ws_col: 200, ws_xpixel: 0, ws_ypixel: 0 };
     // SAFETY: all pointers are valid for the call, and both descriptors are new and owned by nobody else.
     unsafe {
-        let made = libc::openpty(&mut ours, &mut theirs, std::ptr::null_mut(), std::ptr::null_mut(), &mut size);
+        let made = libc::openpty(&mut ours, &mut theirs, std::ptr::null_mut(), std::ptr::null_mut(), &raw mut size);
         assert_eq!(made, 0, "no terminal: {}", std::io::Error::last_os_error());
         for end in [ours, theirs] {
             // Neither end is for the programs that other tests start meanwhile.
