@@ -4,7 +4,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
-use ground::read::Kind;
+use ground::read::{self, Kind};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
@@ -96,15 +96,15 @@ impl Replay {
     /// `Error::Recording` when the file cannot be read, a line is not what is expected, or a prompt is answered twice.
     pub fn open(name: impl Into<String>, path: &Path) -> Result<Self, Error> {
         let bad = |line: usize, problem: String| Error::Recording { path: path.to_owned(), line, problem };
-        let texts = ground::read::lines(path, Kind::Row).map_err(|source| bad(0, source.to_string()))?;
         let mut lines = HashMap::new();
-        for (at, text) in texts.enumerate() {
+        let read = read::lines(path, Kind::Row).map_err(|source| bad(0, source.to_string()))?;
+        for (at, line) in read.enumerate() {
             let bad = |problem: String| bad(at + 1, problem);
-            let text = text.map_err(|source| bad(source.to_string()))?;
-            if text.trim_ascii().is_empty() {
+            let line = line.map_err(|source| bad(source.to_string()))?;
+            if line.trim_ascii().is_empty() {
                 continue;
             }
-            let line: Line = serde_json::from_slice(&text).map_err(|source| bad(source.to_string()))?;
+            let line: Line = serde_json::from_slice(&line).map_err(|source| bad(source.to_string()))?;
             let name = line.name().map_err(|problem| bad(problem.to_owned()))?;
             let shown = name.text().to_owned();
             if lines.insert((name, line.repeat), line).is_some() {
@@ -227,15 +227,13 @@ impl Line {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
-    use std::fs;
-
     use super::*;
     use crate::Role;
 
-    fn read(lines: &[&str]) -> Result<Replay, Error> {
+    fn open(lines: &[&str]) -> Result<Replay, Error> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("recorded.jsonl");
-        fs::write(&path, lines.join("\n")).unwrap();
+        std::fs::write(&path, lines.join("\n")).unwrap();
         Replay::open("log", &path)
     }
 
@@ -247,7 +245,7 @@ mod tests {
     fn recorded_answers_come_back_missing_ones_are_unscored_and_extra_ones_are_named() {
         let usage = r#""usage":{"input_uncached":5,"cache_read":0,"cache_write_5m":0,"cache_write_1h":0,"output_visible":2,"output_reasoning":0,"estimated":false}"#;
         let full = format!(r#"{{"id":"a","text":"yes","latency_secs":1.5,"cost_usd":"0.0002",{usage}}}"#);
-        let replay = read(&[
+        let replay = open(&[
             &full,
             "",
             r#"{"id":"b","text":"","finish":"refusal","category":"bio"}"#,
@@ -265,17 +263,24 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_file_is_refused_and_a_line_may_end_with_two_signs() {
+        let error = Replay::open("log", tempfile::tempdir().unwrap().path()).unwrap_err().to_string();
+        assert!(error.contains("is a folder, not a file"), "{error}");
+        assert!(open(&["{\"id\":\"a\",\"text\":\"x\"}\r", "  \r", "{\"id\":\"b\",\"text\":\"y\"}"]).is_ok());
+    }
+
+    #[test]
     fn a_prompt_is_found_by_its_hash() {
         let messages = [Message::new(Role::User, "2 + 2")];
         let line = format!(r#"{{"prompt_sha256":"{}","text":"4"}}"#, prompt_sha256(&messages).to_uppercase());
-        let said = read(&[&line]).unwrap().answer_all(&[ReplayAsk { id: "a", repeat: 0, messages: &messages }]);
+        let said = open(&[&line]).unwrap().answer_all(&[ReplayAsk { id: "a", repeat: 0, messages: &messages }]);
         assert_eq!(said.answered[0].completion.text, "4");
         assert_ne!(prompt_sha256(&messages), prompt_sha256(&[Message::new(Role::System, "2 + 2")]));
     }
 
     #[test]
     fn repeats_are_kept_apart() {
-        let replay = read(&[r#"{"id":"a","text":"x"}"#, r#"{"id":"a","repeat":1,"text":"y"}"#]).unwrap();
+        let replay = open(&[r#"{"id":"a","text":"x"}"#, r#"{"id":"a","repeat":1,"text":"y"}"#]).unwrap();
         let said = replay.answer_all(&[ReplayAsk { id: "a", repeat: 1, messages: &[] }]);
         assert_eq!((said.answered[0].completion.text.as_str(), said.extra), ("y", vec!["a".to_owned()]));
     }
@@ -293,7 +298,7 @@ mod tests {
             (r#"{"id":"b","text":"x","latency_secs":-1}"#, "negative"),
             ("{", "EOF"),
         ] {
-            let error = read(&[r#"{"id":"a","text":"x"}"#, line]).unwrap_err().to_string();
+            let error = open(&[r#"{"id":"a","text":"x"}"#, line]).unwrap_err().to_string();
             assert!(error.contains(word) && error.contains("recorded.jsonl:2:"), "{line}: {error}");
         }
     }

@@ -43,8 +43,7 @@ impl JsonValid {
     /// When the schema cannot be read, is not JSON, is not a schema, or refers to another file or address.
     pub fn build(options: Options) -> Result<Self, Error> {
         let Some(path) = options.schema else { return Ok(Self { lenient: options.lenient, schema: None }) };
-        let text = ground::read::text(&path, ground::read::Kind::Prompt)
-            .map_err(|source| Error::ReadFile { path: path.clone(), source })?;
+        let text = std::fs::read_to_string(&path).map_err(|source| Error::ReadFile { path: path.clone(), source })?;
         let schema = parse(&text).map_err(|message| Error::BadSchema { path: path.clone(), message })?;
         Self::with_schema(options.lenient, &schema, &path)
     }

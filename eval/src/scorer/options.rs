@@ -1,6 +1,7 @@
 //! What a config says about scorers, and the scorers that it asks for.
 //! Knows nothing about config files: paths are already absolute.
 
+use ground::read::{self, Kind};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -85,8 +86,8 @@ impl ScorerSpec {
         let schema = match json.schema.take() {
             None => set_schema.cloned(),
             Some(path) => {
-                let text = ground::read::text(&path, ground::read::Kind::Prompt)
-                    .map_err(|source| Error::ReadFile { path: path.clone(), source })?;
+                let text =
+                    read::text(&path, Kind::Prompt).map_err(|source| Error::ReadFile { path: path.clone(), source })?;
                 let parsed = serde_json::from_str(&text);
                 Some(parsed.map_err(|error| Error::BadSchema { path, message: error.to_string() })?)
             }

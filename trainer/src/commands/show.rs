@@ -80,7 +80,8 @@ fn run_folder(path: &Path) -> Result<Value> {
 
 fn adapter(path: &Path) -> Result<Value> {
     let config = path.join(model::adapter::CONFIG_FILE);
-    let config: Value = disk::json(&config, Kind::AdapterConfig)?;
+    let text = std::fs::read_to_string(&config).with_context(|| format!("cannot read {}", config.display()))?;
+    let config: Value = serde_json::from_str(&text).with_context(|| format!("{} is broken", config.display()))?;
     let weights = path.join(model::adapter::WEIGHTS_FILE);
     let bytes = std::fs::metadata(&weights).with_context(|| format!("cannot read {}", weights.display()))?.len();
     Ok(json!({

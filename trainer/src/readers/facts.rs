@@ -2,15 +2,17 @@
 //! every adapter of PEFT, also one that this program does not train. Knows no reader.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use ground::read::{self, Kind};
 use model::{ModelConfig, adapter};
 use safetensors::tensor::Metadata;
 use serde_json::Value;
 
+/// Longest header that the format allows.
+const LONGEST_HEADER: u64 = 100_000_000;
 /// What PEFT puts before the path of a module.
 const PREFIX: &str = "base_model.model.";
 
@@ -33,7 +35,7 @@ impl Facts {
     /// Reads a folder. `base` is the configuration of the base, where it could be had.
     pub fn read(folder: &Path, base: Option<ModelConfig>) -> Result<Self> {
         let path = folder.join(adapter::CONFIG_FILE);
-        let text = read::bytes(&path, Kind::AdapterConfig).with_context(|| {
+        let text = std::fs::read(&path).with_context(|| {
             format!("cannot read {}\nhint: name the folder that holds {}", path.display(), adapter::CONFIG_FILE)
         })?;
         let config: Value = serde_json::from_slice(&text).with_context(|| format!("{} is broken", path.display()))?;
@@ -152,14 +154,15 @@ impl Facts {
 /// Names and shapes from the head of a safetensors file.
 fn shapes(path: &Path) -> Result<BTreeMap<String, Vec<usize>>> {
     let shown = path.display();
-    let mut file = read::open(path).with_context(|| format!("cannot read {shown}"))?;
+    let mut file = File::open(path).with_context(|| format!("cannot read {shown}"))?;
     let mut length = [0; 8];
     file.read_exact(&mut length).with_context(|| format!("{shown} is cut off\nhint: fetch the adapter again"))?;
     let length = u64::from_le_bytes(length);
-    if length > Kind::TensorHeader.most_bytes() {
+    if length > LONGEST_HEADER {
         bail!("{shown} is no safetensors file\nhint: fetch the adapter again");
     }
-    let text = read::at_most(file.take(length), length).with_context(|| format!("cannot read {shown}"))?;
+    let mut text = Vec::new();
+    file.take(length).read_to_end(&mut text).with_context(|| format!("cannot read {shown}"))?;
     let metadata: Metadata = serde_json::from_slice(&text)
         .with_context(|| format!("the header of {shown} is broken\nhint: fetch the adapter again"))?;
     Ok(metadata.tensors().into_iter().map(|(name, info)| (name, info.shape.clone())).collect())
