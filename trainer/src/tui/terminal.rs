@@ -83,7 +83,7 @@ pub fn suits() -> bool {
 
 /// Whether another group of processes has the terminal, where the system tells it in a file.
 fn is_in_background() -> bool {
-    let text = ground::read::text("/proc/self/stat".as_ref(), ground::read::Kind::System).unwrap_or_default();
+    let text = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     // Behind the name in brackets: state, parent, group, session, terminal, group that has the terminal.
     let fields: Vec<&str> = text.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
     matches!((fields.get(2), fields.get(5)), (Some(ours), Some(foreground)) if ours != foreground)
