@@ -325,7 +325,8 @@ fn replay(arm: &RawArm, held_out: &HeldOut) -> Result<Asked> {
 fn prices(config: &Config) -> Result<PriceTable> {
     let table = PriceTable::bundled()?;
     let Some(path) = &config.cost.prices else { return Ok(table) };
-    let text = crate::disk::text(path, Kind::Prompt)?;
+    let text = ground::read::text(path, ground::read::Kind::Prompt)
+        .with_context(|| format!("cannot read {}", path.display()))?;
     Ok(table.overridden_by(PriceTable::parse(&path.display().to_string(), &text)?))
 }
 

@@ -227,8 +227,6 @@ impl Line {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
-    use std::fs;
-
     use super::*;
     use crate::Role;
 

@@ -7,7 +7,6 @@ use anyhow::{Context, Result};
 use eval::Results;
 use eval::proof::{Premises, Side, pair};
 use eval::report::{Json, Report, Table, json};
-use ground::read::Kind;
 
 use super::print;
 use crate::cli::Compare;
@@ -28,7 +27,7 @@ pub fn run(arguments: Compare) -> Result<ExitCode> {
 
 fn read(path: &Path) -> Result<Results> {
     let file = if path.is_dir() { path.join("results.json") } else { path.to_path_buf() };
-    let text = ground::read::text(&file, Kind::Results)
+    let text = ground::read::text(&file, ground::read::Kind::Results)
         .with_context(|| format!("cannot read {}\nhint: give a folder that trainer eval wrote", file.display()))?;
     json::read(&text).with_context(|| {
         format!("{} holds no results\nhint: give a folder as trainer eval of this version wrote it", file.display())

@@ -5,7 +5,6 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use eval::proof::Tampered;
-use ground::read::Kind;
 
 use super::{EXIT_NOT_MET, note, print};
 use crate::cli::Verify;
@@ -52,7 +51,7 @@ pub fn run(arguments: Verify) -> Result<ExitCode> {
 }
 
 fn read(path: &Path) -> Result<String> {
-    ground::read::text(path, Kind::Proof).with_context(|| {
+    ground::read::text(path, ground::read::Kind::Proof).with_context(|| {
         format!("cannot read {}\nhint: trainer eval writes proof.json beside its report", path.display())
     })
 }

@@ -131,7 +131,18 @@ impl Journal {
                 Ok(()) => {}
             }
         }
-        write::check_own(path, Access::AsUsual).map_err(io)?;
+        // Answers are the user's alone, also in a file of before; SQLite gives what it makes beside it the same mode.
+        write::check_own(path, Access::Private).map_err(io)?;
+        let mut beside = path.as_os_str().to_owned();
+        beside.push("-wal");
+        let beside = PathBuf::from(beside);
+        if beside.symlink_metadata().is_ok() {
+            write::check_own(&beside, Access::Private).map_err(|source| Error::File {
+                action: "use",
+                path: beside,
+                source,
+            })?;
+        }
         // The last part of the path must not be a link; whatever leads to the folder may.
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let full = folder.canonicalize().map_err(io)?.join(path.file_name().unwrap_or_default());
@@ -139,8 +150,6 @@ impl Journal {
             OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
         let connection = Connection::open_with_flags(&full, flags).map_err(|source| schema::problem(path, &source))?;
         let mut journal = Self::start(path, connection, run)?;
-        // Answers are the user's alone, also in a file of before.
-        write::check_own(path, Access::Private).map_err(io)?;
         let (found, noted) = (journal.num_attempts()?, tally.as_ref().map_or(0, Tally::noted));
         if found < noted {
             let problem = format!(
