@@ -70,10 +70,7 @@ const BORDERS: [Border; 8] = [
     Border {
         words: &["Command::new", "process::Command"],
         places: &[
-            Place {
-                path: "trainer/src/pull/pip.rs",
-                why: "pip, isolated, for packages whose hashes a manifest names",
-            },
+            Place { path: "trainer/src/pull/pip.rs", why: "pip, isolated, for packages whose hashes a manifest names" },
             Place { path: "cuda/src/driver/emulator.rs", why: "the compiler that plays a GPU in tests" },
         ],
         instead: "name the room, and why it starts a program, in the list of this rule",

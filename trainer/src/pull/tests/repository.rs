@@ -3,7 +3,8 @@
 use std::sync::Mutex;
 
 use super::super::{base_here, base_in, repository_in};
-use super::{FakeHub, HUB_SOURCE, Place, hub_settings};
+use super::hub::{FakeHub, small_repository};
+use super::{HUB_SOURCE, Place, hub_settings};
 use crate::pull::{Cache, Surroundings};
 
 fn adapter(config: &str) -> FakeHub {
@@ -71,7 +72,7 @@ fn a_pickle_is_refused_with_the_reason() {
 
 #[test]
 fn a_base_is_found_by_our_name_by_its_repository_and_by_its_title() {
-    let (_, address) = super::small_repository(b"{}").start();
+    let (_, address) = small_repository(b"{}").start();
     let mut place = Place::new();
     place.hub = hub_settings(&address);
     place.config(HUB_SOURCE);
