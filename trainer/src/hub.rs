@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use ground::read::{self, Kind};
-use hf_hub::HFClient;
+use hf_hub::api::sync::ApiBuilder;
 
 use crate::pull::cache::FileRecord;
 use crate::pull::progress::{Progress, Watch};
@@ -87,10 +87,10 @@ impl HubSettings {
     /// `HUGGING_FACE_HUB_TOKEN`, `HF_TOKEN_PATH`, `HF_HUB_DOWNLOAD_TIMEOUT` and the token file of the hub's home folder.
     #[must_use]
     pub fn from_env() -> Self {
-        Self::from_lookup(&|name| std::env::var(name).ok(), &hf_hub::hf_home())
+        Self::from_lookup(&|name| std::env::var(name).ok(), &hf_hub::Cache::from_env().token_path())
     }
 
-    pub(crate) fn from_lookup(lookup: &dyn Fn(&str) -> Option<String>, home: &Path) -> Self {
+    pub(crate) fn from_lookup(lookup: &dyn Fn(&str) -> Option<String>, token_file: &Path) -> Self {
         let set = |name: &str| lookup(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty());
         let truthy = |name: &str| {
             set(name).is_some_and(|value| ["1", "on", "yes", "true"].contains(&value.to_ascii_lowercase().as_str()))
@@ -101,7 +101,7 @@ impl HubSettings {
         let token = set("HF_TOKEN")
             .or_else(|| set("HUGGING_FACE_HUB_TOKEN"))
             .or_else(|| set("HF_TOKEN_PATH").and_then(|path| from_file(PathBuf::from(path))))
-            .or_else(|| from_file(home.join("token")));
+            .or_else(|| from_file(token_file.to_owned()));
         let silence = set("HF_HUB_DOWNLOAD_TIMEOUT").and_then(|secs| secs.parse::<u64>().ok());
         Self {
             endpoint: set("HF_ENDPOINT"),
@@ -121,17 +121,15 @@ impl HubSettings {
 
     /// Where the hub is: what the environment says, else what its own client takes.
     pub(crate) fn address(&self) -> Result<String> {
-        let mut builder = HFClient::builder().cache_enabled(false);
         if let Some(endpoint) = &self.endpoint {
-            builder = builder.endpoint(endpoint);
+            return Ok(endpoint.clone());
         }
-        let client = builder.build().map_err(|error| {
-            anyhow!(
-                "the hub client cannot start: {}\nhint: is HF_ENDPOINT the address of a model hub?",
-                root_cause(&error)
-            )
-        })?;
-        Ok(client.endpoint().to_owned())
+        let client = ApiBuilder::from_cache(hf_hub::Cache::new(PathBuf::new())).with_token(None).build();
+        let client = client.map_err(|error| anyhow!("the hub's client cannot start: {}", root_cause(&error)))?;
+        // It tells addresses of files only, and makes no request for that.
+        let file = client.model("owner/name".to_owned()).url("file");
+        let address = file.strip_suffix("/owner/name/resolve/main/file");
+        Ok(address.context("the hub's client names no address of the hub\nhint: set HF_ENDPOINT")?.to_owned())
     }
 }
 

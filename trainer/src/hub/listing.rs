@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
-use hf_hub::repository::RepoTreeEntry;
 use serde::Deserialize;
 
 use super::answer::Answer;
@@ -103,9 +102,22 @@ pub(super) fn tree(
     }
 }
 
+/// An entry of a list, as the hub writes it.
+#[derive(Deserialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+enum Entry {
+    File {
+        oid: String,
+        size: u64,
+        path: String,
+    },
+    #[serde(other)]
+    Other,
+}
+
 fn add_page(answer: &Answer, repo: &str, files: &mut BTreeMap<String, Listed>) -> Result<()> {
-    for entry in answer.json::<Vec<RepoTreeEntry>>()? {
-        let RepoTreeEntry::File { oid, size, path, .. } = entry else { continue };
+    for entry in answer.json::<Vec<Entry>>()? {
+        let Entry::File { oid, size, path } = entry else { continue };
         if path.len() > LONGEST_PATH || oid.len() > LONGEST_NAME {
             bail!("the list of files of {repo} has a name of {} bytes\n{HINT}", path.len().max(oid.len()));
         }

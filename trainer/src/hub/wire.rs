@@ -2,8 +2,7 @@
 //! Owns the connections, the token and the one function that says which request carries it, redirects hop by hop, the
 //! size of answers and how slow a transfer may be. Knows nothing about what is fetched or published.
 //!
-//! hf-hub 1.0 gives the token back to a redirect of a redirect and to the next page wherever it is, believes every
-//! length, and sends what it counted to the host of the storage; so it makes no request here.
+//! The clients of hf-hub follow redirects with the token and believe every length; so they make no request here.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -134,6 +133,8 @@ impl Wire {
             let tls = TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build();
             Agent::config_builder()
                 .http_status_as_error(false)
+                // What is packed has no length that was said before.
+                .accept_encoding("identity")
                 // Redirects are followed here, hop by hop.
                 .max_redirects(0)
                 .tls_config(tls)

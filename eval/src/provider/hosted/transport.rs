@@ -109,6 +109,8 @@ impl Transport {
         let tls = TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build();
         let config = Agent::config_builder()
             .http_status_as_error(false)
+            // What is packed has no length that was said before.
+            .accept_encoding("identity")
             // A redirect would carry the key and the prompt to a host that nobody named.
             .max_redirects(0)
             .tls_config(tls)

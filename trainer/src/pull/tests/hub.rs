@@ -226,7 +226,7 @@ fn the_token_is_read_from_the_usual_places_in_order() {
     fs::write(place.path("other"), "from-path\n").unwrap();
     let settings = |pairs: &[(&str, &str)]| {
         let lookup = |name: &str| pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
-        HubSettings::from_lookup(&lookup, place.root.path()).token().map(str::to_owned)
+        HubSettings::from_lookup(&lookup, &place.path("token")).token().map(str::to_owned)
     };
     let other = place.path("other").display().to_string();
     let path = ("HF_TOKEN_PATH", other.as_str());
