@@ -155,7 +155,7 @@ fn a_key_in_the_wrong_place_is_refused_unshown() {
         }
     }
     // As a line of a file that is no TOML.
-    for line in [format!("api_key = {KEY}"), format!("api_key = \"{KEY}"), format!("{KEY}")] {
+    for line in [format!("api_key = {KEY}"), format!("api_key = \"{KEY}"), KEY.to_owned()] {
         scene.write("broken.toml", format!("version = 1\n{line}\n"));
         let done = scene.run(&["check", &scene.text("broken.toml")]).refused(&["broken.toml:2: not TOML"]);
         unseen(&scene, &done, "NOTAKEY");

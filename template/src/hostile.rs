@@ -519,7 +519,7 @@ fn pieces() -> impl Strategy<Value = String> {
 /// Templates of known models, cut and mixed.
 fn mutated() -> impl Strategy<Value = String> {
     let known: serde_json::Value =
-        serde_json::from_str(include_str!("../../../tests/golden/chat_templates.json")).unwrap_or_default();
+        serde_json::from_str(include_str!("../../tests/golden/chat_templates.json")).unwrap_or_default();
     let known: Vec<String> = known["templates"]
         .as_object()
         .map(|all| all.values().filter_map(|one| one.as_str().map(str::to_owned)).collect())

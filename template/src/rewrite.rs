@@ -269,10 +269,7 @@ impl<'a> Rewriter<'a> {
                 filter("__slice", self.expression(&one.expr), parts)
             }
             Expr::UnaryOp(one) => {
-                let op = match one.op {
-                    UnaryOpKind::Not => UnaryOpKind::Not,
-                    UnaryOpKind::Neg => UnaryOpKind::Neg,
-                };
+                let op = if matches!(one.op, UnaryOpKind::Not) { UnaryOpKind::Not } else { UnaryOpKind::Neg };
                 Expr::UnaryOp(Spanned::new(UnaryOp { op, expr: self.expression(&one.expr) }, span))
             }
             Expr::BinOp(one) => self.binary(one, span),
@@ -412,7 +409,7 @@ impl<'a> Rewriter<'a> {
     fn arguments(&mut self, args: &[CallArg<'a>]) -> Vec<CallArg<'a>> {
         let mut argument = |arg: &CallArg<'a>| match arg {
             CallArg::Pos(value) => CallArg::Pos(self.expression(value)),
-            CallArg::Kwarg(name, value) => CallArg::Kwarg(*name, self.expression(value)),
+            CallArg::Kwarg(name, value) => CallArg::Kwarg(name, self.expression(value)),
             CallArg::PosSplat(value) => CallArg::PosSplat(filter("__arguments", self.expression(value), [])),
             CallArg::KwargSplat(value) => CallArg::KwargSplat(filter("__arguments", self.expression(value), [])),
         };

@@ -268,7 +268,7 @@ fn file_name(baseline: &str) -> String {
 /// Says that the clock was set back, where a later time than now was noted for it.
 fn tell_of_the_clock(now: &str, noted: &str) {
     if decision::later(now, noted).is_ok_and(|later| later != now) {
-        crate::commands::note(&format!(
+        crate::terminal_lines::note(&format!(
             "warning: the clock of this machine says {now}, and {noted} is on record already: the clock was set back, and \
              {noted} is noted again, so that the order of things stays what it was"
         ));

@@ -36,7 +36,7 @@ fn a_key_that_a_server_repeats_is_on_no_disk_and_in_no_answer() {
         let all = spellings();
         let spelt = all[row % all.len()].clone();
         let headers = vec![("request-id", format!("req {spelt}"))];
-        if row % 3 == 0 {
+        if row.is_multiple_of(3) {
             let error =
                 json!({"type": "error", "error": {"type": format!("kind {spelt}"), "message": format!("key {spelt}")}});
             return Behaviour::Body(400, headers, error.to_string());

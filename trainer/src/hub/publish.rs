@@ -123,7 +123,8 @@ impl<'a> Task<'a> {
                 let private = *visibility != Visibility::PublicIfNew;
                 let word = if private { "private" } else { "public" };
                 (self.tell)(&format!("making the {word} repository {repo} as {account}"));
-                let (owner, name) = repo.split_once('/').map_or((None, repo), |(owner, name)| (Some(owner), name));
+                let (owner, name) =
+                    repo.split_once('/').map_or((None, repo.as_str()), |(owner, name)| (Some(owner), name));
                 let wanted = json!({ "name": name, "organization": owner, "private": private, "type": "model" });
                 self.make("api/repos/create", &wanted)?;
                 self.head("main")?.with_context(|| format!("{repo} was made and is not there\nhint: run it again"))?
