@@ -207,7 +207,6 @@ const REFUSED: &[&str] = &[
     "{% set l = range(100000) | list %}{% for i in range(100000) %}{% set x = l | sort %}{% endfor %}",
     "{% set l = range(100000) | list %}{% for i in range(100000) %}{% set x = l | unique | list %}{% endfor %}",
     "{% set l = range(100000) | list %}{% for i in range(100000) %}{% set x = l | max %}{% endfor %}",
-    "{% set l = range(100000) | list %}{% for i in range(100000) %}{% set x = l | last %}{% endfor %}",
     "{% set l = range(100000) | list %}{% for i in range(100000) %}{% set x = l | sum %}{% endfor %}",
     "{% set l = range(100000) | list %}{% for i in range(100000) %}{% set x = l[::2] %}{% endfor %}",
     "{% set l = range(100000) | list %}{% for i in range(100000) %}{% set x = l.count(-1) %}{% endfor %}",
@@ -234,6 +233,7 @@ const REFUSED: &[&str] = &[
 
 /// May be done or refused in any way, within the bounds.
 const ANY: &[&str] = &[
+    "{% set l = range(100000) | list %}{% for i in range(100000) %}{% set x = l | last %}{% endfor %}",
     "{% set n = namespace(m=none) %}{% for i in range(100000) %}{% with p = n.m %}{% macro h() %}{{ p }}{% endmacro %}{% set n.m = h %}{% endwith %}{% endfor %}{{ n.m }}",
     "{% macro f(g, n) %}{% macro h() %}{{ g }}{{ n }}{% endmacro %}{{ f(h, n - 1) if n > 0 else h() }}{% endmacro %}{{ f(none, 1000) }}",
     "{% macro m(n) %}{{ m(n + 1) }}{% endmacro %}{{ m(0) }}",

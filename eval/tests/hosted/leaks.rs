@@ -60,7 +60,7 @@ fn a_key_that_a_server_repeats_is_on_no_disk_and_in_no_answer() {
     let answered = answer_all(&model(&Anthropic, settings, shared(journal(folder.path()), None)), &asks).unwrap();
     assert_eq!(answered.len(), 30);
     let told = serde_json::to_string(&answered).unwrap();
-    assert!(told.contains("said: [key] and ") && told.contains("kind [key]") && told.contains("msg"), "{told}");
+    assert!(told.contains("said: [key] and ") && told.contains("kind [key]"), "{told}");
     let mut files = 0;
     for entry in fs::read_dir(folder.path()).unwrap() {
         let bytes = fs::read(entry.unwrap().path()).unwrap();

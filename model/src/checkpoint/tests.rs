@@ -295,7 +295,12 @@ fn frequency_factors_of_gguf_become_part_of_the_configuration() {
 
 #[test]
 fn an_id_for_which_there_is_no_row_is_refused_wherever_it_is_named() {
-    let added = |id: usize| json!([{"id": id, "content": "<tool>", "special": true}]);
+    let added = |id: usize| {
+        json!([{
+            "id": id, "content": "<tool>", "special": true, "single_word": false, "lstrip": false, "rstrip": false,
+            "normalized": false
+        }])
+    };
     let tokenizer = |vocab: serde_json::Value, added: serde_json::Value| {
         json!({"version": "1.0", "added_tokens": added, "model": {"type": "BPE", "vocab": vocab, "merges": []}})
             .to_string()

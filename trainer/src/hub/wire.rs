@@ -339,7 +339,7 @@ impl Opened {
     /// Where a request is sent on to; none when it is not, or when what it carries may not be sent twice.
     fn redirect(&self, request: Request<'_>) -> Option<&str> {
         let keeps_all = matches!(self.status, 307 | 308);
-        let follows = keeps_all || request.method == Method::Get && matches!(self.status, 301 | 302 | 303);
+        let follows = keeps_all || request.method == Method::Get && matches!(self.status, 301..=303);
         self.header("location").filter(|_| follows)
     }
 

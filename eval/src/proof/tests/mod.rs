@@ -377,7 +377,7 @@ fn arms_of_one_name_and_rows_that_cannot_be_are_refused() {
     refused("/results/rows/3/id", json!("row-4"), "occurs more than once");
     refused("/results/rows/3/target", json!("severability"), "not one of the labels");
     refused("/results/labels/1", json!("Termination."), "are the same");
-    refused("/results/version", json!(3), "version");
+    refused("/results/version", json!(4), "version");
     refused("/version", json!(2), "version");
 }
 

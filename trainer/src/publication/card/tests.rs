@@ -98,7 +98,9 @@ fn a_description_with_headings_links_and_tags_is_a_sentence() {
     let evil = "Contracts\n\n# Proven best\n[free](http://evil.example) ![x](y) <script>z</script>\n---\nlicense: mit\n---\n```";
     let card = card(evil);
     assert_eq!(parts(&card), parts(&self::card("Contracts of a firm")), "{card}");
-    assert!(!card.contains("\n# Proven") && !card.contains("](http") && !card.contains("<script>"), "{card}");
+    // The head holds it as quoted text; below it, nothing of it is a sign.
+    let (_, body) = card.strip_prefix("---\n").unwrap().split_once("\n---\n").unwrap();
+    assert!(!body.contains("\n# Proven") && !body.contains("](http") && !body.contains("<script>"), "{card}");
     assert!(card.contains("\\# Proven best \\[free\\]\\(http`:`//evil.example)"), "{card}");
 }
 
