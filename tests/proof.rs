@@ -248,7 +248,7 @@ fn results_that_cannot_be_read_are_refused() {
     scene.run(&["compare", &a, &scene.text("nowhere")]).refused(&["nowhere"]);
     scene.run(&["compare", &a, &b, "--margin", "1.5"]).refused(&["margin"]);
     let text = fs::read_to_string(scene.path("b/results.json")).unwrap();
-    let version = "\"version\": 2,";
+    let version = "\"version\": 3,";
     assert!(text.contains(version));
     for (broken, told) in [
         (text.replacen(version, "\"version\": 99,", 1), "99"),

@@ -331,7 +331,8 @@ fn a_hub_that_is_switched_off_or_not_there_is_told() {
     command.env_remove("HF_HUB_OFFLINE").env("HF_ENDPOINT", format!("http://{free}"));
     Done::of(command.output().unwrap()).refused(&["the hub", "times in a row"]);
     command.env("HF_ENDPOINT", "no address");
-    Done::of(command.output().unwrap()).refused(&["the hub client cannot start", "is HF_ENDPOINT the address"]);
+    Done::of(command.output().unwrap())
+        .refused(&["the address of the hub cannot be used", "hint: look at HF_ENDPOINT"]);
     let mut odd = finished().command();
     odd.arg("publish").arg(run.path("")).args(["--repo", "legal"]);
     Done::of(odd.output().unwrap()).refused(&["--repo legal is no name of a repository", "OWNER/NAME"]);

@@ -88,9 +88,11 @@ fn python_is_started_isolated_outside_of_the_current_folder() {
         let mut command = command(&scene, "here", words);
         command.env("PYTHONPATH", scene.path("here")).env("PYTHONSTARTUP", scene.path("here/pip.py"));
         command.output().unwrap();
+        // Even to say its version, pip opens a socket.
+        assert_eq!(ran(&scene).is_empty(), words == ["doctor"], "{words:?}");
     }
     let ran = ran(&scene);
-    assert!(ran.lines().filter(|line| line.starts_with("python3 ")).count() >= 2, "{ran}");
+    assert!(ran.lines().any(|line| line.starts_with("python3 ")), "{ran}");
     assert!(ran.contains("pip download "), "{ran}");
     for line in ran.lines() {
         assert!(line.starts_with("python3 -I -m pip ") || !line.starts_with("python3"), "{line}");

@@ -104,7 +104,10 @@ fn checks_plans_and_runs_show_configs_and_samples() {
         &scene,
         &["fit", &config, "--plain", "--max-steps", "1", "--set", "train.warmup_steps=0", "--out", &scene.text("run")],
     );
-    check(&scene, &["plan", "--no-probe", "--set", &format!("lora.r=\"{EVIL}\""), &config]);
+    // A value of a config is shown as TOML writes it, and that as text.
+    let seen = run(&scene, &["plan", "--no-probe", "--set", &format!("lora.r=\"{EVIL}\""), &config]);
+    nothing_raw("plan", &seen);
+    assert!(seen.text.contains("\\u001B]0;TITLE\\u0007\\u{202e}abc"), "{}", seen.text.escape_debug());
     let key = scene.write("key.toml", format!("version = 1\n{} = 1\n", toml_text(EVIL))).display().to_string();
     check(&scene, &["check", &key]);
     let broken = scene.write("broken.toml", format!("version = 1\nname = {EVIL}\n")).display().to_string();
@@ -165,7 +168,9 @@ fn runs_results_and_proofs_show_what_others_wrote_into_them() {
     let proof = fs::read_to_string(finished.path("run/eval/proof.json")).unwrap();
     let changed = proof.replacen("\"tuned\"", &json!(EVIL).to_string(), 3);
     let proof = scene.write("changed.json", changed).display().to_string();
-    check(&scene, &["verify", &proof]);
+    let seen = run(&scene, &["verify", &proof]);
+    nothing_raw("a proof that was changed", &seen);
+    assert_eq!(seen.code, Some(1), "{}", seen.text.escape_debug());
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use datasets::Message;
 use eval::{Completion, Error, Finish, GenerateOptions, LanguageModel};
 use model::Model;
@@ -101,13 +101,18 @@ impl LocalModel {
 
     fn check_stop(&self) -> Result<(), Error> {
         match &self.stop {
-            Some(stop) if stop.load(Ordering::SeqCst) => Err(self.failed("stopped by Ctrl-C")),
+            Some(stop) if stop.load(Ordering::SeqCst) => Err(self.failed(anyhow!("stopped by Ctrl-C"))),
             _ => Ok(()),
         }
     }
 
-    fn failed(&self, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
-        Error::Model { model: self.name.clone(), source: error.into() }
+    fn failed(&self, error: impl Into<anyhow::Error>) -> Error {
+        // A cause that stays what it is keeps its hint.
+        let source = match error.into().downcast::<model::Error>() {
+            Ok(error) => error.into(),
+            Err(error) => error.into(),
+        };
+        Error::Model { model: self.name.clone(), source }
     }
 
     /// Prompt ids, and the ids of every label, which must not depend on the prompt.

@@ -242,7 +242,8 @@ fn from_entry(entry: &Entry, from_cache: bool) -> Pulled {
 
 fn local_source(source: &Source) -> Result<Pulled> {
     let path = match source {
-        Source::Folder(path) if path.join("config.json").is_file() => path,
+        // What stands there and is no file is told by whoever reads it.
+        Source::Folder(path) if path.join("config.json").exists() => path,
         Source::Folder(path) if path.is_dir() => bail!("{} has no config.json", path.display()),
         Source::File(path) if path.is_file() => path,
         Source::Folder(path) | Source::File(path) => bail!("{} is not on this machine", path.display()),
