@@ -72,6 +72,8 @@ fn of_model(error: &model::Error) -> Option<&'static str> {
 fn of_system(kind: ErrorKind) -> Option<&'static str> {
     Some(match kind {
         ErrorKind::NotFound => "look at the path: is everything there, and is it relative to the right folder?",
+        // What is no regular file, or larger than its kind may be (`ground::read`).
+        ErrorKind::InvalidInput => "look at what lies there: a file of this kind is regular, and not larger than that",
         ErrorKind::PermissionDenied => "look at who owns the path, or choose another folder",
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "free disk space; what was saved before is intact",
         _ => return None,
