@@ -10,6 +10,7 @@ pub mod jsonl;
 pub mod ledger;
 pub mod manifest;
 mod minhash;
+pub mod nesting;
 pub mod overlap;
 pub mod prepare;
 pub mod recipe;

@@ -143,6 +143,7 @@ impl Manifest {
     pub fn parse(text: &str, path: &Path) -> Result<Manifest, Error> {
         let refuse = |faults| Error::Manifest { path: path.to_path_buf(), faults };
         // The version comes first: a newer file may well have keys that are unknown here.
+        crate::nesting::check(text).map_err(|what| refuse(vec![what]))?;
         let table: toml::Table = text.parse().map_err(|error| refuse(vec![check::toml_fault(&error)]))?;
         match table.get("version").map(|version| version.as_integer()) {
             Some(Some(version)) if version == i64::from(VERSION) => {}

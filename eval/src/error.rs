@@ -362,6 +362,14 @@ pub enum Error {
         /// What is wrong.
         problem: String,
     },
+    /// More patterns than are tried on every text.
+    #[error("{found} patterns, and at most {most} are tried on every text\nhint: join patterns with |")]
+    TooManyPatterns {
+        /// How many there are.
+        found: usize,
+        /// How many there may be.
+        most: usize,
+    },
     /// A label that is used twice, so that a placeholder could mean either.
     #[error("the label \"{label}\" is taken\nhint: give the pattern a label of its own")]
     TakenLabel {

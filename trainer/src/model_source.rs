@@ -134,6 +134,7 @@ impl ModelSource {
 
     fn parse(text: &str, file: &Path) -> Result<Self> {
         let shown = file.display();
+        datasets::nesting::check(text).map_err(|what| anyhow::anyhow!("{shown}: {what}"))?;
         let table: toml::Table = toml::from_str(text).map_err(cut).with_context(|| format!("{shown} is not TOML"))?;
         match table.get("version").and_then(toml::Value::as_integer) {
             Some(VERSION) => {}

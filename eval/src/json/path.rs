@@ -10,6 +10,9 @@ use std::fmt;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Path(String);
 
+/// The longest path that a task may write, in bytes: building one takes the square of its parts.
+const MOST_BYTES: usize = 4_096;
+
 impl Path {
     /// The root.
     pub fn root() -> Self {
@@ -41,6 +44,9 @@ impl Path {
     /// # Errors
     /// What is wrong with it.
     pub fn parse(text: &str) -> Result<Self, String> {
+        if text.len() > MOST_BYTES {
+            return Err(format!("it has {} bytes, and a path has at most {MOST_BYTES}", text.len()));
+        }
         if text == "$" {
             return Ok(Self::root());
         }
@@ -97,6 +103,11 @@ mod tests {
             assert_eq!(Path::parse(text).unwrap().to_string(), text);
         }
         assert_eq!(Path::parse("\"plain\"").unwrap(), Path::root().key("plain"));
+    }
+
+    #[test]
+    fn a_path_without_end_is_refused_before_it_is_built() {
+        assert!(Path::parse(&format!("{}b", "a[].".repeat(240_000))).unwrap_err().contains("at most 4096"));
     }
 
     #[test]

@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 use super::{ALL, Kind, NATIONAL, Names, Pattern, Redactor, national};
 use crate::Error;
 
+/// The most patterns of one config.
+const MOST_PATTERNS: usize = 64;
+
 /// The section `[redact]`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -67,6 +70,9 @@ impl RedactOptions {
         };
         kinds.extend(ALL.into_iter().filter(|kind| wanted(*kind, None)).map(boxed));
         kinds.extend(national::ALL.into_iter().filter(|kind| wanted(*kind, Some(NATIONAL))).map(boxed));
+        if self.patterns.len() > MOST_PATTERNS {
+            return Err(vec![Error::TooManyPatterns { found: self.patterns.len(), most: MOST_PATTERNS }]);
+        }
         for PatternOptions { label, pattern } in &self.patterns {
             match Pattern::new(label, pattern) {
                 Ok(_) if label == "name" || label == NATIONAL || built_in().any(|kind| kind.name() == label) => {

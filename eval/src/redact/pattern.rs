@@ -3,10 +3,13 @@
 
 use std::ops::Range;
 
-use regex::Regex;
+use regex::{Regex, RegexBuilder};
 
 use super::Kind;
 use crate::Error;
+
+/// How large a compiled pattern may be; what people write takes some kilobytes.
+const MOST_COMPILED_BYTES: usize = 1 << 20;
 
 /// Finds what a regular expression matches in the folded text.
 #[derive(Debug)]
@@ -27,7 +30,8 @@ impl Pattern {
         if !label.starts_with(|c: char| c.is_ascii_lowercase()) || !label.chars().all(fits) || label.ends_with('_') {
             return Err(bad("a label is small letters, digits and underscores, such as case_number".to_owned()));
         }
-        let regex = Regex::new(pattern).map_err(|error| bad(error.to_string()))?;
+        let regex = RegexBuilder::new(pattern).size_limit(MOST_COMPILED_BYTES).build();
+        let regex = regex.map_err(|error| bad(error.to_string()))?;
         if regex.is_match("") {
             return Err(bad("it matches the empty text, so it would hide nothing; say what must be there".to_owned()));
         }
@@ -62,6 +66,7 @@ mod tests {
             ("Case", "[0-9]", "a label is small letters"),
             ("case_", "[0-9]", "a label is small letters"),
             ("case", r"(?=x)", "look-around"),
+            ("case", r"(\w{500}){3}", "size limit"),
         ] {
             let message = Pattern::new(label, pattern).unwrap_err().to_string();
             assert!(message.contains(expect) && message.contains("hint: "), "{message}");

@@ -50,6 +50,10 @@ pub fn load(path: &Path, overrides: &[String]) -> Result<Config, ConfigErrors> {
 /// The same for the text of a file; `path` is what relative paths and messages refer to.
 pub fn parse(text: &str, path: &Path, overrides: &[String]) -> Result<Config, ConfigErrors> {
     let refuse = |faults, more| ConfigErrors::new(path.to_path_buf(), faults, more);
+    if let Err(what) = datasets::nesting::check(text) {
+        let hint = "compare its keys with those of configs/README.md".to_owned();
+        return Err(refuse(vec![Fault { place: Place::File, what, hint }], 0));
+    }
     let mut table: Table = text.parse().map_err(|error| refuse(vec![syntax_fault(text, &error)], 0))?;
     let mut places = Places::of_text(text);
     // A newer file may well have keys that are unknown here, so its version is all there is to say.
