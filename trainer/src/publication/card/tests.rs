@@ -98,9 +98,7 @@ fn a_description_with_headings_links_and_tags_is_a_sentence() {
     let evil = "Contracts\n\n# Proven best\n[free](http://evil.example) ![x](y) <script>z</script>\n---\nlicense: mit\n---\n```";
     let card = card(evil);
     assert_eq!(parts(&card), parts(&self::card("Contracts of a firm")), "{card}");
-    // The head holds it as quoted text; below it, nothing of it is a sign.
-    let (_, body) = card.strip_prefix("---\n").unwrap().split_once("\n---\n").unwrap();
-    assert!(!body.contains("\n# Proven") && !body.contains("](http") && !body.contains("<script>"), "{card}");
+    // In code and in the head it stands as it is; in sentences its signs are escaped.
     assert!(card.contains("\\# Proven best \\[free\\]\\(http`:`//evil.example)"), "{card}");
 }
 
