@@ -6,12 +6,21 @@ use std::time::{Duration, Instant};
 use crate::random::{mix, mix_all};
 
 /// How long a test over broken bytes goes on when the environment does not say it.
-const SECONDS: u64 = 1;
+const SECONDS: Duration = Duration::from_secs(1);
 
-/// Calls `round` with 0, 1, 2, ... for a second, or for as many as `TRAINER_FUZZ_SECONDS` says.
+/// How long the environment asks a test over broken bytes to go on: the seconds of `TRAINER_FUZZ_SECONDS`.
+///
+/// # Panics
+/// When the variable is no whole number of seconds: a long test by hand should not become a short one unseen.
+#[must_use]
+pub fn asked() -> Option<Duration> {
+    let text = std::env::var("TRAINER_FUZZ_SECONDS").ok()?;
+    Some(Duration::from_secs(text.parse().expect("TRAINER_FUZZ_SECONDS is a whole number of seconds")))
+}
+
+/// Calls `round` with 0, 1, 2, ... for a second, or for as long as [`asked`].
 pub fn rounds(mut round: impl FnMut(u64)) {
-    let asked = std::env::var("TRAINER_FUZZ_SECONDS").ok().and_then(|text| text.parse().ok());
-    let end = Instant::now() + Duration::from_secs(asked.unwrap_or(SECONDS));
+    let end = Instant::now() + asked().unwrap_or(SECONDS);
     let mut at = 0;
     while at == 0 || Instant::now() < end {
         round(at);
@@ -19,7 +28,8 @@ pub fn rounds(mut round: impl FnMut(u64)) {
     }
 }
 
-/// `bytes` with one to eight changes that follow from `round`; `words` are put in now and then.
+/// `bytes` with changes that follow from `round`, one alone half of the time, else up to eight; `words` are put in now and
+/// then.
 #[must_use]
 pub fn mutated(bytes: &[u8], words: &[&[u8]], round: u64) -> Vec<u8> {
     let mut out = bytes.to_vec();
@@ -28,7 +38,9 @@ pub fn mutated(bytes: &[u8], words: &[&[u8]], round: u64) -> Vec<u8> {
         drawn += 1;
         (mix_all(mix(round), [drawn]) % below.max(1) as u64) as usize
     };
-    for _ in 0..=draw(8) {
+    // One change alone leaves more of a file readable, so that what comes behind the first check is reached too.
+    let changes = if draw(2) == 0 { 1 } else { 1 + draw(8) };
+    for _ in 0..changes {
         let at = draw(out.len() + 1);
         let end = (at + draw(16)).min(out.len());
         match draw(7) {

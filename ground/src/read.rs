@@ -47,8 +47,6 @@ pub enum Kind {
     Prompt,
     /// A licence, a card, a README.
     Prose,
-    /// A file of rows that is held as a whole.
-    Rows,
     /// One row of a file of any length.
     Row,
     /// One line of a record that this program writes.
@@ -78,7 +76,6 @@ impl Kind {
             Kind::Tokenizer => 128 * MIB,
             Kind::StandardInput => 64 * MIB,
             Kind::Proof | Kind::Results | Kind::Events => GIB,
-            Kind::Rows => 4 * GIB,
             Kind::Adapter => 64 * GIB,
         }
     }
@@ -103,7 +100,6 @@ impl Kind {
             Kind::Events => "a record of a run",
             Kind::Prompt => "a prompt or schema",
             Kind::Prose => "a text",
-            Kind::Rows => "a file of rows",
             Kind::Row => "a row",
             Kind::EventLine => "a line of a record",
             Kind::StandardInput => "standard input",

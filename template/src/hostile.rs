@@ -547,10 +547,10 @@ fn cases() -> impl Strategy<Value = String> {
 
 #[test]
 fn no_mix_of_known_parts_leaves_the_bounds() {
-    let seconds = std::env::var("TRAINER_FUZZ_SECONDS").ok().and_then(|seconds| seconds.parse().ok()).unwrap_or(3);
-    let end = Instant::now() + Duration::from_secs(seconds);
+    let long = ground::mutate::asked();
+    let end = Instant::now() + long.unwrap_or(Duration::from_secs(3));
     // The same mixes each time, unless it runs long.
-    let mut runner = if seconds > 10 {
+    let mut runner = if long.is_some() {
         proptest::test_runner::TestRunner::default()
     } else {
         proptest::test_runner::TestRunner::deterministic()

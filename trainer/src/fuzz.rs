@@ -1,7 +1,7 @@
-//! Owns how long hostile inputs are made up for a test: some cases by default, `TRAINER_FUZZ_SECONDS` of them when it is
-//! set. Only tests have it.
+//! Owns how long hostile values are made up for a test: some cases by default, or as long as `TRAINER_FUZZ_SECONDS` asks.
+//! Only tests have it.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use proptest::strategy::Strategy;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
@@ -9,14 +9,13 @@ use proptest::test_runner::{Config, TestCaseError, TestRunner};
 /// Runs a test on made-up values.
 #[track_caller]
 pub(crate) fn run<S: Strategy>(cases: u32, strategy: &S, test: impl Fn(S::Value) -> Result<(), TestCaseError>) {
-    let seconds = std::env::var("TRAINER_FUZZ_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(0);
-    let (start, long) = (Instant::now(), Duration::from_secs(seconds));
+    let end = Instant::now() + ground::mutate::asked().unwrap_or_default();
     loop {
         let mut runner = TestRunner::new(Config { cases, failure_persistence: None, ..Config::default() });
         if let Err(failure) = runner.run(strategy, &test) {
             panic!("{failure}");
         }
-        if start.elapsed() >= long {
+        if Instant::now() >= end {
             return;
         }
     }

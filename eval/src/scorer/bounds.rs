@@ -120,7 +120,6 @@ fn peak_kib() -> Option<u64> {
 }
 
 #[test]
-#[ignore = "not held yet by every scorer of the list: the longest answers take gigabytes; run by hand with the one below"]
 fn no_scorer_takes_the_square_of_a_long_answer() {
     judged_in_bounds(20, Duration::from_secs(10));
 }

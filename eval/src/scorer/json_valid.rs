@@ -115,15 +115,16 @@ impl JsonValid {
                 schema.most_values
             ));
         }
-        match schema.validator.iter_errors(&value).next() {
-            Some(error) if matches!(error.kind(), ValidationErrorKind::BacktrackLimitExceeded { .. }) => {
+        // The first error only: a list of all of them holds copies of their values, gigabytes for a long answer.
+        match schema.validator.validate(&value) {
+            Err(error) if matches!(error.kind(), ValidationErrorKind::BacktrackLimitExceeded { .. }) => {
                 Scored::unscored(format!("a pattern of the schema is not decided after {MOST_BACKTRACKS} steps back"))
             }
-            Some(error) => {
+            Err(error) => {
                 let note = located(error.instance_path().as_str(), &error);
                 Scored::unparsed(Reason::SchemaViolation).with_note(note)
             }
-            None => Scored::right_or_wrong(true),
+            Ok(()) => Scored::right_or_wrong(true),
         }
     }
 }

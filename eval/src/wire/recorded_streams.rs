@@ -138,40 +138,23 @@ fn a_stream_cut_anywhere_is_cut_or_whole_and_never_shorter() {
     }
 }
 
-/// Some bytes changed, gone, doubled, or others in their place.
-fn bent(bytes: &[u8], round: u64) -> Vec<u8> {
-    const PIECES: [&[u8]; 14] = [
-        b"\n\n",
-        b"\r",
-        b"data: ",
-        b"data: [DONE]\n\n",
-        b"event: error\n",
-        b"\"",
-        b"{",
-        b"[",
-        b"null",
-        b"-1",
-        b"1e999",
-        b"18446744073709551615",
-        b"\\ud83d",
-        b"\xff\xfe\x00",
-    ];
-    let mut bytes = bytes.to_vec();
-    for change in 0..=round % 5 {
-        let draw =
-            |what: u64, below: usize| (ground::random::mix_all(round, [change, what]) % below.max(1) as u64) as usize;
-        let at = draw(0, bytes.len());
-        let end = (at + draw(1, 40)).min(bytes.len());
-        match draw(2, 5) {
-            0 => bytes.get_mut(at).into_iter().for_each(|byte| *byte = draw(3, 256) as u8),
-            1 => drop(bytes.drain(at..end)),
-            2 => bytes.extend_from_within(at..end),
-            3 => bytes.truncate(end),
-            _ => drop(bytes.splice(at..at, PIECES[draw(3, PIECES.len())].iter().copied())),
-        }
-    }
-    bytes
-}
+/// What is put into bytes that are changed.
+const PIECES: [&[u8]; 14] = [
+    b"\n\n",
+    b"\r",
+    b"data: ",
+    b"data: [DONE]\n\n",
+    b"event: error\n",
+    b"\"",
+    b"{",
+    b"[",
+    b"null",
+    b"-1",
+    b"1e999",
+    b"18446744073709551615",
+    b"\\ud83d",
+    b"\xff\xfe\x00",
+];
 
 /// Reads bytes in every way that a server can have them read: whole, as a stream in pieces, as the body of an error.
 fn read_in_every_way(name: &str, bytes: &[u8], piece: usize) -> usize {
@@ -201,8 +184,7 @@ fn read_in_every_way(name: &str, bytes: &[u8], piece: usize) -> usize {
 /// Some seconds; `TRAINER_FUZZ_SECONDS=600` goes on for ten minutes.
 #[test]
 fn streams_answers_and_errors_that_somebody_bent_are_read_or_refused() {
-    let seconds = std::env::var("TRAINER_FUZZ_SECONDS").ok().and_then(|secs| secs.parse().ok());
-    let limit = seconds.map(std::time::Duration::from_secs);
+    let limit = ground::mutate::asked();
     let bodies: Vec<Vec<u8>> = clients().cases.iter().map(bytes).collect();
     let (mut good, start) = (0, std::time::Instant::now());
     for round in 0_u64.. {
@@ -210,7 +192,7 @@ fn streams_answers_and_errors_that_somebody_bent_are_read_or_refused() {
             break;
         }
         let body = &bodies[round as usize % bodies.len()];
-        let bent = bent(body, round);
+        let bent = ground::mutate::mutated(body, &PIECES, round);
         // Each in its own dialect and in all others: a server may speak any.
         for dialect in super::ALL {
             good += read_in_every_way(dialect.name(), &bent, round as usize % 40);

@@ -5,9 +5,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
-use proptest::test_runner::{TestCaseError, TestRunner};
+use proptest::test_runner::TestCaseError;
 
 use super::*;
+use crate::fuzz;
 
 /// A config with every kind of value.
 const SEED: &str = r#"version = 1
@@ -158,28 +159,11 @@ fn holds(text: &str, overrides: &[String]) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// Holds for a number of cases, or for so many seconds as `TRAINER_FUZZ_SECONDS` says.
-fn run<T: std::fmt::Debug>(
-    strategy: &impl Strategy<Value = T>,
-    cases: u32,
-    test: impl Fn(T) -> Result<(), TestCaseError>,
-) {
-    let seconds = std::env::var("TRAINER_FUZZ_SECONDS").ok().and_then(|seconds| seconds.parse().ok());
-    let end = seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds));
-    loop {
-        let config = ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() };
-        TestRunner::new(config).run(strategy, &test).unwrap_or_else(|error| panic!("{error}"));
-        if end.is_none_or(|end| Instant::now() >= end) {
-            return;
-        }
-    }
-}
-
 #[test]
 fn a_changed_config_never_panics_and_repeats_no_secret() {
     holds(SEED, &[]).unwrap();
     assert!(leaks("x \"sk-live-NOTAKEY0123456789\"").is_some());
-    run(&changes(), 2000, |changes| holds(&changed(SEED, &changes), &[]));
+    fuzz::run(2000, &changes(), |changes| holds(&changed(SEED, &changes), &[]));
 }
 
 #[test]
@@ -188,7 +172,7 @@ fn a_changed_override_never_panics_and_repeats_no_secret() {
         let path = schema::KEYS[key].path();
         [changed(&format!("{path}=1"), &changes), format!("{path}={}", SECRETS[secret])]
     });
-    run(&overrides, 1000, |overrides| holds(SEED, &overrides));
+    fuzz::run(1000, &overrides, |overrides| holds(SEED, &overrides));
 }
 
 #[test]

@@ -76,11 +76,6 @@ fn a_proof_with_more_claims_than_an_evaluation_has_is_refused() {
     assert!(verify(&fitted(&value)).unwrap_err().to_string().contains("claims, slices and bins, and at most"));
 }
 
-/// Seconds of a longer run by hand: `TRAINER_FUZZ_SECONDS=600 cargo test --release -p eval mutated`.
-fn seconds() -> Option<u64> {
-    std::env::var("TRAINER_FUZZ_SECONDS").ok()?.parse().ok()
-}
-
 /// What may stand in a file at a place: other bytes, a piece of it again, nothing, or a number that nobody expects.
 #[derive(Clone, Debug)]
 enum Mutation {
@@ -169,7 +164,7 @@ fn mutated_bytes_of_a_proof_are_refused_or_told_and_never_a_panic() {
         Proof::write(&records.results, &records.premises).unwrap(),
     ];
     let started = Instant::now();
-    let limit = Duration::from_secs(seconds().unwrap_or(4));
+    let limit = ground::mutate::asked().unwrap_or(Duration::from_secs(4));
     let mut runner = proptest::test_runner::TestRunner::deterministic();
     let strategy = (0..texts.len(), prop::collection::vec(mutation(), 1..4));
     let mut cases = 0;

@@ -92,8 +92,7 @@ fn mutated_adapters_never_panic() {
 
 /// Calls `attempt` so many times, or for so many seconds as the environment says: some are accepted, and not all.
 fn many(seed: u64, count: usize, mut attempt: impl FnMut(&mut Random) -> bool) {
-    let seconds = std::env::var("TRAINER_FUZZ_SECONDS").ok().map(|seconds| seconds.parse().unwrap());
-    let end = seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds));
+    let end = ground::mutate::asked().map(|long| Instant::now() + long);
     let (mut random, mut accepted, mut tried) = (Random(seed), 0, 0);
     while end.map_or(tried < count, |end| Instant::now() < end) {
         let start = Instant::now();
