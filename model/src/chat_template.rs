@@ -11,10 +11,12 @@ use template::{Dialect, Input, Refused, Template, list, map, to_json, written};
 use crate::error::{Error, Result};
 
 mod clock;
+mod frame;
 mod generation_tag;
 mod spans;
 
-pub use spans::{AssistantSpan, Rendered};
+pub use frame::Frame;
+pub use spans::{AssistantSpan, Rendered, holds};
 
 /// One message of a conversation.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -48,6 +50,7 @@ pub struct ChatTemplate {
     source: String,
     special: SpecialTokens,
     marks_generation: bool,
+    closes_block: bool,
     variables: Vec<(String, serde_json::Value)>,
 }
 
@@ -64,7 +67,8 @@ impl ChatTemplate {
             .with_function("raise_exception", |message: &Value| -> std::result::Result<Value, minijinja::Error> {
                 Err(minijinja::Error::new(ErrorKind::InvalidOperation, written(message)?))
             });
-        let template = Self { template, source: source.to_string(), special, marks_generation, variables: Vec::new() };
+        let (source, variables) = (source.to_string(), Vec::new());
+        let template = Self { template, source, special, marks_generation, closes_block: false, variables };
         Ok(template.at_time(clock::unix_seconds()))
     }
 
@@ -82,14 +86,36 @@ impl ChatTemplate {
         self
     }
 
+    /// Where the generation prompt opens a think block, answers that have no reasoning close it at once.
+    pub fn with_closed_block(mut self, closes: bool) -> Self {
+        self.closes_block = closes;
+        self
+    }
+
     /// Renders a conversation; with `add_generation_prompt` it ends where the assistant is to go on.
     pub fn render(&self, messages: &[ChatMessage], add_generation_prompt: bool) -> Result<String> {
         Ok(self.render_marked(messages, add_generation_prompt)?.0)
     }
 
-    /// SHA-256 of the source.
+    /// SHA-256 of the source; where variables are set or blocks are closed, of these too.
     pub fn sha256(&self) -> String {
-        Sha256::digest(&self.source).iter().map(|byte| format!("{byte:02x}")).collect()
+        let mut digest = Sha256::new_with_prefix(&self.source);
+        for (name, value) in &self.variables {
+            digest.update(format!("\0{name}={value}"));
+        }
+        if self.closes_block {
+            digest.update("\0closed");
+        }
+        digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// The source for whoever is not told this one's variables: it sets those that are not given.
+    pub fn source_with_variables(&self) -> String {
+        // The engine takes one line break behind a block, so the source begins as before.
+        let set = |(name, value): &(String, serde_json::Value)| {
+            format!("{{% if {name} is not defined %}}{{% set {name} = {value} %}}{{% endif %}}\n")
+        };
+        self.variables.iter().map(set).collect::<String>() + &self.source
     }
 
     /// The source as it was given.

@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use eval::proof::{Premises, Proof};
+use eval::reasoning::content;
 use eval::report::{Report, Table};
 use eval::results::Provenance;
 use eval::scorer::ScorerSpec;
@@ -105,7 +106,7 @@ pub fn run(
     let task = task(config, prepared, &held_out)?;
     let records = &prepared.data.train.records;
     let train: Vec<(String, String)> =
-        records.iter().map(|record| (record.prompt_text(), record.target().to_owned())).collect();
+        records.iter().map(|record| (record.prompt_text(), content(record.target()).to_owned())).collect();
     let asking = Asking {
         held_out: &held_out,
         task: &task,

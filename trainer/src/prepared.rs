@@ -46,7 +46,8 @@ impl Prepared {
             pull::model(&name, &config.roots.configs, &cache, &mut |text| note(text), &mut watch)?
         };
         let checkpoint = Checkpoint::open(&pulled.path)?;
-        let speech = Speech::of(&checkpoint)?;
+        let speech = Speech::of(&checkpoint)?.worded(config);
+        speech.note().iter().for_each(|text| note(text));
         let base_sha256 = checkpoint.sha256()?;
         let base_name = match &config.base {
             Base::Name(name) => name.clone(),

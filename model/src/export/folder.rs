@@ -141,10 +141,27 @@ fn copy_texts(checkpoint: &Checkpoint, folder: &Path) -> Result<()> {
     } else {
         checkpoint.tokenizer()?.save(folder)?;
     }
-    if !foreign::is_there(&generation) && !checkpoint.config.eos_token_ids.is_empty() {
-        write_json(&generation, &config_json::generation(&checkpoint.config))?;
+    let end = learnt_end(checkpoint)?;
+    if foreign::is_there(&generation) {
+        if let (Some(end), Value::Object(mut map)) = (end, foreign::json(&generation, Kind::ModelConfig)?)
+            && config_json::ends_at(&mut map, end)
+        {
+            write_json(&generation, &Value::Object(map))?;
+        }
+    } else if let Value::Object(mut map) = config_json::generation(&checkpoint.config) {
+        end.map(|end| config_json::ends_at(&mut map, end));
+        if map.contains_key("eos_token_id") {
+            write_json(&generation, &Value::Object(map))?;
+        }
     }
     Ok(())
+}
+
+/// The token that ends answers as they are learnt, whatever the base names.
+fn learnt_end(checkpoint: &Checkpoint) -> Result<Option<u32>> {
+    let tokenizer = checkpoint.tokenizer()?;
+    let end = tokenizer.chat_template()?.and_then(|template| template.end_of_answer());
+    Ok(end.and_then(|end| tokenizer.token_id(&end)))
 }
 
 fn write_json(path: &Path, value: &Value) -> Result<()> {

@@ -98,7 +98,9 @@ impl Tokenizer {
         let bos = named(&self.special.bos_token).or(config.bos_token_id);
         let eos = named(&self.special.eos_token).or(config.eos_token_ids.first().copied());
         // Whatever else ends an answer; llama.cpp stops at both.
-        let turn = config.eos_token_ids.iter().copied().find(|id| Some(*id) != eos);
+        let learnt = self.chat_template()?.and_then(|template| self.token_id(&template.end_of_answer()?));
+        let ends = learnt.into_iter().chain(config.eos_token_ids.iter().copied());
+        let turn = ends.into_iter().find(|id| Some(*id) != eos);
         for (key, id) in [
             ("bos_token_id", bos),
             ("eos_token_id", eos),
