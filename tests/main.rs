@@ -33,5 +33,6 @@ mod ship;
 mod strangers;
 #[cfg(unix)]
 mod terminal;
+mod turns;
 mod util;
 mod watch;

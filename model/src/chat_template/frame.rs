@@ -82,7 +82,8 @@ impl ChatTemplate {
         let answer = ChatMessage { role: "assistant".to_owned(), content: PROBE.to_owned() };
         let written = self.render(&[messages, &[answer]].concat(), false)?;
         let Some((start, rest)) = written.rsplit_once(PROBE) else {
-            return Err(Error::template("the template leaves out what the assistant says"));
+            let what = "the template leaves out what the assistant says";
+            return Err(Error::template(format!("message {} renders to nothing: {what}", messages.len())));
         };
         let after = &rest[..self.end_of_turn(rest)];
         let ends = self.special.all.iter().filter(|token| !token.is_empty() && after.ends_with(token.as_str()));
@@ -93,7 +94,16 @@ impl ChatTemplate {
             (opened.to_owned(), String::new())
         } else {
             let last = messages.last().map_or("", |message| message.content.trim());
-            (String::new(), leaves(&prompt, start, last)?.to_owned())
+            let before = leaves(&prompt, start, last).ok_or_else(|| {
+                Error::template(format!(
+                    "message {} does not follow the generation prompt: with it the text so far ends {:?}, without it the \
+                     turn is written after {:?}",
+                    messages.len(),
+                    super::spans::tail(&prompt),
+                    super::spans::tail(start)
+                ))
+            })?;
+            (String::new(), before.to_owned())
         };
         Ok(Frame { prompt, opened, before, after: after.to_owned(), end })
     }
@@ -117,7 +127,7 @@ impl ChatTemplate {
 
 /// Of a text that goes on from a prompt with another beginning, what follows where the two last agree. They must agree on
 /// the last message.
-fn leaves<'text>(prompt: &str, text: &'text str, last: &str) -> Result<&'text str> {
+fn leaves<'text>(prompt: &str, text: &'text str, last: &str) -> Option<&'text str> {
     let agreed = |until: usize| -> usize {
         let both = text.as_bytes()[..until].iter().rev().zip(prompt.as_bytes().iter().rev());
         both.take_while(|(one, other)| one == other).count()
@@ -126,15 +136,7 @@ fn leaves<'text>(prompt: &str, text: &'text str, last: &str) -> Result<&'text st
     let best = ends.map(|end| (agreed(end), end)).max();
     let (agreed, end) = best.unwrap_or_default();
     let common = String::from_utf8_lossy(&text.as_bytes()[end - agreed..end]);
-    if agreed > 0 && common.contains(last) {
-        return Ok(&text[end..]);
-    }
-    Err(Error::template(format!(
-        "the answer does not follow the generation prompt: with it the text so far ends {:?}, without it the turn is \
-         written after {:?}",
-        super::spans::tail(prompt),
-        super::spans::tail(text)
-    )))
+    (agreed > 0 && common.contains(last)).then(|| &text[end..])
 }
 
 /// How a block that was opened with a mark is closed: `<x>` by `</x>`, `[X]` by `[/X]`.
@@ -144,3 +146,6 @@ fn closing(mark: &str) -> Option<String> {
     let is_name = !name.is_empty() && !name.contains([open, close, '/']) && !name.contains(char::is_whitespace);
     is_name.then(|| format!("{open}/{name}{close}"))
 }
+
+#[cfg(test)]
+mod tests;

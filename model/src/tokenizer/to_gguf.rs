@@ -60,6 +60,15 @@ impl Tokenizer {
         Err(refused(&format!("GGUF would cut this text into other tokens: {wrong:?}")))
     }
 
+    /// The Unicode form into which text is brought before it is cut, if there is one.
+    pub(crate) fn normal_form(&self) -> Option<String> {
+        let file: Value = serde_json::from_slice(&self.json).ok()?;
+        let normalizer = file.get("normalizer")?;
+        let steps = normalizer.get("normalizers").and_then(Value::as_array);
+        let mut kinds = steps.into_iter().flatten().chain([normalizer]).filter_map(|step| step.get("type")?.as_str());
+        kinds.find(|kind| ["NFC", "NFD", "NFKC", "NFKD"].contains(kind)).map(str::to_owned)
+    }
+
     /// Tokens, their kinds, special ids and the template.
     fn common(&self, source: &Source<'_>, config: &ModelConfig) -> Result<Values> {
         let rows = config.vocab_size;
