@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 use datasets::Message;
 use eval::{Completion, Error, Finish, GenerateOptions, LanguageModel};
 use model::Model;
@@ -16,6 +16,7 @@ use model::generate::Limits;
 use model::sampler::Sampler;
 use model::tokenizer::Tokenizer;
 
+use crate::controls::Stopped;
 use crate::data::messages::for_template;
 
 /// Before the message of a template.
@@ -101,7 +102,9 @@ impl LocalModel {
 
     fn check_stop(&self) -> Result<(), Error> {
         match &self.stop {
-            Some(stop) if stop.load(Ordering::SeqCst) => Err(self.failed(anyhow!("stopped by Ctrl-C"))),
+            Some(stop) if stop.load(Ordering::SeqCst) => {
+                Err(Error::Model { model: self.name.clone(), source: Stopped.into() })
+            }
             _ => Ok(()),
         }
     }
