@@ -8,6 +8,7 @@ mod cli;
 mod config_bounds;
 mod configs;
 mod devices;
+mod endings;
 mod eval;
 mod finished_run;
 mod fit;
@@ -30,6 +31,8 @@ mod pull_hub;
 mod resume;
 mod score;
 mod ship;
+#[cfg(unix)]
+mod signals;
 mod strangers;
 #[cfg(unix)]
 mod terminal;

@@ -6,7 +6,7 @@ mod live;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
@@ -23,6 +23,7 @@ use serde_json::Value;
 use crate::claims::{self, Claims};
 use crate::config::Config;
 use crate::config::arm::{Provider, RawArm, Source};
+use crate::controls::Stopped;
 use crate::data::pack;
 use crate::disk;
 use crate::event::Event;
@@ -129,6 +130,9 @@ pub fn run(
     let mut live = Live::new(&held_out, &task, &config.decision.candidate, config.cost.max_usd, tell);
     let mut results = Vec::with_capacity(arms.len());
     for arm in arms.iter().filter(wanted) {
+        if stop.load(Ordering::SeqCst) {
+            return Err(Stopped.into());
+        }
         if arm.name == config.decision.candidate {
             claims.observe()?;
         }
@@ -139,7 +143,12 @@ pub fn run(
             (true, Some(outside)) => {
                 let found = outside.ask(config, arm, &held_out, stop, progress);
                 let name = arm.name.clone();
-                let asked = match found.with_context(|| format!("cannot evaluate {name}"))? {
+                let found = found.with_context(|| format!("cannot evaluate {name}"))?;
+                if stop.load(Ordering::SeqCst) {
+                    // Rows that were not asked any more are no missing answers.
+                    return Err(Stopped.into());
+                }
+                let asked = match found {
                     Asked::Answered(identity, answers) => Arm::Answered { name, identity, answers },
                     Asked::Skipped(identity, reason) => Arm::Skipped { name, identity, reason },
                 };
@@ -193,6 +202,22 @@ pub fn preflight(config: &Config, prepared: &Prepared, scope: &Scope, metrics: &
     }
     let arms = arms(config, scope, held_out.labels().is_some())?;
     claims::check(config, &arms, &held_out)
+}
+
+/// Refuses, before anything is asked, an evaluation that a verdict is required of and that cannot come to one.
+pub fn must_decide(config: &Config, prepared: &Prepared, scope: &Scope) -> Result<()> {
+    let total = prepared.data.test.len();
+    if let Some(limit) = config.eval.limit.filter(|limit| *limit < total) {
+        bail!(
+            "a verdict needs all {total} held-out rows, and only {limit} would be judged
+\
+             hint: leave --limit and eval.limit out"
+        );
+    }
+    let labels = config.eval.labels.is_some() || !prepared.data.labels.is_empty();
+    let mut asked = arms(config, scope, labels)?;
+    asked.retain(|arm| scope.only.is_empty() || scope.only.contains(&arm.name));
+    claims::must_decide(config, &asked)
 }
 
 /// The scorers of a config, else those that suit the set.

@@ -44,7 +44,7 @@ pub struct Asking<'a> {
     pub batch_rows: usize,
     /// Seed of what is drawn.
     pub seed: u64,
-    /// Set by Ctrl-C: the evaluation ends before its next batch.
+    /// Set by whoever asks to stop: the evaluation ends before its next batch.
     pub stop: Arc<AtomicBool>,
 }
 

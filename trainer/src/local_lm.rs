@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 use datasets::Message;
 use eval::reasoning::MARKS;
 use eval::{Completion, Error, Finish, GenerateOptions, LanguageModel};
@@ -19,6 +19,7 @@ use model::sampler::Sampler;
 use model::tokenizer::Tokenizer;
 
 use crate::config::Config;
+use crate::controls::Stopped;
 use crate::data::messages::for_template;
 
 /// Before the message of a template.
@@ -145,7 +146,9 @@ impl LocalModel {
 
     fn check_stop(&self) -> Result<(), Error> {
         match &self.stop {
-            Some(stop) if stop.load(Ordering::SeqCst) => Err(self.failed(anyhow!("stopped by Ctrl-C"))),
+            Some(stop) if stop.load(Ordering::SeqCst) => {
+                Err(Error::Model { model: self.name.clone(), source: Stopped.into() })
+            }
             _ => Ok(()),
         }
     }

@@ -8,9 +8,10 @@ use anyhow::{Result, bail};
 use model::{Checkpoint, ModelConfig};
 use serde_json::json;
 
-use super::{EXIT_NOT_MET, configs_root, note, opened, print};
+use super::{configs_root, note, opened, print};
 use crate::cli::CheckAdapter;
 use crate::config;
+use crate::ending::Ended;
 use crate::pull::{self, Cache};
 use crate::readers::{ALL, Facts, Judgement};
 use crate::shipped;
@@ -48,8 +49,12 @@ pub fn run(arguments: CheckAdapter) -> Result<ExitCode> {
     } else {
         judged.iter().try_for_each(|(name, judgement)| print(&line(name, judgement)))?;
     }
-    let refused = |wanted: &String| judged.iter().any(|(name, it)| is(name, wanted) && !it.loads());
-    Ok(if arguments.require.iter().any(refused) { ExitCode::from(EXIT_NOT_MET) } else { ExitCode::SUCCESS })
+    let refuses = |wanted: &&String| judged.iter().any(|(name, it)| is(name, wanted) && !it.loads());
+    let missed: Vec<&str> = arguments.require.iter().filter(refuses).map(String::as_str).collect();
+    if missed.is_empty() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    Err(Ended::NotMet(format!("required, and would not load it: {}", missed.join(", "))).into())
 }
 
 fn line(name: &str, judgement: &Judgement) -> String {

@@ -7,15 +7,17 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use eval::Results;
 use eval::report::{Json, Report};
+use eval::verdict::Answer;
 use ground::lock::Lock;
 use model::LoadOptions;
 use model::adapter::Adapter;
 
-use super::{EXIT_NOT_MET, fit, interrupt, note, opened, print};
+use super::{fit, interrupt, note, opened, print};
 use crate::cli::Eval;
-use crate::config::Config;
 use crate::config::arm::{Provider, RawArm};
-use crate::controls::Controls;
+use crate::config::{self, Config};
+use crate::controls::{self, Controls};
+use crate::ending::Ended;
 use crate::evaluation::{self, Scope};
 use crate::held_out::Local;
 use crate::observer::jsonl::Events;
@@ -26,11 +28,20 @@ use crate::tui::terminal;
 
 /// Runs the command.
 pub fn run(arguments: Eval) -> Result<ExitCode> {
+    let controls = interrupt::listen()?;
     let mut config = fit::load(&arguments.config, None)?;
     if arguments.limit.is_some() {
         config.eval.limit = arguments.limit;
     }
     let bars = bars(&arguments.fail_under)?;
+    if let Some(bar) = arguments.require.filter(|_| !decides(&arguments)) {
+        bail!(
+            "--require {}: {} has no [decision], so nobody said what may replace what\n\
+             hint: write [decision] with candidate, baseline and margin, as configs/legal.toml does",
+            bar.name(),
+            arguments.config.config.display()
+        );
+    }
     let run = arguments.run.clone().unwrap_or_else(|| config.run_folder.clone());
     // Without --run, --out names the run folder itself, as it does for `fit`.
     let out = match (&arguments.config.out, &arguments.run) {
@@ -38,7 +49,6 @@ pub fn run(arguments: Eval) -> Result<ExitCode> {
         _ => run.join("eval"),
     };
     let folder = run.join("adapter");
-    let controls = interrupt::listen()?;
     let prepared = Prepared::new(&config)?;
     let scope = Scope {
         outside: true,
@@ -48,6 +58,9 @@ pub fn run(arguments: Eval) -> Result<ExitCode> {
     };
     let metrics: Vec<String> = bars.iter().map(|bar| bar.metric.clone()).collect();
     evaluation::preflight(&config, &prepared, &scope, &metrics)?;
+    if arguments.require.is_some() {
+        evaluation::must_decide(&config, &prepared, &scope)?;
+    }
     let unfit = || format!("{} has no adapter that fits\nhint: trainer fit CONFIG, or --run DIR", run.display());
     if !folder.is_dir() {
         bail!(unfit());
@@ -71,6 +84,7 @@ pub fn run(arguments: Eval) -> Result<ExitCode> {
         local.adapters.extend(evaluation::adapter_facts(&arm, &folder)?);
         local.others.insert(arm, model.add_adapter(&adapter.layout, &adapter.values)?);
     }
+    controls.begin();
     let mut observer = progress(arguments.plain, &controls, &run)?;
     let found = evaluation::run(&config, &prepared, &local, &run, &scope, &controls.stop, &mut |event| {
         // What is on the terminal is the only listener here, and it never fails.
@@ -78,6 +92,10 @@ pub fn run(arguments: Eval) -> Result<ExitCode> {
     });
     // The view gives the terminal back before anything else is written to it.
     drop(observer);
+    if found.as_ref().is_err_and(controls::is_stop) {
+        let text = "stopped, nothing is reported; answers that were paid for are kept\nhint: the same command goes on";
+        return Err(Ended::Stopped(text.to_owned()).into());
+    }
     let (results, premises) = found?;
     evaluation::write(&results, &premises, &out)?;
     note(&format!("report    {}", out.join("report.html").display()));
@@ -86,9 +104,24 @@ pub fn run(arguments: Eval) -> Result<ExitCode> {
     } else {
         evaluation::print_table(&results)?
     }
-    let missed = missed(&results, &bars, &config.decision.candidate)?;
-    missed.iter().for_each(|line| note(line));
-    Ok(if missed.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(EXIT_NOT_MET) })
+    let mut missed = missed(&results, &bars, &config.decision.candidate)?;
+    missed.extend(arguments.require.and_then(|bar| below(&results, bar)));
+    if missed.is_empty() { Ok(ExitCode::SUCCESS) } else { Err(Ended::NotMet(missed.join("\n")).into()) }
+}
+
+/// Whether the config of an evaluation says what is decided.
+fn decides(arguments: &Eval) -> bool {
+    config::says(&arguments.config.config, &arguments.config.set, "decision")
+}
+
+/// What a verdict says that is not as good as the one that is required.
+fn below(results: &Results, bar: Answer) -> Option<String> {
+    let found = match &results.decided {
+        Some(decided) if decided.verdict.answer.reaches(bar) => return None,
+        Some(decided) => decided.verdict.sentence(),
+        None => format!("there is no verdict, {}", results.no_verdict.as_deref().unwrap_or("nothing was decided")),
+    };
+    Some(format!("--require {} is missed: {found}", bar.name()))
 }
 
 /// Holds the run, whose decisions, calls and results are of one evaluation at a time, and the place of the results where

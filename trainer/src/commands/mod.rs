@@ -1,4 +1,4 @@
-//! Owns the list of commands and what they share: exit codes, where configs lie.
+//! Owns the list of commands and what they share: where configs lie.
 //! Each command has a file; none knows another.
 
 mod check;
@@ -27,11 +27,6 @@ use anyhow::Result;
 
 use crate::cli::{Cli, Command};
 use crate::terminal_lines::{PullLine, WriteLine, note, print};
-
-/// Ran but failed a bar the user set, or was stopped by the user before its end.
-pub const EXIT_NOT_MET: u8 = 1;
-/// An error.
-pub const EXIT_ERROR: u8 = 2;
 
 /// Runs what was typed.
 pub fn run(cli: Cli) -> Result<ExitCode> {

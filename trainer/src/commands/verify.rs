@@ -6,8 +6,9 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use eval::proof::Tampered;
 
-use super::{EXIT_NOT_MET, note, print};
+use super::{note, print};
 use crate::cli::Verify;
+use crate::ending::Ended;
 
 /// Runs the command.
 pub fn run(arguments: Verify) -> Result<ExitCode> {
@@ -46,8 +47,7 @@ pub fn run(arguments: Verify) -> Result<ExitCode> {
         note("every number was computed again and holds");
         return Ok(ExitCode::SUCCESS);
     }
-    note(&format!("{} entries differ from what the answers say", tampered.len()));
-    Ok(ExitCode::from(EXIT_NOT_MET))
+    Err(Ended::NotMet(format!("{} entries differ from what the answers say", tampered.len())).into())
 }
 
 fn read(path: &Path) -> Result<String> {
