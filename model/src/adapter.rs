@@ -19,7 +19,7 @@ mod settings;
 mod values;
 
 pub use keys::{MERGE_WITH_PEFT, Refusal, changed_base, refusals};
-pub use values::shapes;
+pub use values::{beside_a_and_b, shapes};
 
 /// The file with the settings.
 pub const CONFIG_FILE: &str = "adapter_config.json";

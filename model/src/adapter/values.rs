@@ -88,8 +88,9 @@ fn refuse_unused<'a>(mut unused: impl Iterator<Item = &'a String>, path: &Path) 
     Err(refused(path, &what))
 }
 
-/// What a tensor holds that is neither A nor B of a linear.
-fn beside_a_and_b(name: &str) -> Option<&'static str> {
+/// What a tensor of an adapter holds, by its name, if that is neither A nor B of a linear. Nothing here computes with it.
+#[must_use]
+pub fn beside_a_and_b(name: &str) -> Option<&'static str> {
     let known = BESIDE.iter().find(|(part, _)| name.contains(part)).map(|(_, what)| *what);
     known.or((!name.contains(".lora_")).then_some("a tensor of the base itself that was trained"))
 }

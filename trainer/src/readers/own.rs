@@ -2,7 +2,7 @@
 
 use model::{Error, adapter};
 
-use super::{Facts, Judgement, Reader};
+use super::{Facts, Judgement, MERGE_WITH_PEFT, Reader};
 
 /// `trainer`.
 pub(super) struct Trainer;
@@ -39,6 +39,10 @@ impl Reader for Trainer {
             judgement.refuse_if(true, what, hint);
         }
         if facts.base.is_none() {
+            let beside = |name: &String| adapter::beside_a_and_b(name).map(|what| format!("{name} is {what}"));
+            if let Some(what) = facts.tensors.keys().find_map(beside) {
+                judgement.refuse_if(true, format!("{what}, which is not computed"), MERGE_WITH_PEFT);
+            }
             judgement
                 .notes
                 .push("shapes were not compared: the base is not on this machine (--model names it)".to_owned());
