@@ -55,6 +55,7 @@ fn each_fault_is_refused_by_those_who_cannot_read_it() {
         (json!({"use_rslora": true}), vec![], vec![]),
         (json!({"init_lora_weights": "eva"}), vec![], vec![]),
         (json!({"ensure_weight_tying": true}), vec![], vec!["mistral.rs"]),
+        (json!({"lora_bias": true}), vec![], all_but_peft.to_vec()),
         (json!({"alora_invocation_tokens": [7]}), vec![], vec!["vLLM", "mistral.rs"]),
         (json!({"use_bdlora": {"nblocks": 2}}), vec![], all_but_peft.to_vec()),
         (json!({"arrow_config": {}}), vec![], all_but_peft.to_vec()),

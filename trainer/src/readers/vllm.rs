@@ -27,7 +27,7 @@ impl Reader for Vllm {
     fn judge(&self, facts: &Facts) -> Judgement {
         let mut judgement = Judgement::default();
         // It reads `r` and `lora_alpha` alone, and scales every module by them.
-        let settings = ["modules_to_save", "use_dora", "alpha_pattern", "rank_pattern"];
+        let settings = ["modules_to_save", "use_dora", "lora_bias", "alpha_pattern", "rank_pattern"];
         judgement.refuse_settings(facts, &settings);
         judgement.refuse_methods(facts, &[]);
         if let Some(bias) = facts.bias() {
