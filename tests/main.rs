@@ -2,6 +2,7 @@
 //! Knows the command line and files; knows no private item of any crate.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod adapter_forms;
 mod bad_input;
 mod bad_models;
 mod cli;

@@ -193,7 +193,7 @@ fn every_reader_is_asked_and_a_required_one_decides_the_exit_code() {
     let dora = scene.text("dora");
     let done = scene.run(&["check-adapter", &dora, "--model", &model()]).good();
     assert!(done.stdout.contains("vLLM         no   use_dora = true"), "{}", done.stdout);
-    assert!(done.stdout.contains("trainer      no   use_dora is not supported"), "{}", done.stdout);
+    assert!(done.stdout.contains("trainer      no   use_dora = true is not supported: "), "{}", done.stdout);
     let required = |reader: &str| scene.run(&["check-adapter", &dora, "--model", &model(), "--require", reader]);
     let missed = required("vllm");
     assert_eq!(missed.code, Some(1));

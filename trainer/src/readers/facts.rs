@@ -93,14 +93,7 @@ impl Facts {
     /// A starting point for which the base itself was changed, so that the adapter only fits the changed base.
     #[must_use]
     pub fn changed_base(&self) -> Option<&str> {
-        let name = self.text("init_lora_weights")?;
-        let known = ["pissa", "olora", "corda", "loftq", "lora_ga", "eva"];
-        // EVA only chooses where A points to, and changes no base.
-        known
-            .iter()
-            .filter(|kind| **kind != "eva")
-            .any(|kind| name.to_ascii_lowercase().starts_with(kind))
-            .then_some(name)
+        adapter::changed_base(&self.config)
     }
 
     /// Modules with A or B, without their prefix and layer: `q_proj`, `lm_head`, …
