@@ -8,8 +8,8 @@ use anyhow::{Context, Result, bail};
 use eval::Results;
 use eval::report::{Json, Report};
 use ground::lock::Lock;
-use model::LoadOptions;
 use model::adapter::Adapter;
+use model::{Checkpoint, LoadOptions};
 
 use super::{EXIT_NOT_MET, fit, interrupt, note, opened, print};
 use crate::cli::Eval;
@@ -18,10 +18,12 @@ use crate::config::arm::{Provider, RawArm};
 use crate::controls::Controls;
 use crate::evaluation::{self, Scope};
 use crate::held_out::Local;
+use crate::local_lm::Speech;
 use crate::observer::jsonl::Events;
 use crate::observer::{Dashboard, Observer, Plain};
 use crate::prepared::Prepared;
 use crate::run_dir;
+use crate::shipped;
 use crate::tui::terminal;
 
 /// Runs the command.
@@ -39,7 +41,11 @@ pub fn run(arguments: Eval) -> Result<ExitCode> {
     };
     let folder = run.join("adapter");
     let controls = interrupt::listen()?;
-    let prepared = Prepared::new(&config)?;
+    // The run was trained in the words that it keeps, whatever has become of the base or of an adapter that it began from.
+    let prepared = match folder.is_dir() {
+        true => Prepared::in_words_of(&config, Some(&folder))?,
+        false => Prepared::new(&config)?,
+    };
     let scope = Scope {
         outside: true,
         only: arguments.arms.clone(),
@@ -57,7 +63,11 @@ pub fn run(arguments: Eval) -> Result<ExitCode> {
     let others = other_adapters(&config, &prepared)?;
     let device = opened::device_noted(config.device, config.precision)?;
     let layouts: Vec<_> = others.iter().map(|other| &other.adapter.layout).chain([&tuned.layout]).collect();
-    let options = LoadOptions { positions: prepared.positions(&config), adapters: &layouts };
+    let mut positions = prepared.positions(&config);
+    for other in &others {
+        positions = positions.max(prepared.positions_in(&config, &other.speech)?);
+    }
+    let options = LoadOptions { positions, adapters: &layouts };
     let model = device.load(&prepared.checkpoint, options, |_, _| {})?;
     let mut local = Local {
         model: &model,
@@ -67,9 +77,9 @@ pub fn run(arguments: Eval) -> Result<ExitCode> {
         base: evaluation::base_facts(&prepared),
         adapters: evaluation::adapter_facts("tuned", &folder)?,
     };
-    for Other { arm, folder, adapter } in others {
+    for Other { arm, folder, adapter, speech } in others {
         local.adapters.extend(evaluation::adapter_facts(&arm, &folder)?);
-        local.others.insert(arm, model.add_adapter(&adapter.layout, &adapter.values)?);
+        local.others.insert(arm, (model.add_adapter(&adapter.layout, &adapter.values)?, speech));
     }
     let mut observer = progress(arguments.plain, &controls, &run)?;
     let found = evaluation::run(&config, &prepared, &local, &run, &scope, &controls.stop, &mut |event| {
@@ -128,6 +138,8 @@ struct Other {
     arm: String,
     folder: PathBuf,
     adapter: Adapter,
+    /// In whose words it is asked: its own, where it brings some.
+    speech: Speech,
 }
 
 fn other_adapters(config: &Config, prepared: &Prepared) -> Result<Vec<Other>> {
@@ -136,7 +148,10 @@ fn other_adapters(config: &Config, prepared: &Prepared) -> Result<Vec<Other>> {
         let folder = arm.adapter.clone().context("no adapter folder")?;
         let adapter = model::adapter::load(&folder, &prepared.checkpoint.config)
             .with_context(|| format!("arm {}: {} has no adapter that fits", arm.name, folder.display()))?;
-        Ok(Other { arm: arm.name.clone(), folder, adapter })
+        let mut checkpoint = Checkpoint::open(prepared.checkpoint.path())?;
+        shipped::adopt(&mut checkpoint, &folder).with_context(|| format!("arm {}", arm.name))?;
+        let speech = Speech::of(&checkpoint)?;
+        Ok(Other { arm: arm.name.clone(), folder, adapter, speech })
     };
     arms.map(read).collect()
 }
