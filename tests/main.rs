@@ -30,6 +30,7 @@ mod pull_hub;
 mod resume;
 mod score;
 mod ship;
+mod side_files;
 mod strangers;
 #[cfg(unix)]
 mod terminal;

@@ -3,7 +3,7 @@
 //! what one file says against another. Knows no vocabulary: that ids come out as a file says is looked at where they are
 //! given.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 
 use ground::read::Kind;
@@ -103,7 +103,8 @@ impl Told {
             if let (true, Some(Value::Array(known)), Value::Array(more)) =
                 (LISTS.contains(&key.as_str()), self.settings.get(&key), &value)
             {
-                let new = more.iter().filter(|token| !known.contains(token));
+                let said: HashSet<String> = known.iter().map(Value::to_string).collect();
+                let new = more.iter().filter(|token| !said.contains(&token.to_string()));
                 value = known.iter().chain(new).cloned().collect();
             }
             self.others.insert(key.clone(), NAMES);
@@ -114,11 +115,11 @@ impl Told {
     /// Takes over `added_tokens.json`, which gives each token its id and nothing else: those that have a name are special.
     fn add(&mut self, added: Map<String, Value>) -> Refused<()> {
         let names = self.names()?;
-        let special: Vec<&str> = names.iter().map(|name| name.token.content.as_str()).collect();
+        let special: HashSet<&str> = names.iter().map(|name| name.token.content.as_str()).collect();
         let mut decoder = Map::new();
         for (content, id) in added {
             let Some(id) = id.as_u64() else { return Err(format!("the id of {} is {id}", quoted(&content))) };
-            let special = special.contains(&content.as_str());
+            let special = special.contains(content.as_str());
             let token = json!({
                 "content": content, "lstrip": false, "normalized": !special, "rstrip": false, "single_word": false,
                 "special": special
@@ -182,7 +183,7 @@ impl Told {
 
     /// Every token that has a name or is in a list of special ones.
     fn names(&self) -> Refused<Vec<Name>> {
-        let mut names = Vec::new();
+        let (mut names, mut taken) = (Vec::new(), HashSet::new());
         let mut put = |key: &str, name: Option<&str>, value: &Value| -> Refused<()> {
             if value.is_null() {
                 return Ok(());
@@ -190,8 +191,12 @@ impl Told {
             let Some(token) = token_of(value, true) else {
                 return Err(format!("{key} of {} is neither a text nor a token", self.file(key)));
             };
-            if name.is_some_and(|name| names.iter().any(|known: &Name| known.name.as_deref() == Some(name))) {
+            // The same name under two keys: the first counts.
+            if name.is_some_and(|name| !taken.insert(name.to_owned())) {
                 return Ok(());
+            }
+            if taken.len() > MOST_NAMES {
+                return Err(format!("more than {MOST_NAMES} names of tokens in {}", self.file(key)));
             }
             names.push(Name { key: key.to_owned(), name: name.map(str::to_owned), token });
             Ok(())
@@ -206,24 +211,19 @@ impl Told {
             key.ends_with("_token") && !ROLES.contains(&key.as_str()) && token_of(value, true).is_some()
         };
         for (key, value) in self.settings.iter().filter(is_own) {
-            put(key, Some(key), value)?;
+            put(key.as_str(), Some(key.as_str()), value)?;
         }
         for list in LISTS {
             match self.settings.get(list) {
                 None | Some(Value::Null) => {}
                 Some(Value::Array(tokens)) => tokens.iter().try_for_each(|value| put(list, None, value))?,
                 Some(Value::Object(tokens)) => {
-                    tokens.iter().try_for_each(|(name, value)| put(list, Some(name), value))?;
+                    tokens.iter().try_for_each(|(name, value)| put(list, Some(name.as_str()), value))?;
                 }
                 Some(_) => return Err(format!("{list} of {} is neither a list nor an object", self.file(list))),
             }
         }
-        match names.iter().filter(|name| name.name.is_some()).count() {
-            count if count > MOST_NAMES => {
-                Err(format!("{count} names of tokens, more than the {MOST_NAMES} that are read"))
-            }
-            _ => Ok(names),
-        }
+        Ok(names)
     }
 
     /// Which file a key of the settings is from.
