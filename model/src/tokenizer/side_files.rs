@@ -143,6 +143,16 @@ impl Told {
     /// What is to be added to a tokenizer that knows some tokens already: in the order of transformers, by which ids are
     /// given.
     pub(super) fn tokens(&self, known: &HashMap<String, AddedToken>) -> Refused<Vec<Token>> {
+        if self
+            .settings
+            .get("split_special_tokens")
+            .is_some_and(|value| *value != Value::Bool(false) && !value.is_null())
+        {
+            return Err(format!(
+                "split_special_tokens of {CONFIG} is set, so that the tokens of a chat template would be cut into letters\n\
+                 hint: set it to false, as the model was made"
+            ));
+        }
         let mut tokens = self.listed()?;
         let mut places: HashMap<String, usize> =
             tokens.iter().enumerate().map(|(at, one)| (one.token.content.clone(), at)).collect();

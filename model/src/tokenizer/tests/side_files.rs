@@ -120,6 +120,7 @@ fn files_that_contradict_each_other_are_refused_by_name() {
     let settings = |value: Value| [("tokenizer_config.json", value)];
     refused(&settings(json!({"eos_token": 7})), &["eos_token of tokenizer_config.json"]);
     refused(&settings(json!({"additional_special_tokens": "<a>"})), &["additional_special_tokens of tokenizer_config"]);
+    refused(&settings(json!({"split_special_tokens": true})), &["split_special_tokens of tokenizer_config.json"]);
     refused(&[("special_tokens_map.json", json!({"pad_token": []}))], &["pad_token of special_tokens_map.json"]);
 }
 
