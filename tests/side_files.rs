@@ -100,7 +100,7 @@ fn every_name_that_a_file_gives_a_token_reaches_the_template() {
     let scene = scene();
     let template = ("chat_template.jinja", json!(NAMING));
     let first = |name: &str, settings: Value, beside: &[(&str, Value)]| -> Vec<u64> {
-        let model = base(&scene, name, settings, &[&[template.clone()], beside].concat());
+        let model = base(&scene, name, settings, &[std::slice::from_ref(&template), beside].concat());
         let rows = ids(&scene, &["--model", &model.display().to_string()]);
         rows[0].as_array().unwrap()[..3].iter().map(|id| id.as_u64().unwrap()).collect()
     };
