@@ -143,7 +143,8 @@ impl Tokenizer {
         let added = self.inner.get_added_tokens_decoder().into_iter().map(|(id, token)| (id, token.content));
         let largest = self.bounds.largest.clone().into_iter().chain(added).max();
         let Some((id, token)) = largest.filter(|(id, _)| *id as usize >= rows) else { return Ok(()) };
-        let (named, hint) = match self.beside.iter().find(|one| one.token.content == token) {
+        let inside = self.bounds.largest.iter().chain(&self.bounds.added).any(|(known, _)| *known == id);
+        let (named, hint) = match self.beside.iter().find(|one| one.token.content == token && !inside) {
             Some(one) => (
                 format!(", which {} adds,", one.file),
                 "take weights whose embedding was made larger for it, or remove it there if no text has it",
