@@ -32,6 +32,7 @@ mod pull_hub;
 mod resume;
 mod score;
 mod ship;
+mod side_files;
 #[cfg(unix)]
 mod signals;
 mod strangers;

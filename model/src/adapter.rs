@@ -13,6 +13,7 @@ use crate::config::ModelConfig;
 use crate::error::{Error, Result};
 use crate::foreign;
 use crate::lora::{InitLoraWeights, LoraConfig, LoraLayout, TargetModules};
+use crate::tokenizer;
 
 mod keys;
 mod settings;
@@ -25,16 +26,17 @@ pub use values::{beside_a_and_b, shapes};
 pub const CONFIG_FILE: &str = "adapter_config.json";
 /// The file with the weights.
 pub const WEIGHTS_FILE: &str = "adapter_model.safetensors";
-/// What an adapter folder may hold that a reader needs, the first two always.
-pub const FILES: [&str; 7] = [
-    CONFIG_FILE,
-    WEIGHTS_FILE,
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "chat_template.jinja",
-];
+/// What an adapter folder may hold that a reader needs, the first two always; the others are those of a tokenizer.
+pub const FILES: [&str; 2 + tokenizer::FILES.len()] = {
+    let mut all = [CONFIG_FILE; 2 + tokenizer::FILES.len()];
+    all[1] = WEIGHTS_FILE;
+    let mut at = 0;
+    while at < tokenizer::FILES.len() {
+        all[2 + at] = tokenizer::FILES[at].0;
+        at += 1;
+    }
+    all
+};
 
 /// An adapter read from a folder, checked against a base.
 #[derive(Clone, Debug)]

@@ -39,6 +39,8 @@ pub struct SpecialTokens {
     pub pad_token: Option<String>,
     /// Unknown characters.
     pub unk_token: Option<String>,
+    /// Those with another name, such as `sep_token` or a model's own `image_token`: name and text.
+    pub others: Vec<(String, String)>,
     /// All of them, also those without a role: in id order.
     pub all: Vec<String>,
 }
@@ -176,7 +178,8 @@ impl ChatTemplate {
             ("pad_token", &self.special.pad_token),
             ("unk_token", &self.special.unk_token),
         ];
-        let tokens = tokens.into_iter().filter_map(|(name, token)| Some(entry(name, token.as_ref()?)));
+        let others = self.special.others.iter().map(|(name, token)| entry(name, token));
+        let tokens = tokens.into_iter().filter_map(|(name, token)| Some(entry(name, token.as_ref()?))).chain(others);
         let own = self.variables.iter().map(|(name, value)| (Value::from(name.as_str()), Value::from_serialize(value)));
         // Of equal names the last one counts.
         let mut names: Vec<(Value, Value)> = tokens.chain(own).collect();

@@ -1,6 +1,8 @@
 //! Owns everything a run needs before its first step: the base, the rows, and the samples made of both.
 //! Knows a config; loads no weights and writes nothing but the cache.
 
+use std::path::Path;
+
 use anyhow::{Context, Result};
 use datasets::Folder;
 use model::Checkpoint;
@@ -12,7 +14,8 @@ use crate::data::{self, Data, Language};
 use crate::local_lm::Speech;
 use crate::pull::{self, Cache, Pulled};
 use crate::run_dir::Identity;
-use crate::start::Start;
+use crate::shipped;
+use crate::start::{self, Start};
 use crate::terminal_lines::{PullLine, note};
 
 /// A config with its base and its rows.
@@ -36,8 +39,13 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// Pulls, opens and tokenises what a config names.
+    /// Pulls, opens and tokenises what a config names. A run that starts from an adapter goes on in its words.
     pub fn new(config: &Config) -> Result<Self> {
+        Self::in_words_of(config, start::folder(config)?.as_deref())
+    }
+
+    /// The same, with the tokenizer and the chat template of an adapter folder, where it brings its own.
+    pub fn in_words_of(config: &Config, adapter: Option<&Path>) -> Result<Self> {
         let cache = Cache::open()?;
         let mut line = PullLine::new();
         let name = config.base.to_string();
@@ -45,7 +53,10 @@ impl Prepared {
             let mut watch = |progress: &pull::Progress| line.show(progress);
             pull::model(&name, &config.roots.configs, &cache, &mut |text| note(text), &mut watch)?
         };
-        let checkpoint = Checkpoint::open(&pulled.path)?;
+        let mut checkpoint = Checkpoint::open(&pulled.path)?;
+        if let Some(folder) = adapter {
+            shipped::adopt(&mut checkpoint, folder)?;
+        }
         let speech = Speech::of(&checkpoint)?.worded(config);
         speech.note().iter().for_each(|text| note(text));
         let base_sha256 = checkpoint.sha256()?;
@@ -91,7 +102,7 @@ impl Prepared {
                 datasets::digest::sha256_hex(both.as_bytes())
             }
         };
-        let speech = format!("{} {}", self.speech.tokenizer.sha256(), self.speech.template.sha256());
+        let speech = format!("{} {}", self.speech.tokenizer.fingerprint(), self.speech.template.sha256());
         Identity {
             config: settings,
             data: self.data.sha256.clone(),
@@ -112,6 +123,18 @@ impl Prepared {
         let samples = self.data.train.samples.iter().chain(&self.data.valid.samples);
         let learnt = samples.map(|sample| sample.ids.len()).max().unwrap_or(0);
         let asked = self.data.test.iter().map(|row| row.tokens).max().unwrap_or(0);
+        self.room(config, learnt, asked)
+    }
+
+    /// The same for an arm that is asked in words of its own.
+    pub fn positions_in(&self, config: &Config, speech: &Speech) -> Result<usize> {
+        let asked: Result<Vec<usize>> =
+            self.data.test.iter().map(|row| Ok(speech.prompt_ids(&row.prompt)?.len())).collect();
+        Ok(self.room(config, 0, asked?.into_iter().max().unwrap_or(0)))
+    }
+
+    /// Positions for the longest row to learn, and the longest prompt with its answer.
+    fn room(&self, config: &Config, learnt: usize, asked: usize) -> usize {
         let labels = config.eval.labels.as_ref().unwrap_or(&self.data.labels);
         // A byte is at most one token, and templates end a turn with a few.
         let label = labels.iter().map(|label| label.len() + 16).max().unwrap_or(0);

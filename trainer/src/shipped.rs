@@ -8,7 +8,6 @@ use anyhow::{Context, Result, bail};
 use ground::terminal::shown_in_line;
 use model::Checkpoint;
 use model::adapter::{self, Adapter};
-use model::tokenizer::Tokenizer;
 
 use crate::commands::configs_root;
 use crate::config::{self, Config};
@@ -65,20 +64,20 @@ impl Shipped {
             (None, Kind::Adapter(folder)) => base_here(folder)?,
             (None, Kind::Published(folder)) => pulled_base(folder)?,
         };
-        let checkpoint = Checkpoint::open(&pulled.path)?;
+        let mut checkpoint = Checkpoint::open(&pulled.path)?;
         // What is written takes the tokenizer along, so it is looked at even where nothing is encoded.
         if checkpoint.has_tokenizer() {
             checkpoint.tokenizer()?;
         }
         let adapter = folder.as_deref().map(|folder| read_adapter(folder, &checkpoint)).transpose()?;
+        if let Some(folder) = &folder {
+            adopt(&mut checkpoint, folder)?;
+        }
         let base_name = match adapter.as_ref().and_then(|adapter| adapter.base_model.clone()) {
             Some(name) if model.is_none() && !Path::new(&name).is_absolute() => name,
             _ => checkpoint.name(),
         };
         let base_source = pulled.source;
-        if let Some(folder) = &folder {
-            warn_of_another_template(folder, &checkpoint)?;
-        }
         Ok(Shipped { checkpoint, base_name, base_source, adapter, adapter_folder: folder, name, run })
     }
 
@@ -126,23 +125,17 @@ impl Shipped {
     }
 }
 
-/// What is written has the words of the base; an adapter that was trained with others must not lose them unnoticed.
-fn warn_of_another_template(folder: &Path, base: &Checkpoint) -> Result<()> {
-    let file = folder.join("tokenizer.json");
-    if file.symlink_metadata().is_err() {
-        return Ok(());
-    }
-    let source = |tokenizer: &Tokenizer| -> Result<Option<String>> {
-        Ok(tokenizer.chat_template()?.map(|template| template.source().to_owned()))
+/// Takes tokenizer and chat template of an adapter folder in place of the base's, where it brings its own, and says so: the
+/// adapter was trained with them.
+pub fn adopt(checkpoint: &mut Checkpoint, folder: &Path) -> Result<()> {
+    let brought = checkpoint.adopt(folder).context("cannot use the tokenizer of an adapter")?;
+    let what = match (brought.tokenizer, brought.template) {
+        (false, false) => return Ok(()),
+        (true, false) => "tokenizer",
+        (false, true) => "chat template",
+        (true, true) => "tokenizer and chat template",
     };
-    let (own, its) = (Tokenizer::from_file(&file)?, base.tokenizer()?);
-    if source(&own)? != source(&its)? || own.vocab_size() != its.vocab_size() {
-        note(&format!(
-            "warning: {} brings another tokenizer or chat template than its base, and that of the base is used\n\
-             hint: put its tokenizer files into a copy of the base, and name that with --model",
-            folder.display()
-        ));
-    }
+    note(&format!("note: the adapter {} brings its own {what}, used in place of the base's", folder.display()));
     Ok(())
 }
 

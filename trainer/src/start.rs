@@ -1,7 +1,7 @@
 //! Owns the adapter that a run starts from: where it is, and that it is of the kind that the config trains.
 //! Knows settings and folders; knows no step and no device.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use model::adapter::{self, Adapter};
@@ -20,14 +20,19 @@ pub struct Start {
     pub values: Vec<f32>,
 }
 
-/// Reads what `lora.init_adapter` names, if it names anything, and refuses an adapter of another kind with the settings
-/// that would fit it.
-pub fn read(config: &Config, base: &model::ModelConfig) -> Result<Option<Start>> {
+/// The folder of what `lora.init_adapter` names, if it names anything.
+pub fn folder(config: &Config) -> Result<Option<PathBuf>> {
     let Some(name) = &config.init_adapter else { return Ok(None) };
     if !Path::new(name).exists() && !crate::pull::is_repository(name) {
         bail!("lora.init_adapter {name} is not there\nhint: a run, an adapter folder, or owner/name on the hub");
     }
-    let folder = shipped::adapter_folder(name)?;
+    shipped::adapter_folder(name).map(Some)
+}
+
+/// Reads what `lora.init_adapter` names, if it names anything, and refuses an adapter of another kind with the settings
+/// that would fit it.
+pub fn read(config: &Config, base: &model::ModelConfig) -> Result<Option<Start>> {
+    let (Some(name), Some(folder)) = (&config.init_adapter, folder(config)?) else { return Ok(None) };
     let found = adapter::load(&folder, base).with_context(|| format!("lora.init_adapter {name}"))?;
     let layout = LoraLayout::new(base, &config.lora)?;
     if found.layout != layout {

@@ -93,9 +93,10 @@ impl Tokenizer {
                 kinds[id] = kind::UNKNOWN as i32;
             }
         }
-        for (id, special) in source.added() {
+        for (id, token) in self.inner.get_added_tokens_decoder() {
+            let special = self.inner.get_added_vocabulary().is_special_token(&token.content);
             let added = if special { kind::CONTROL } else { kind::USER_DEFINED };
-            if let Some(place) = kinds.get_mut(id).filter(|place| i64::from(**place) != kind::UNKNOWN) {
+            if let Some(place) = kinds.get_mut(id as usize).filter(|place| i64::from(**place) != kind::UNKNOWN) {
                 *place = added as i32;
             }
         }
@@ -174,12 +175,6 @@ impl<'a> Source<'a> {
 
     fn flag(&self, path: &[&str]) -> bool {
         self.at(path).and_then(Value::as_bool).unwrap_or(false)
-    }
-
-    /// Ids of added tokens, and whether each is special.
-    fn added(&self) -> impl Iterator<Item = (usize, bool)> + 'a {
-        let list = self.at(&["added_tokens"]).and_then(Value::as_array).into_iter().flatten();
-        list.filter_map(|token| Some((token.get("id")?.as_u64()? as usize, token.get("special")?.as_bool()?)))
     }
 
     /// Merges as pairs; older files write them with a space between.

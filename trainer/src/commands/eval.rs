@@ -9,8 +9,8 @@ use eval::Results;
 use eval::report::{Json, Report};
 use eval::verdict::Answer;
 use ground::lock::Lock;
-use model::LoadOptions;
 use model::adapter::Adapter;
+use model::{Checkpoint, LoadOptions};
 
 use super::{fit, interrupt, note, opened, print};
 use crate::cli::Eval;
@@ -20,10 +20,12 @@ use crate::controls::{self, Controls};
 use crate::ending::Ended;
 use crate::evaluation::{self, Scope};
 use crate::held_out::Local;
+use crate::local_lm::Speech;
 use crate::observer::jsonl::Events;
 use crate::observer::{Dashboard, Observer, Plain};
 use crate::prepared::Prepared;
 use crate::run_dir;
+use crate::shipped;
 use crate::tui::terminal;
 
 /// Runs the command.
@@ -49,7 +51,11 @@ pub fn run(arguments: Eval) -> Result<ExitCode> {
         _ => run.join("eval"),
     };
     let folder = run.join("adapter");
-    let prepared = Prepared::new(&config)?;
+    // The run was trained in the words that it keeps, whatever has become of the base or of an adapter that it began from.
+    let prepared = match folder.is_dir() {
+        true => Prepared::in_words_of(&config, Some(&folder))?,
+        false => Prepared::new(&config)?,
+    };
     let scope = Scope {
         outside: true,
         only: arguments.arms.clone(),
@@ -70,7 +76,11 @@ pub fn run(arguments: Eval) -> Result<ExitCode> {
     let others = other_adapters(&config, &prepared)?;
     let device = opened::device_noted(config.device, config.precision)?;
     let layouts: Vec<_> = others.iter().map(|other| &other.adapter.layout).chain([&tuned.layout]).collect();
-    let options = LoadOptions { positions: prepared.positions(&config), adapters: &layouts };
+    let mut positions = prepared.positions(&config);
+    for other in &others {
+        positions = positions.max(prepared.positions_in(&config, &other.speech)?);
+    }
+    let options = LoadOptions { positions, adapters: &layouts };
     let model = device.load(&prepared.checkpoint, options, |_, _| {})?;
     let mut local = Local {
         model: &model,
@@ -80,9 +90,9 @@ pub fn run(arguments: Eval) -> Result<ExitCode> {
         base: evaluation::base_facts(&prepared),
         adapters: evaluation::adapter_facts("tuned", &folder)?,
     };
-    for Other { arm, folder, adapter } in others {
+    for Other { arm, folder, adapter, speech } in others {
         local.adapters.extend(evaluation::adapter_facts(&arm, &folder)?);
-        local.others.insert(arm, model.add_adapter(&adapter.layout, &adapter.values)?);
+        local.others.insert(arm, (model.add_adapter(&adapter.layout, &adapter.values)?, speech));
     }
     controls.begin();
     let mut observer = progress(arguments.plain, &controls, &run)?;
@@ -161,6 +171,8 @@ struct Other {
     arm: String,
     folder: PathBuf,
     adapter: Adapter,
+    /// In whose words it is asked: its own, where it brings some.
+    speech: Speech,
 }
 
 fn other_adapters(config: &Config, prepared: &Prepared) -> Result<Vec<Other>> {
@@ -169,7 +181,10 @@ fn other_adapters(config: &Config, prepared: &Prepared) -> Result<Vec<Other>> {
         let folder = arm.adapter.clone().context("no adapter folder")?;
         let adapter = model::adapter::load(&folder, &prepared.checkpoint.config)
             .with_context(|| format!("arm {}: {} has no adapter that fits", arm.name, folder.display()))?;
-        Ok(Other { arm: arm.name.clone(), folder, adapter })
+        let mut checkpoint = Checkpoint::open(prepared.checkpoint.path())?;
+        shipped::adopt(&mut checkpoint, &folder).with_context(|| format!("arm {}", arm.name))?;
+        let speech = Speech::of(&checkpoint)?;
+        Ok(Other { arm: arm.name.clone(), folder, adapter, speech })
     };
     arms.map(read).collect()
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use model::tokenizer::Brought;
 use model::{ModelConfig, adapter};
 use serde_json::Value;
 
@@ -24,6 +25,8 @@ pub struct Facts {
     pub pickle: bool,
     /// The base, where it was found.
     pub base: Option<ModelConfig>,
+    /// What the folder brings of a tokenizer and a chat template, or why they do not fit the base; `None` without a base.
+    pub words: Option<Result<Brought, String>>,
 }
 
 impl Facts {
@@ -42,7 +45,7 @@ impl Facts {
             Err(_) => BTreeMap::new(),
         };
         let pickle = folder.join("adapter_model.bin").is_file();
-        Ok(Facts { folder: folder.to_path_buf(), config, tensors, pickle, base })
+        Ok(Facts { folder: folder.to_path_buf(), config, tensors, pickle, base, words: None })
     }
 
     /// A setting that is there and is neither null, false, empty nor zero.

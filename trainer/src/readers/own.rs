@@ -47,6 +47,17 @@ impl Reader for Trainer {
                 .notes
                 .push("shapes were not compared: the base is not on this machine (--model names it)".to_owned());
         }
+        match &facts.words {
+            Some(Err(text)) => {
+                let (what, hint) = text.split_once("\nhint: ").unwrap_or((text, "take the tokenizer of its base"));
+                let what = what.split_once(": ").map_or(what, |(_, what)| what);
+                judgement.refuse_if(true, what, hint);
+            }
+            Some(Ok(brought)) if brought.tokenizer || brought.template => judgement
+                .notes
+                .push("it brings its own tokenizer or chat template, used in place of the base's".to_owned()),
+            _ => {}
+        }
         judgement
     }
 }

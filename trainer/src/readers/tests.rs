@@ -22,7 +22,7 @@ fn facts(change: &Value, tensors: &[&str]) -> Facts {
         shapes.insert(format!("base_model.model.model.layers.0.self_attn.{module}.lora_B.weight"), vec![64, rank]);
     }
     shapes.extend(tensors.iter().map(|name| ((*name).to_owned(), vec![64, 64])));
-    Facts { folder: PathBuf::from("adapter"), config, tensors: shapes, pickle: false, base: None }
+    Facts { folder: PathBuf::from("adapter"), config, tensors: shapes, pickle: false, base: None, words: None }
 }
 
 /// Names of the readers that refuse. `trainer` reads the folder itself and is tested with real ones.
