@@ -183,7 +183,7 @@ fn other_adapters(config: &Config, prepared: &Prepared) -> Result<Vec<Other>> {
             .with_context(|| format!("arm {}: {} has no adapter that fits", arm.name, folder.display()))?;
         let mut checkpoint = Checkpoint::open(prepared.checkpoint.path())?;
         shipped::adopt(&mut checkpoint, &folder).with_context(|| format!("arm {}", arm.name))?;
-        let speech = Speech::of(&checkpoint)?;
+        let speech = Speech::of(&checkpoint)?.worded(config);
         Ok(Other { arm: arm.name.clone(), folder, adapter, speech })
     };
     arms.map(read).collect()
