@@ -69,7 +69,7 @@ fn compare(device: &TensorDevice, processor: &TensorDevice, (operation, shape, r
         if difference.is_nan() { f64::INFINITY } else { worst.max(difference) }
     });
     let fault = changed.take().or_else(|| void(&fast, &plain));
-    Row { operation, shape, difference, bound: bound(device.dtype), fault }
+    Row { operation, shape, difference, bound: bound(device), fault }
 }
 
 /// Why two results cannot be compared, if they cannot.
@@ -91,10 +91,12 @@ fn void(fast: &[f32], plain: &[f32]) -> Option<String> {
 /// What differences may be. f32 differs by the order of sums. In sixteen bits the product with A is rounded before that with B, so
 /// values of size ten with relative errors of 2^-11 (f16) or 2^-8 (bf16) are summed over the ranks: some hundredths, and eight times
 /// as much.
-fn bound(dtype: DType) -> f64 {
-    match dtype {
-        DType::F16 => 2e-2,
+fn bound(device: &TensorDevice) -> f64 {
+    match device.dtype {
         DType::BF16 => 1.6e-1,
+        DType::F16 => 2e-2,
+        // As many bits of a product as f16 has.
+        _ if device.tf32 => 2e-2,
         _ => 1e-4,
     }
 }
