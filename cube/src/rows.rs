@@ -96,8 +96,8 @@ fn gather_kernel<X: Float, O: Float, N: Size>(
     if ABSOLUTE_POS < units {
         let index = indices[ABSOLUTE_POS / width];
         if index >= first && index - first < height {
-            let value = table[(index - first) as usize * width + ABSOLUTE_POS % width];
-            out[ABSOLUTE_POS] = Vector::cast_from(Vector::<f32, N>::cast_from(value));
+            // Once, and not by way of f32: a row that keeps its format is copied.
+            out[ABSOLUTE_POS] = Vector::cast_from(table[(index - first) as usize * width + ABSOLUTE_POS % width]);
         }
     }
 }
