@@ -44,6 +44,7 @@ use crate::plan::{self, MemoryPlan, Room};
 use crate::weights;
 
 use adapters::Interface;
+use choice::{dtype_of, format_of};
 
 /// A device that was opened.
 #[derive(Clone)]
@@ -349,22 +350,6 @@ fn gpu(interface: Interface, index: usize, precision: Precision) -> Result<OpenD
         backend: Backend::Gpu(Box::new(GpuDevice { name, tensors, limits })),
         warning: None,
     })
-}
-
-fn dtype_of(format: Format) -> DType {
-    match format {
-        Format::F32 => DType::F32,
-        Format::F16 => DType::F16,
-        Format::Bf16 => DType::BF16,
-    }
-}
-
-fn format_of(dtype: DType) -> Format {
-    match dtype {
-        DType::F16 => Format::F16,
-        DType::BF16 => Format::Bf16,
-        _ => Format::F32,
-    }
 }
 
 /// Our own engine where the GPU and its libraries can, else Vulkan where it answers for the same GPU, else the framework's
