@@ -60,7 +60,8 @@ pub(crate) fn random(config: &ModelConfig, open: &TensorDevice, positions: usize
         qk_norm: config.qk_norm.then(|| (ones(config.head_dim), ones(config.head_dim))),
         linears: Group::ALL.map(|group| Linear {
             weight: normal([group.output_width(config), group.input_width(config)]),
-            bias: (group == Group::Qkv && config.qkv_bias).then(|| ones(group.output_width(config)) * 0.0),
+            bias: (group == Group::Qkv && config.qkv_bias)
+                .then(|| Tensor::zeros([group.output_width(config)], options)),
         }),
         heads: heads(config),
     };
