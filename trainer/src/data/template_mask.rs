@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use eval::reasoning::content;
+use eval::reasoning::{MARKS, content};
 use model::chat_template::{ChatMessage, ChatTemplate, holds};
 use model::tokenizer::Tokenizer;
 
@@ -111,7 +111,12 @@ impl Masking<'_> {
     /// Makes a sample of a conversation that ends with the target.
     pub fn sample(&self, id: &str, group: &str, messages: &[ChatMessage]) -> Result<Outcome, Mismatch> {
         for message in messages {
-            if let Some(token) = self.tokenizer.special_tokens_in(&message.content).into_iter().next() {
+            // Reasoning stands between marks that are special tokens in some models; an answer may write them.
+            let is_mark =
+                |token: &String| message.role == "assistant" && MARKS.iter().any(|(a, b)| token == a || token == b);
+            if let Some(token) =
+                self.tokenizer.special_tokens_in(&message.content).into_iter().find(|one| !is_mark(one))
+            {
                 return Ok(Outcome::Refused(Refusal::SpecialToken(token)));
             }
         }
