@@ -10,6 +10,7 @@ mod parallel;
 mod refused;
 mod rows;
 pub mod template_mask;
+mod weights;
 
 use anyhow::{Result, bail};
 use datasets::{Folder, Message, Record, Split};
@@ -110,13 +111,13 @@ pub fn build(config: &Config, rows: SourceRows, language: &Language<'_>) -> Resu
     let SourceRows { name, labels, schema, group_name, near_looked_for, sha256, prepared } = rows;
     let wording = Wording::of(config)?;
     let mut ledger = DataLedger::new(prepared.ledger, config.data.max_tokens);
-    let limits = [
-        (Split::Train, prepared.splits.train, config.data.limit_train),
-        (Split::Valid, prepared.splits.valid, config.data.limit_valid),
-        (Split::Test, prepared.splits.test, config.data.limit_test),
-    ];
-    let [train, valid, test] =
-        limits.map(|(split, records, limit)| limited(split, records, limit, config.train.seed, &mut ledger));
+    let mut chosen = |split, records, limit| {
+        let counted = weights::counted(split, records, config.data.train_on, &mut ledger)?;
+        anyhow::Ok(limited(split, counted, limit, config.train.seed, &mut ledger))
+    };
+    let train = chosen(Split::Train, prepared.splits.train, config.data.limit_train)?;
+    let valid = chosen(Split::Valid, prepared.splits.valid, config.data.limit_valid)?;
+    let test = chosen(Split::Test, prepared.splits.test, config.data.limit_test)?;
     let masking = Masking {
         tokenizer: language.tokenizer,
         template: language.template,
@@ -236,7 +237,8 @@ fn held_out(
 fn outcomes(records: &[Record], wording: &Wording, masking: &Masking<'_>) -> Result<Vec<Outcome>> {
     let results = parallel::map(records, |record| {
         let messages = wording.messages(record)?;
-        anyhow::Ok(masking.sample(&record.id, &record.group, &messages::for_template(&messages)))
+        let unlearnt = weights::unlearnt(record, messages.len());
+        anyhow::Ok(masking.sample(&record.id, &record.group, &messages::for_template(&messages), &unlearnt))
     });
     let mut faults = RowFaults::default();
     let mut outcomes = Vec::with_capacity(records.len());
