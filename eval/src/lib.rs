@@ -25,6 +25,7 @@ pub mod provider;
 pub mod redact;
 pub mod report;
 pub mod results;
+pub mod right_targets;
 pub mod run;
 pub mod running;
 pub mod scorer;

@@ -18,7 +18,7 @@ use model::chat_template::ChatTemplate;
 use model::tokenizer::Tokenizer;
 
 use crate::config::Config;
-use crate::config::raw::{Overflow, TrainOn};
+use crate::config::raw::{Overflow, RawEval, TrainOn};
 
 use ledger::DataLedger;
 use messages::Wording;
@@ -133,8 +133,7 @@ pub fn build(config: &Config, rows: SourceRows, language: &Language<'_>) -> Resu
         );
     }
     let valid = learnt(Split::Valid, valid, &wording, &masking, &mut ledger)?;
-    let room = language.context_tokens.saturating_sub(config.eval.max_new_tokens);
-    let test = held_out(test, &wording, &masking, room, &mut ledger)?;
+    let test = held_out(test, &wording, &masking, language.context_tokens, &config.eval, &mut ledger)?;
     if language.template.uses_clock() {
         ledger.warn("the chat template writes today's date, so a model trained today is asked differently tomorrow");
     }
@@ -200,16 +199,20 @@ fn held_out(
     records: Vec<Record>,
     wording: &Wording,
     masking: &Masking<'_>,
-    room: usize,
+    context_tokens: usize,
+    eval: &RawEval,
     ledger: &mut DataLedger,
 ) -> Result<Vec<HeldOutRow>> {
     let total = records.len();
+    let room = context_tokens.saturating_sub(eval.max_new_tokens);
     // Only the last answer of a held-out row is asked for, whatever is learnt.
     let train_on = if masking.train_on == TrainOn::All { TrainOn::All } else { TrainOn::Last };
     let unlimited = Masking { max_tokens: usize::MAX, overflow: Overflow::Refuse, train_on, ..*masking };
     let outcomes = outcomes(&records, wording, &unlimited)?;
     let mut rows = Vec::with_capacity(records.len());
     let mut faults = RowFaults::default();
+    // Tokens of right answers that are longer than an answer may get, with the end of the turn.
+    let mut too_long = Vec::new();
     for (record, outcome) in records.into_iter().zip(outcomes) {
         match outcome {
             Outcome::Refused(refusal) => ledger.refused(Split::Test, &record.id, &refusal),
@@ -220,6 +223,8 @@ fn held_out(
             ),
             Outcome::Used(sample, _) => {
                 ledger.used(Split::Test, &sample, None);
+                let answer = sample.supervised_tokens();
+                too_long.extend((train_on == TrainOn::Last && answer > eval.max_new_tokens).then_some(answer));
                 let mut prompt = wording.messages(&record)?;
                 prompt.pop();
                 rows.push(HeldOutRow { record, prompt, tokens: sample.ids.len() });
@@ -229,6 +234,14 @@ fn held_out(
     faults.into_result(total)?;
     if (total - rows.len()) as f64 > WARN_SHARE * total as f64 {
         ledger.warn(&format!("{} of {total} test rows were left out", total - rows.len()));
+    }
+    if let Some(longest) = too_long.iter().max().filter(|_| eval.enabled) {
+        ledger.warn(&format!(
+            "{} of {total} right answers have more than eval.max_new_tokens = {} tokens: said in full they are cut and score 0; \
+             --set eval.max_new_tokens={longest}",
+            too_long.len(),
+            eval.max_new_tokens
+        ));
     }
     Ok(rows)
 }

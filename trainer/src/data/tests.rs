@@ -91,6 +91,17 @@ fn what_cannot_be_trained_is_refused_before_it_is_tried() {
 }
 
 #[test]
+fn right_answers_that_no_model_has_the_tokens_to_say_are_told() {
+    // Five, six and seven tokens, and the end of the turn.
+    assert!(loaded(&["eval.max_new_tokens=8"]).unwrap().ledger.warnings.is_empty());
+    let told = loaded(&["eval.max_new_tokens=7"]).unwrap().ledger.warnings;
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].contains("of 12 right answers have more than eval.max_new_tokens = 7 tokens"), "{told:?}");
+    assert!(told[0].ends_with("--set eval.max_new_tokens=8"), "{told:?}");
+    assert!(loaded(&["eval.max_new_tokens=7", "eval.enabled=false"]).unwrap().ledger.warnings.is_empty());
+}
+
+#[test]
 fn files_of_the_user_are_split_or_taken_as_they_are_divided() {
     let folder = tempfile::tempdir().unwrap();
     let text = std::fs::read_to_string(repository().join("datasets/smoke/tickets.jsonl")).unwrap();
