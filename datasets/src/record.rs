@@ -136,15 +136,14 @@ impl Record {
 /// As rows are read: a weight stands in what it is of, and only where it was stated.
 impl Serialize for Record {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let weigh = |(at, message): (usize, &Message)| Weighed {
+        let messages = self.messages.iter().enumerate().map(|(at, message)| Weighed {
             role: message.role,
             content: &message.content,
             weight: self.weights.messages.get(&at).copied(),
-        };
-        let messages: Vec<Weighed<'_>> = self.messages.iter().enumerate().map(weigh).collect();
+        });
         let mut row = serializer.serialize_struct("Record", 5)?;
         row.serialize_field("id", &self.id)?;
-        row.serialize_field("messages", &messages)?;
+        row.serialize_field("messages", &messages.collect::<Vec<_>>())?;
         row.serialize_field("group", &self.group)?;
         row.serialize_field("meta", &self.meta)?;
         match self.weights.row {

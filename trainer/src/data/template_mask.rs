@@ -129,17 +129,16 @@ impl Masking<'_> {
         };
         let rendered = rendered.map_err(|error| of_model(&error))?;
         let text = rendered.text;
-        let spans = rendered.assistant;
-        let Some(target) = spans.last().map(|turn| turn.span.clone()) else {
-            return Ok(Outcome::Refused(Refusal::NothingSupervised));
-        };
+        let learnt: Vec<bool> =
+            rendered.assistant.iter().map(|turn| unlearnt.binary_search(&turn.message).is_err()).collect();
+        let spans: Vec<Range<usize>> = rendered.assistant.into_iter().map(|turn| turn.span).collect();
+        let Some(target) = spans.last().cloned() else { return Ok(Outcome::Refused(Refusal::NothingSupervised)) };
         let prompt = self.prompt(messages, &text, &target)?;
         let tokens = self.tokenizer.encode_with_offsets(&text).map_err(|error| of_model(&error))?;
         let ids: Vec<u32> = tokens.iter().map(|(id, _)| *id).collect();
         let pieces = Pieces::new(&text, tokens.into_iter().map(|(_, range)| range).collect());
         self.check_start(&ids)?;
-        let mut turns: Vec<Range<usize>> =
-            spans.iter().map(|turn| pieces.within(&turn.span)).collect::<Result<_, _>>()?;
+        let turns: Vec<Range<usize>> = spans.iter().map(|span| pieces.within(span)).collect::<Result<_, _>>()?;
         let prompt_tokens = pieces.before(prompt.len())?;
         let served = self.tokenizer.encode(&prompt).map_err(|error| of_model(&error))?;
         if ids.get(..prompt_tokens) != Some(served.as_slice()) {
@@ -150,8 +149,8 @@ impl Masking<'_> {
         }
         let turn = turns.last().cloned().unwrap_or_default();
         self.check_end(&ids, &turn)?;
-        let mut answers = spans.iter().map(|turn| turn.message);
-        turns.retain(|_| answers.next().is_some_and(|message| unlearnt.binary_search(&message).is_err()));
+        let turns = turns.into_iter().zip(learnt).filter_map(|(turn, learnt)| learnt.then_some(turn));
+        let turns: Vec<Range<usize>> = turns.collect();
         let mut supervised = vec![self.train_on == TrainOn::All; ids.len()];
         supervised.iter_mut().take(1).for_each(|first| *first = false);
         if self.train_on != TrainOn::All {
