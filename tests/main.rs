@@ -30,6 +30,7 @@ mod publish_card;
 mod publish_leaks;
 mod pull_hub;
 mod resume;
+mod row_extras;
 mod score;
 mod ship;
 mod side_files;

@@ -188,8 +188,8 @@ pub fn run(
     Ok((results, premises))
 }
 
-/// Refuses, before anything is asked or learnt, an evaluation that could not end: an unknown metric, slice, covariate or
-/// candidate.
+/// Refuses, before anything is asked or learnt, an evaluation that could not end or would mean nothing: an unknown metric,
+/// slice, covariate or candidate, and targets that are wrong by their own scorers.
 pub fn preflight(config: &Config, prepared: &Prepared, scope: &Scope, metrics: &[String]) -> Result<()> {
     if prepared.data.test.is_empty() {
         return Ok(());
@@ -201,7 +201,9 @@ pub fn preflight(config: &Config, prepared: &Prepared, scope: &Scope, metrics: &
         eval::metric::by_name(&known, metric)?;
     }
     let arms = arms(config, scope, held_out.labels().is_some())?;
-    claims::check(config, &arms, &held_out)
+    claims::check(config, &arms, &held_out)?;
+    // Last, since it alone looks at every row.
+    Ok(eval::right_targets::check(&held_out, &task)?)
 }
 
 /// Refuses, before anything is asked, an evaluation that a verdict is required of and that cannot come to one.

@@ -108,8 +108,15 @@ pub struct Mismatch {
 }
 
 impl Masking<'_> {
-    /// Makes a sample of a conversation that ends with the target.
-    pub fn sample(&self, id: &str, group: &str, messages: &[ChatMessage]) -> Result<Outcome, Mismatch> {
+    /// Makes a sample of a conversation that ends with the target. Answers whose place is among `unlearnt`, which is in
+    /// order, are not learnt.
+    pub fn sample(
+        &self,
+        id: &str,
+        group: &str,
+        messages: &[ChatMessage],
+        unlearnt: &[usize],
+    ) -> Result<Outcome, Mismatch> {
         for message in messages {
             // Reasoning stands between marks that are special tokens in some models; an answer may write them.
             let is_mark =
@@ -129,6 +136,8 @@ impl Masking<'_> {
         };
         let rendered = rendered.map_err(|error| of_model(&error))?;
         let text = rendered.text;
+        let learnt: Vec<bool> =
+            rendered.assistant.iter().map(|turn| unlearnt.binary_search(&turn.message).is_err()).collect();
         let spans: Vec<Range<usize>> = rendered.assistant.into_iter().map(|turn| turn.span).collect();
         let Some(target) = spans.last().cloned() else { return Ok(Outcome::Refused(Refusal::NothingSupervised)) };
         let prompt = self.prompt(messages, &text, &target)?;
@@ -148,6 +157,8 @@ impl Masking<'_> {
         }
         let turn = turns.last().cloned().unwrap_or_default();
         self.check_end(&ids, &turn)?;
+        let turns = turns.into_iter().zip(learnt).filter_map(|(turn, learnt)| learnt.then_some(turn));
+        let turns: Vec<Range<usize>> = turns.collect();
         let mut supervised = vec![self.train_on == TrainOn::All; ids.len()];
         supervised.iter_mut().take(1).for_each(|first| *first = false);
         if self.train_on != TrainOn::All {

@@ -39,7 +39,7 @@ impl Case {
     }
 
     fn run(&self, train_on: TrainOn, max_tokens: usize, overflow: Overflow, turns: &[(&str, &str)]) -> Outcome {
-        self.masking(train_on, max_tokens, overflow).sample("a", "g", &chat(turns)).unwrap()
+        self.masking(train_on, max_tokens, overflow).sample("a", "g", &chat(turns), &[]).unwrap()
     }
 
     fn whole(&self, train_on: TrainOn, turns: &[(&str, &str)]) -> Sample {
@@ -50,7 +50,7 @@ impl Case {
     }
 
     fn fault(&self, turns: &[(&str, &str)]) -> String {
-        self.masking(TrainOn::Last, usize::MAX, Overflow::Refuse).sample("a", "g", &chat(turns)).unwrap_err().what
+        self.masking(TrainOn::Last, usize::MAX, Overflow::Refuse).sample("a", "g", &chat(turns), &[]).unwrap_err().what
     }
 
     fn learnt(&self, sample: &Sample) -> String {
@@ -76,6 +76,32 @@ fn every_answer_or_everything_is_learnt_when_asked_for() {
     let all = case.whole(TrainOn::All, TWO_TURNS);
     assert!(!all.supervised[0] && all.supervised[1..].iter().all(|on| *on));
     assert_eq!(all.supervised_tokens(), all.ids.len() - 1);
+}
+
+#[test]
+fn an_answer_of_no_weight_is_read_and_not_learnt() {
+    let case = Case::new();
+    let with = |unlearnt: &[usize], max_tokens, overflow| {
+        case.masking(TrainOn::Assistant, max_tokens, overflow).sample("a", "g", &chat(TWO_TURNS), unlearnt).unwrap()
+    };
+    for (unlearnt, learnt) in [
+        (vec![2], "another<|im_end|>"),
+        (vec![4], "the first<|im_end|>"),
+        (vec![0, 1, 3], "the first<|im_end|>another<|im_end|>"),
+    ] {
+        let Outcome::Used(sample, None) = with(&unlearnt, usize::MAX, Overflow::Refuse) else { panic!("{unlearnt:?}") };
+        assert_eq!(case.learnt(&sample), learnt);
+        let all = case.whole(TrainOn::Assistant, TWO_TURNS);
+        assert_eq!((&sample.ids, sample.prompt_tokens), (&all.ids, all.prompt_tokens), "the text stays");
+    }
+    // What is cut away must not be all that is learnt.
+    let tokens = case.whole(TrainOn::Assistant, TWO_TURNS).ids.len();
+    let cut = with(&[4], tokens - 3, Overflow::TruncateRight);
+    let Outcome::Used(sample, Some(cut)) = cut else { panic!("{cut:?}") };
+    assert_eq!((case.learnt(&sample).as_str(), cut.supervised_tokens), ("the first<|im_end|>", 0));
+    let cut = with(&[2], tokens - 3, Overflow::TruncateRight);
+    assert_eq!(cut, Outcome::Refused(Refusal::TargetCut(tokens)));
+    assert_eq!(with(&[2, 4], usize::MAX, Overflow::Refuse), Outcome::Refused(Refusal::NothingSupervised));
 }
 
 #[test]
