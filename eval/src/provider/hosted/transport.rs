@@ -5,10 +5,10 @@ use std::io::{self, Read};
 use std::time::Duration;
 
 use ureq::tls::{RootCerts, TlsConfig};
-use ureq::unversioned::transport::DefaultConnector;
 use ureq::{Agent, Proxy, Timeout};
 
 use super::reach::Reach;
+use super::stage::{Stage, WatchedConnector};
 use crate::egress::Egress;
 use crate::wire::{CallError, Headers};
 
@@ -45,11 +45,11 @@ impl Default for TransportSettings {
     }
 }
 
-/// Why there is no answer, and whether any byte of the request may have reached the provider.
+/// Why there is no answer, and how far the request got.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Failure {
     pub(super) error: CallError,
-    pub(super) sent: bool,
+    pub(super) stage: Stage,
 }
 
 /// Sends requests; keeps connections open between them.
@@ -122,7 +122,7 @@ impl Transport {
             .timeout_resolve(seconds(connect_secs))
             .timeout_connect(seconds(connect_secs))
             .build();
-        Self { agent: Agent::with_parts(config, DefaultConnector::default(), reach), settings, connect_secs }
+        Self { agent: Agent::with_parts(config, WatchedConnector::default(), reach), settings, connect_secs }
     }
 
     /// Posts a body; returns once the head of the answer is there, whatever its status.
@@ -140,10 +140,11 @@ impl Transport {
         if post.is_stream {
             config = config.timeout_per_read(seconds(self.settings.stall_secs));
         }
-        let response = config
-            .build()
-            .send(post.body)
-            .map_err(|error| Failure { sent: may_be_sent(&error), error: call_error(&error, limits) })?;
+        Stage::Name.note();
+        let response = config.build().send(post.body).map_err(|error| {
+            let stage = Stage::reached();
+            Failure { error: call_error(&error, stage, limits), stage }
+        })?;
         let (head, body) = response.into_parts();
         let headers = head.headers.iter().map(|(name, value)| {
             (name.as_str().to_ascii_lowercase(), String::from_utf8_lossy(value.as_bytes()).into_owned())
@@ -206,16 +207,17 @@ fn seconds(value: f64) -> Option<Duration> {
 /// An answer whose head had come and whose body broke off: it may be whole nonetheless, which the reader of the stream knows.
 fn read_error(error: io::Error, limits: Limits) -> CallError {
     match ureq::Error::from(error) {
-        error @ ureq::Error::Timeout(_) => call_error(&error, limits),
+        error @ ureq::Error::Timeout(_) => call_error(&error, Stage::Sent, limits),
         _ => CallError::Cut { characters: 0 },
     }
 }
 
-fn call_error(error: &ureq::Error, limits: Limits) -> CallError {
+fn call_error(error: &ureq::Error, stage: Stage, limits: Limits) -> CallError {
     match error {
-        ureq::Error::Timeout(Timeout::Connect | Timeout::Resolve) => {
-            CallError::Connection { what: format!("no connection within {} s", limits.connect_secs) }
-        }
+        // Whichever limit it was: a model that was not asked was not too slow.
+        ureq::Error::Timeout(_) if !stage.is_sent() => CallError::Connection {
+            what: format!("no connection within {} s", limits.connect_secs.min(limits.total_secs)),
+        },
         ureq::Error::Timeout(Timeout::PerRead) => CallError::Timeout { seconds: limits.stall_secs },
         ureq::Error::Timeout(_) => CallError::Timeout { seconds: limits.total_secs },
         // These are the only ones that would repeat the address, which may hold a secret in its query.
@@ -228,33 +230,6 @@ fn call_error(error: &ureq::Error, limits: Limits) -> CallError {
         ureq::Error::Other(why) => CallError::Connection { what: why.to_string() },
         other => CallError::Connection { what: other.to_string() },
     }
-}
-
-/// Whether the provider may have seen the request; when in doubt it has, because money hangs on it.
-fn may_be_sent(error: &ureq::Error) -> bool {
-    match error {
-        ureq::Error::Timeout(timeout) => !matches!(timeout, Timeout::Connect | Timeout::Resolve),
-        ureq::Error::HostNotFound
-        | ureq::Error::ConnectionFailed
-        | ureq::Error::BadUri(_)
-        | ureq::Error::Http(_)
-        | ureq::Error::RequireHttpsOnly(_)
-        | ureq::Error::InvalidProxyUrl
-        | ureq::Error::ConnectProxyFailed(_)
-        | ureq::Error::TlsRequired
-        // Said by what looks names up.
-        | ureq::Error::Other(_) => false,
-        ureq::Error::Io(error) => !is_before_sending(error),
-        _ => true,
-    }
-}
-
-fn is_before_sending(error: &io::Error) -> bool {
-    use io::ErrorKind::{AddrNotAvailable, ConnectionRefused, HostUnreachable, InvalidData, NetworkUnreachable};
-    let no_connection = [AddrNotAvailable, ConnectionRefused, HostUnreachable, NetworkUnreachable];
-    // The handshake comes before the request, and only it speaks about certificates.
-    let no_trust = error.kind() == InvalidData && error.to_string().contains("certificate");
-    no_connection.contains(&error.kind()) || no_trust
 }
 
 #[cfg(test)]
@@ -315,7 +290,8 @@ mod tests {
         for _ in 0..2 {
             let failure = transport.post(ask(&url, &headers)).err().unwrap();
             let what = "llm.lan now leads to an address that is public, and prompts of this arm may go to private ones";
-            assert_eq!(failure, Failure { error: CallError::Connection { what: what.to_owned() }, sent: false });
+            let error = CallError::Connection { what: what.to_owned() };
+            assert_eq!(failure, Failure { error, stage: Stage::Name });
         }
         assert_eq!(looked_up.load(Ordering::SeqCst), 3);
     }
@@ -328,7 +304,7 @@ mod tests {
         let headers = Headers::new();
         let failure = Transport::within(reach, settings, 5.0, false, 1).post(ask(url, &headers)).err().unwrap();
         assert!(failure.error.to_string().contains("that is public"), "{}", failure.error);
-        assert!(!failure.sent);
+        assert_eq!(failure.stage, Stage::Name);
     }
 
     #[test]
@@ -339,6 +315,48 @@ mod tests {
         let headers = Headers::new();
         let failure = Transport::within(reach, settings, 5.0, false, 1).post(ask(url, &headers)).err().unwrap();
         assert!(failure.error.to_string().contains("host not found"), "{}", failure.error);
+        assert_eq!(failure.stage, Stage::Name);
+    }
+
+    #[test]
+    fn a_name_that_nobody_can_look_up_was_not_sent() {
+        let url = "http://name.invalid/v1";
+        let settings = TransportSettings { allow_plain_http: true, use_proxy: false, ..Default::default() };
+        let headers = Headers::new();
+        let failure = Transport::new(settings.clone(), 2.0, url, 1).post(ask(url, &headers)).err().unwrap();
+        assert!(matches!(failure.error, CallError::Connection { .. }), "{}", failure.error);
+        assert_eq!(failure.stage, Stage::Name);
+        // Nor does it matter which limit ends the wait for the name.
+        for (connect_secs, total_secs) in [(0.05, 30.0), (5.0, 0.05)] {
+            let slow = Arc::new(|_: &str| {
+                std::thread::sleep(Duration::from_millis(400));
+                vec![IpAddr::from([127, 0, 0, 1])]
+            });
+            let transport =
+                Transport::within(Reach::with(&settings, url, slow), settings.clone(), connect_secs, false, 1);
+            let failure = transport.post(Post { total_secs, ..ask(url, &headers) }).err().unwrap();
+            let error = CallError::Connection { what: "no connection within 0.05 s".to_owned() };
+            assert_eq!(failure, Failure { error, stage: Stage::Name });
+        }
+    }
+
+    /// What becomes of an encrypted request to a server that says `answer` to whatever it is told first.
+    fn encrypted(answer: &'static str, hold_ms: u64, total_secs: f64) -> Failure {
+        let url = serve(answer, hold_ms).replace("http://", "https://");
+        let settings = TransportSettings { use_proxy: false, ..TransportSettings::default() };
+        let headers = Headers::new();
+        Transport::new(settings, 5.0, &url, 1).post(Post { total_secs, ..ask(&url, &headers) }).err().unwrap()
+    }
+
+    #[test]
+    fn a_request_waits_until_the_other_side_has_shown_who_it_is() {
+        let garbled = encrypted("HTTP/1.1 400 Bad Request\r\n\r\n", 0, 30.0);
+        let hung_up = encrypted("", 0, 30.0);
+        let silent = encrypted("", 600, 0.1);
+        for failure in [garbled, hung_up, silent] {
+            assert!(matches!(failure.error, CallError::Connection { .. }), "{}", failure.error);
+            assert_eq!(failure.stage, Stage::Connection, "{}", failure.error);
+        }
     }
 
     #[test]
@@ -348,25 +366,31 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_connection_was_not_sent() {
+    fn a_refused_connection_was_not_sent_whatever_was_before_it() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/", listener.local_addr().unwrap());
         drop(listener);
-        let failure = post(&url, TransportSettings::default()).err().unwrap();
-        assert!(!failure.sent && matches!(failure.error, CallError::Connection { .. }), "{failure:?}");
+        for _ in 0..2 {
+            let failure = post(&url, TransportSettings::default()).err().unwrap();
+            assert_eq!(failure.stage, Stage::Connection);
+            assert!(matches!(failure.error, CallError::Connection { .. }), "{failure:?}");
+            // The next one is asked for on the thread of a request that was sent.
+            post(&serve("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}", 0), TransportSettings::default()).unwrap();
+        }
     }
 
     #[test]
     fn a_connection_that_breaks_after_the_request_may_have_been_billed() {
         let failure = post(&serve("", 0), TransportSettings::default()).err().unwrap();
-        assert!(failure.sent && matches!(failure.error, CallError::Connection { .. }), "{failure:?}");
+        assert_eq!(failure.stage, Stage::Sent);
+        assert!(matches!(failure.error, CallError::Connection { .. }), "{failure:?}");
     }
 
     #[test]
     fn silence_longer_than_the_stall_limit_is_a_timeout() {
         let settings = TransportSettings { stall_secs: 0.05, ..TransportSettings::default() };
         let failure = post(&serve("", 400), settings.clone()).err().unwrap();
-        assert_eq!(failure, Failure { error: CallError::Timeout { seconds: 0.05 }, sent: true });
+        assert_eq!(failure, Failure { error: CallError::Timeout { seconds: 0.05 }, stage: Stage::Sent });
         let url = serve("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nabc", 400);
         let error = post(&url, settings).unwrap().read_all().unwrap_err();
         assert_eq!(error, CallError::Timeout { seconds: 0.05 });
