@@ -13,6 +13,7 @@ mod finished_run;
 mod fit;
 mod folders;
 mod hosted;
+mod hosted_forms;
 mod hosted_server;
 mod hostile_templates;
 mod hub_hashes;
