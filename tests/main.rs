@@ -15,6 +15,7 @@ mod finished_run;
 mod fit;
 mod folders;
 mod hosted;
+mod hosted_forms;
 mod hosted_server;
 mod hostile_templates;
 mod hub_hashes;

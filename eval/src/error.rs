@@ -291,6 +291,16 @@ pub enum Error {
         /// The version this program reads.
         expected: i64,
     },
+    /// A provider cannot be asked in the way that an arm says.
+    #[error("{model}: {problem}\nhint: {hint}")]
+    BadForm {
+        /// The model.
+        model: String,
+        /// What cannot be done.
+        problem: String,
+        /// What to type.
+        hint: String,
+    },
     /// An address to which no key and no prompt may be sent.
     #[error("the address {address} of {model} cannot be used: {problem}\nhint: {hint}")]
     BadAddress {
