@@ -178,4 +178,6 @@ fn explain(refused: &Refused) -> Error {
 }
 
 #[cfg(test)]
+mod forms;
+#[cfg(test)]
 mod tests;

@@ -11,7 +11,7 @@ use super::meter;
 use super::methods::is_callable;
 use super::number::{invalid, kind_of, remainder, whole_of};
 use super::order::{compare, equal};
-use super::value::{Kind, List};
+use super::value::{Kind, List, is_loop};
 use super::written::print;
 
 type Check = fn(&Value) -> Result<bool, Error>;
@@ -113,10 +113,6 @@ fn is_sequence(value: &Value) -> bool {
     value.is_undefined()
         || value.as_str().is_some()
         || list.is_some_and(|list| list.is_sequence() || list.kind() == Kind::Map)
-}
-
-fn is_loop(value: &Value) -> bool {
-    value.as_object().is_some_and(|object| object.type_name().ends_with("::Loop"))
 }
 
 /// `str(value).islower()` and `isupper()`.

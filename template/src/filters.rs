@@ -362,29 +362,37 @@ fn round(_: &State, value: &Value, rest: &[Value]) -> Result<Value, Error> {
         (Some("ceil"), _) => Ok(Value::from((real * tens).ceil() / tens)),
         (Some("floor"), _) => Ok(Value::from((real * tens).floor() / tens)),
         (Some("common"), Some(number)) if places >= 0 => Ok(whole(number)),
-        (Some("common"), Some(number)) => Ok(whole(tens_of(number, places.unsigned_abs()))),
+        (Some("common"), Some(number)) => {
+            let unit = u32::try_from(places.unsigned_abs()).ok().and_then(|places| 10_i128.checked_pow(places));
+            Ok(whole(unit.map_or(0, |unit| nearest(number, unit))))
+        }
         (Some("common"), None) if !real.is_finite() => Ok(value.clone()),
         (Some("common"), None) if places >= 0 => {
             // Beyond these digits a float has none.
             let places = usize::try_from(places.min(330)).unwrap_or(0);
             Ok(Value::from(format!("{real:.places$}").parse::<f64>().unwrap_or(real)))
         }
-        (Some("common"), None) => {
-            let whole = tens_of(real.trunc() as i128, places.unsigned_abs());
-            Ok(Value::from((whole as f64).copysign(real)))
+        (Some("common"), None) if real.abs() < 1e37 => {
+            // In halves, so that a fraction counts where a whole number would be in the middle.
+            let halves = 2 * (real.abs().trunc() as i128) + i128::from(real.fract() != 0.0);
+            let unit = u32::try_from(places.unsigned_abs())
+                .ok()
+                .and_then(|places| 10_i128.checked_pow(places)?.checked_mul(2));
+            let rounded = unit.map_or(0, |unit| nearest(halves, unit) / 2);
+            Ok(Value::from((rounded as f64).copysign(real)))
         }
+        (Some("common"), None) => Err(invalid("so large a float is not rounded to tens here")),
         _ => Err(invalid("method must be common, ceil or floor")),
     }
 }
 
-/// A whole number rounded to tens, hundreds, …, halves to the even one.
-fn tens_of(number: i128, places: u128) -> i128 {
-    let Some(unit) = u32::try_from(places).ok().and_then(|places| 10_i128.checked_pow(places)) else { return 0 };
+/// The multiple of a unit that is nearest to a number; of two the even one.
+fn nearest(number: i128, unit: i128) -> i128 {
     let (down, rest) = (number.div_euclid(unit), number.rem_euclid(unit));
-    let up = match (rest * 2).cmp(&unit) {
+    let up = match rest.cmp(&(unit - rest)) {
         std::cmp::Ordering::Less => 0,
         std::cmp::Ordering::Greater => 1,
         std::cmp::Ordering::Equal => down.rem_euclid(2),
     };
-    (down + up) * unit
+    (down + up).saturating_mul(unit)
 }

@@ -6,7 +6,7 @@ use minijinja::{Environment, Error, ErrorKind, State, Value};
 
 use super::meter;
 use super::methods;
-use super::number::{self, impossible, invalid, whole_of};
+use super::number::{self, impossible, invalid, kind_of, whole_of};
 use super::order::{compare, defined, is_chat};
 use super::percent::percent;
 use super::value::{Kind, List, Space, items, keep, key_cost, length, list, map, sequence, weigh};
@@ -225,8 +225,7 @@ pub(super) fn slice(state: &State, value: &Value, start: &Value, stop: &Value, s
         return list(Vec::new());
     }
     let Some(all) = value.downcast_object_ref::<List>() else {
-        // Jinja2 gives what is undefined for what cannot be sliced, but for what is undefined itself.
-        return if value.is_undefined() { Err(Error::from(ErrorKind::UndefinedError)) } else { Ok(Value::UNDEFINED) };
+        return Err(invalid(format!("a value of the type {} cannot be sliced", kind_of(value))));
     };
     let kind = match all.kind() {
         Kind::List => Kind::List,
@@ -236,7 +235,7 @@ pub(super) fn slice(state: &State, value: &Value, start: &Value, stop: &Value, s
             let place = |at: i64| first + i128::from(at) * wide;
             Kind::Range { start: place(low), stop: place(high), step: wide * i128::from(step) }
         }
-        _ => return Ok(Value::UNDEFINED),
+        _ => return Err(invalid(format!("a value of the type {} cannot be sliced", kind_of(value)))),
     };
     let values = items(value)?;
     sequence(kind, picks(values.len(), start, stop, step).filter_map(|at| values.get(at).cloned()).collect())

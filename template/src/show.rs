@@ -5,7 +5,7 @@ use std::fmt::{self, Write};
 
 use minijinja::Value;
 
-use super::value::{Kind, List, Method, Space, is_macro};
+use super::value::{Kind, List, Space, is_loop, is_macro};
 
 /// Writes a value as `str` does.
 pub(super) fn text(value: &Value, out: &mut dyn Write) -> fmt::Result {
@@ -41,9 +41,6 @@ pub(super) fn repr(value: &Value, out: &mut dyn Write) -> fmt::Result {
         pairs(space.entries().iter().map(|(name, value)| (name, value)), out)?;
         return out.write_char('>');
     }
-    if value.downcast_object_ref::<Method>().is_some() {
-        return out.write_str("<built-in method>");
-    }
     let Some(object) = value.as_object() else { return write!(out, "{value}") };
     let part = |name: &str| object.get_value_by_str(name).unwrap_or_default();
     if is_macro(value) {
@@ -51,7 +48,7 @@ pub(super) fn repr(value: &Value, out: &mut dyn Write) -> fmt::Result {
         repr(&part("name"), out)?;
         return out.write_char('>');
     }
-    if object.type_name().ends_with("::Loop") {
+    if is_loop(value) {
         return write!(out, "<LoopContext {}/{}>", part("index"), part("length"));
     }
     write!(out, "{value}")

@@ -29,6 +29,8 @@ pub(super) struct Size {
     depth: u32,
     /// Bytes in memory that are watched by nobody.
     loose: u64,
+    /// Whether it is or holds a generator, whose text is an address in Jinja2.
+    pub(super) is_once: bool,
 }
 
 /// Which value of Python a list stands for.
@@ -285,7 +287,7 @@ pub fn map(pairs: Vec<(Value, Value)>) -> Result<Value, Error> {
 }
 
 fn build(kind: Kind, keys: Option<Keys>, mut items: Vec<Value>) -> Result<Value, Error> {
-    let mut size = Size::default();
+    let mut size = Size { is_once: kind == Kind::Once, ..Size::default() };
     for item in &mut items {
         if item.as_object().is_some() {
             *item = admit(std::mem::take(item))?;
@@ -316,6 +318,7 @@ impl Size {
     fn add(&mut self, item: Size) {
         self.bytes = self.bytes.saturating_add(item.bytes).saturating_add(SLOT);
         self.depth = self.depth.max(item.depth);
+        self.is_once |= item.is_once;
         self.loose = self.loose.saturating_add(item.loose).saturating_add(SLOT);
     }
 }
@@ -328,9 +331,9 @@ pub(super) fn weigh(value: &Value) -> Result<Size, Error> {
 fn weigh_at(value: &Value, levels: u32) -> Result<Size, Error> {
     if let Some(text) = value.as_str() {
         let bytes = text.len() as u64;
-        return Ok(Size { bytes, depth: 0, loose: if bytes < meter::SMALL { bytes } else { 0 } });
+        return Ok(Size { bytes, depth: 0, loose: if bytes < meter::SMALL { bytes } else { 0 }, is_once: false });
     }
-    let Some(object) = value.as_object() else { return Ok(Size { bytes: 8, depth: 0, loose: 0 }) };
+    let Some(object) = value.as_object() else { return Ok(Size { bytes: 8, ..Size::default() }) };
     if let Some(list) = value.downcast_object_ref::<List>() {
         return Ok(list.size);
     }
@@ -346,7 +349,7 @@ fn weigh_at(value: &Value, levels: u32) -> Result<Size, Error> {
         return Err(meter::refuse(&format!("it nests lists and maps more than {DEPTH} deep")));
     }
     // What the engine made: it holds what was made here, so this is short.
-    let mut size = Size { bytes: 64, depth: 0, loose: 64 };
+    let mut size = Size { bytes: 64, loose: 64, ..Size::default() };
     let pairs = if object.repr() == ObjectRepr::Plain { None } else { object.try_iter_pairs() };
     for (name, item) in pairs.into_iter().flatten() {
         meter::work(1)?;
@@ -384,6 +387,10 @@ fn admit(value: Value) -> Result<Value, Error> {
 
 pub(super) fn is_macro(value: &Value) -> bool {
     value.as_object().is_some_and(|object| object.type_name().ends_with("::Macro"))
+}
+
+pub(super) fn is_loop(value: &Value) -> bool {
+    value.as_object().is_some_and(|object| object.type_name().ends_with("::Loop"))
 }
 
 /// Takes what the engine or a caller made: lists and maps become those of this module, texts are watched.

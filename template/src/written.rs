@@ -6,7 +6,7 @@ use minijinja::{Error, Value};
 use super::meter;
 use super::number::invalid;
 use super::show;
-use super::value::{Kind, List, Method, items, keep, weigh};
+use super::value::{List, Method, Space, is_loop, is_macro, items, keep, weigh};
 
 /// Writes values one after the other.
 pub(super) fn concatenate<'a>(parts: impl Iterator<Item = &'a Value> + Clone) -> Result<Value, Error> {
@@ -50,8 +50,9 @@ pub(super) fn print(value: &Value, text: &mut String) -> Result<(), Error> {
 /// # Errors
 /// For what Python would write with an address in memory.
 pub(super) fn write(value: &Value, out: &mut meter::Bounded<'_>) -> Result<std::fmt::Result, Error> {
-    meter::work(weigh(value)?.bytes / 8)?;
-    if value.downcast_object_ref::<List>().is_some_and(|list| list.kind() == Kind::Once) {
+    let size = weigh(value)?;
+    meter::work(size.bytes / 8)?;
+    if size.is_once {
         return Err(invalid(
             "it writes a generator, whose text in Jinja2 is an address: put `| list` or `| join` behind",
         ));
@@ -61,6 +62,13 @@ pub(super) fn write(value: &Value, out: &mut meter::Bounded<'_>) -> Result<std::
             "it writes the method {}, whose text in Jinja2 is an address: call it",
             method.name
         )));
+    }
+    let is_written = value.downcast_object_ref::<List>().is_some()
+        || value.downcast_object_ref::<Space>().is_some()
+        || is_macro(value)
+        || is_loop(value);
+    if value.as_object().is_some() && !is_written {
+        return Err(invalid("it writes a function, whose text in Jinja2 is an address: call it"));
     }
     Ok(show::text(value, out))
 }
