@@ -156,7 +156,7 @@ impl Masking<'_> {
             ));
         }
         let turn = turns.last().cloned().unwrap_or_default();
-        self.check_end(&ids, &turn)?;
+        self.check_end(&ids, &pieces, &turn, messages.last().map_or("", |answer| answer.content.trim()))?;
         let turns = turns.into_iter().zip(learnt).filter_map(|(turn, learnt)| learnt.then_some(turn));
         let turns: Vec<Range<usize>> = turns.collect();
         let mut supervised = vec![self.train_on == TrainOn::All; ids.len()];
@@ -253,12 +253,26 @@ impl Masking<'_> {
         }
     }
 
-    /// The last token of the target must be one that ends a turn, or the model never learns to stop.
-    fn check_end(&self, ids: &[u32], turn: &Range<usize>) -> Result<(), Mismatch> {
-        let last = ids.get(turn.clone()).and_then(<[u32]>::last).and_then(|id| self.tokenizer.token(*id));
+    /// The target must hold a token that ends a turn, or the model never learns to stop.
+    ///
+    /// It is the last one, but for text of the template behind it that is marked as generated too, such as a line end:
+    /// that is learnt, as transformers does it, and never asked for. What stands before the answer ends nothing.
+    fn check_end(&self, ids: &[u32], pieces: &Pieces<'_>, turn: &Range<usize>, answer: &str) -> Result<(), Mismatch> {
         let special = self.tokenizer.special_tokens();
-        match last {
-            Some(token) if special.all.contains(&token) => Ok(()),
+        let name = |at: usize| ids.get(at).and_then(|id| self.tokenizer.token(*id));
+        let ends = |at: &usize| name(*at).is_some_and(|token| special.all.contains(&token));
+        let last = turn.end.checked_sub(1).filter(|last| turn.contains(last));
+        if last.is_some_and(|last| ends(&last)) {
+            return Ok(());
+        }
+        let end = turn.clone().rev().find(ends).filter(|_| self.template.marks_generation());
+        if let Some(end) = end {
+            let (before, behind) = (pieces.text(turn.start..end), pieces.text(end + 1..turn.end));
+            if behind.trim().is_empty() && !before.trim().is_empty() || !answer.is_empty() && before.contains(answer) {
+                return Ok(());
+            }
+        }
+        match last.and_then(name) {
             Some(token) => Err(mismatch(
                 format!("the answer ends with {token:?}, not with an end-of-turn token, so the model would never stop"),
                 format!(
@@ -322,6 +336,15 @@ impl<'a> Pieces<'a> {
     /// The tokens that lie in a span. A token that lies partly in it is a mismatch.
     fn within(&self, span: &Range<usize>) -> Result<Range<usize>, Mismatch> {
         Ok(self.before(span.start)?..self.before(span.end)?)
+    }
+
+    /// The text of tokens that stand one after the other.
+    fn text(&self, tokens: Range<usize>) -> &'a str {
+        match self.ranges.get(tokens) {
+            Some([first, .., last]) => self.text.get(first.start..last.end).unwrap_or_default(),
+            Some([only]) => self.text.get(only.clone()).unwrap_or_default(),
+            _ => "",
+        }
     }
 
     /// Number of tokens that end at or before a byte.

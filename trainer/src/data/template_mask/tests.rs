@@ -153,6 +153,46 @@ fn lesson_f8_the_end_of_turn_is_learnt_though_it_is_also_the_padding() {
     assert!(fault.contains("the model would never stop"), "{fault}");
 }
 
+/// A ChatML template with the text of an assistant's turn as it is given.
+fn marked(turn: &str) -> String {
+    format!(
+        "{{% for m in messages %}}<|im_start|>{{{{ m.role }}}}\n{{% if m.role == 'assistant' %}}{turn}\
+         {{% else %}}{{{{ m.content }}}}<|im_end|>\n{{% endif %}}{{% endfor %}}\
+         {{% if add_generation_prompt %}}<|im_start|>assistant\n{{% endif %}}"
+    )
+}
+
+#[test]
+fn a_mark_may_go_on_behind_the_end_token_and_what_it_holds_is_learnt() {
+    for (turn, learnt) in [
+        ("{% generation %}{{ m.content + '<|im_end|>\n' }}{% endgeneration %}", "another<|im_end|>\n"),
+        ("{% generation %}{{- m.content }}<|im_end|>\n\n  {% endgeneration %}", "another<|im_end|>\n\n"),
+        ("{% generation %}{{ m.content }}<|im_end|> done.{% endgeneration %}", "another<|im_end|> done."),
+        ("{% generation %}{{ m.content }}<|im_end|>{% endgeneration %}{{ '\n' }}", "another<|im_end|>"),
+    ] {
+        let case = Case::with(&marked(turn));
+        let sample = case.whole(TrainOn::Last, TWO_TURNS);
+        assert_eq!(case.learnt(&sample), learnt, "{turn}");
+        let prompt = case.tokenizer.decode(&sample.ids[..sample.prompt_tokens], false).unwrap();
+        assert!(prompt.ends_with("<|im_start|>assistant\n"), "{prompt}");
+    }
+    let case = Case::with(&marked("{% generation %}{{ m.content + '<|im_end|>\n' }}{% endgeneration %}"));
+    let all = case.whole(TrainOn::Assistant, TWO_TURNS);
+    assert_eq!(case.learnt(&all), "the first<|im_end|>\nanother<|im_end|>\n");
+}
+
+#[test]
+fn a_mark_without_an_end_token_behind_the_answer_is_still_refused() {
+    for turn in [
+        "{% generation %}{{ m.content }}{% endgeneration %}<|im_end|>\n",
+        "{% generation %}{{ m.content + '\n' }}{% endgeneration %}",
+        "{% generation %}<|im_end|>{{ m.content + '\n' }}{% endgeneration %}",
+    ] {
+        let fault = Case::with(&marked(turn)).fault(TWO_TURNS);
+        assert!(fault.contains("the model would never stop"), "{turn}: {fault}");
+    }
+}
+
 #[test]
 fn lesson_f9_a_double_start_token_is_refused() {
     let twice = "{{ bos_token }}{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>{% endfor %}\
