@@ -2,7 +2,7 @@
 //! values, comparisons, and the literals of lists and maps. They do what Python does, within the bounds of the meter.
 
 use minijinja::value::Rest;
-use minijinja::{Environment, Error, ErrorKind, State, Value};
+use minijinja::{Environment, Error, State, Value};
 
 use super::meter;
 use super::methods;
