@@ -88,7 +88,7 @@ impl Run<'_> {
     fn steps(&self, mut run: UnderWay<'_>, prepared: &Receiver<StepBatches>) -> Result<Outcome> {
         let settings = &self.config.train;
         let total = self.loader.total_steps();
-        let rates = schedule::Settings::of(settings);
+        let rates = schedule::Settings::of(settings, total);
         while run.begun() < total {
             self.pause(&mut run)?;
             if self.controls.stops() {

@@ -19,6 +19,7 @@ pub mod raw;
 pub mod schema;
 pub mod shape;
 mod shown;
+mod synonyms;
 mod validate;
 
 use std::path::Path;

@@ -77,7 +77,7 @@ fn sample(key: &Key) -> &'static str {
         "device.precision" => "\"f16\"",
         "decision.power" => "0.9",
         _ => match key.field.shape {
-            Shape::Flag if key.field.name == "enabled" => "false",
+            Shape::Flag if ["enabled", "baselines"].contains(&key.field.name.as_str()) => "false",
             Shape::Flag => "true",
             Shape::Whole(_) => "3",
             _ => "0.25",

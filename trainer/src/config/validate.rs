@@ -217,12 +217,12 @@ fn lora(lora: &RawLora, all: &mut Findings) {
 }
 
 fn train(train: &RawTrain, all: &mut Findings) {
-    if let Some(max_steps) = train.max_steps {
+    if let (Some(warmup), Some(max_steps)) = (train.warmup_steps, train.max_steps) {
         all.require_all(
             &["train.warmup_steps", "train.max_steps"],
-            train.warmup_steps < max_steps,
-            format!("train.warmup_steps is {}, and the run ends after {max_steps} steps", train.warmup_steps),
-            "write a smaller warmup_steps, such as 0",
+            warmup < max_steps,
+            format!("train.warmup_steps is {warmup}, and the run ends after {max_steps} steps"),
+            "write a smaller warmup_steps, such as 0, or leave it out for one that fits the run",
         );
     }
     let floor = train.min_learning_rate_share;
