@@ -10,6 +10,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
+use datasets::{Message, Record};
 use eval::proof::{Premises, Proof};
 use eval::report::{Report, Table};
 use eval::results::Provenance;
@@ -22,14 +23,16 @@ use serde_json::Value;
 use crate::claims::{self, Claims};
 use crate::config::Config;
 use crate::config::arm::{Provider, RawArm, Source};
-use crate::data::pack;
+use crate::data::messages::Wording;
+use crate::data::{SourceRows, pack};
 use crate::disk;
 use crate::event::Event;
 use crate::held_out::{self, Asking, Local};
 use crate::observer::Observer;
-use crate::outside::{Asked, Outside};
+use crate::outside::{self, Asked, Outside};
 use crate::prepared::Prepared;
 use crate::run_dir::RunDir;
+use crate::start;
 
 use live::Live;
 
@@ -47,6 +50,18 @@ pub struct Scope {
     pub replay: Option<PathBuf>,
     /// What to type to do it again.
     pub command: Option<String>,
+}
+
+impl Scope {
+    fn wants(&self, arm: &RawArm) -> bool {
+        self.only.is_empty() || self.only.contains(&arm.name)
+    }
+
+    /// The arm of the recording that the command line names.
+    fn recording(&self) -> Option<RawArm> {
+        let file = self.replay.clone()?;
+        Some(RawArm { file: Some(file), ..RawArm::plain(Provider::Replay) })
+    }
 }
 
 /// Evaluates at the end of a run and writes `eval/results.json` and `eval/table.txt`.
@@ -102,7 +117,7 @@ pub fn run(
     tell: &mut dyn FnMut(&Event),
 ) -> Result<(Results, Premises)> {
     let held_out = rows(config, prepared)?;
-    let task = task(config, prepared, &held_out)?;
+    let task = task(config, prepared.data.schema.as_ref(), &held_out)?;
     let records = &prepared.data.train.records;
     let train: Vec<(String, String)> =
         records.iter().map(|record| (record.prompt_text(), record.target().to_owned())).collect();
@@ -117,7 +132,7 @@ pub fn run(
     };
     let arms = arms(config, scope, held_out.labels().is_some())?;
     let mut claims = Claims::register(config, prepared, run_folder, &arms, &held_out, &task)?;
-    let wanted = |arm: &&RawArm| scope.only.is_empty() || scope.only.contains(&arm.name);
+    let wanted = |arm: &&RawArm| scope.wants(arm);
     let asked_outside = |arm: &RawArm| matches!(arm.provider.source(), Source::Hosted(_) | Source::Recorded);
     let outside = if scope.outside && arms.iter().filter(wanted).any(asked_outside) {
         let schema = prepared.data.schema.clone();
@@ -132,7 +147,9 @@ pub fn run(
             claims.observe()?;
         }
         let progress = &mut |progress: Progress<'_>| live.hear(progress);
+        let not_loaded = arm.provider == Provider::Adapter && !local.others.contains_key(&arm.name);
         let result = match (asked_outside(arm), &outside) {
+            (false, _) if not_loaded => skipped(arm, "trainer eval asks it"),
             (false, _) => held_out::evaluate(&asking, arm, local, progress)?,
             (true, None) => skipped(arm, "trainer eval asks it"),
             (true, Some(outside)) => {
@@ -178,29 +195,75 @@ pub fn run(
     Ok((results, premises))
 }
 
+/// Looks at the files that an evaluation reads, before any row is: recordings, schemas, adapters of other arms, earlier
+/// decisions of the run. That prices and names to redact can be read is held where the config is.
+pub fn look_at_files(config: &Config, scope: &Scope, run: &Path) -> Result<()> {
+    for options in &config.eval.scorer {
+        ScorerSpec::new(options.clone(), None)?;
+    }
+    if scope.outside {
+        for arm in config.eval.arm.iter().filter(|arm| scope.wants(arm)) {
+            match (arm.provider, &arm.adapter) {
+                (Provider::Adapter, Some(folder)) => start::look_at(folder)
+                    .with_context(|| format!("arm {}: {} has no adapter that fits", arm.name, folder.display()))?,
+                (Provider::Replay, _) => outside::look_at_recording(arm)?,
+                _ => {}
+            }
+        }
+        scope.recording().iter().try_for_each(outside::look_at_recording)?;
+    }
+    claims::look(run)
+}
+
+/// Refuses what rows show before any of them is tokenised: see [`preflight`], which sees the rows that are left.
+pub fn look_at_rows(config: &Config, rows: &SourceRows, scope: &Scope, metrics: &[String]) -> Result<()> {
+    let test = &rows.prepared.splits.test;
+    if test.is_empty() {
+        return Ok(());
+    }
+    let kept = chosen(test.len(), config.data.limit_test, config.train.seed);
+    let wording = Wording::of(config)?;
+    // Their tokens are counted by nobody yet.
+    let row = |at: usize| as_asked(&test[kept[at]], wording.prompt(test[kept[at]].prompt())?, 0);
+    let held_out = held_out(config, kept.len(), row, &rows.labels, rows.group_name.as_deref())?;
+    refuse_endless(config, &held_out, rows.schema.as_ref(), scope, metrics)
+}
+
 /// Refuses, before anything is asked or learnt, an evaluation that could not end: an unknown metric, slice, covariate or
-/// candidate.
+/// candidate, a key that no header can hold.
 pub fn preflight(config: &Config, prepared: &Prepared, scope: &Scope, metrics: &[String]) -> Result<()> {
     if prepared.data.test.is_empty() {
         return Ok(());
     }
     let held_out = rows(config, prepared)?;
-    let task = task(config, prepared, &held_out)?;
+    refuse_endless(config, &held_out, prepared.data.schema.as_ref(), scope, metrics)
+}
+
+fn refuse_endless(
+    config: &Config,
+    held_out: &HeldOut,
+    schema: Option<&Value>,
+    scope: &Scope,
+    metrics: &[String],
+) -> Result<()> {
+    let task = task(config, schema, held_out)?;
     let known = task.metrics()?;
     for metric in metrics {
         eval::metric::by_name(&known, metric)?;
     }
     let arms = arms(config, scope, held_out.labels().is_some())?;
-    claims::check(config, &arms, &held_out)
+    if scope.outside {
+        arms.iter().filter(|arm| scope.wants(arm)).try_for_each(outside::look_at_key)?;
+    }
+    claims::check(config, &arms, held_out)
 }
 
 /// The scorers of a config, else those that suit the set.
-fn task(config: &Config, prepared: &Prepared, held_out: &HeldOut) -> Result<Task> {
+fn task(config: &Config, schema: Option<&Value>, held_out: &HeldOut) -> Result<Task> {
     let metric = config.decision.metric.clone();
     if config.eval.scorer.is_empty() {
         return Ok(Task::standard(held_out.labels(), metric)?);
     }
-    let schema = prepared.data.schema.as_ref();
     let specs: Result<Vec<ScorerSpec>, eval::Error> =
         config.eval.scorer.iter().map(|options| ScorerSpec::new(options.clone(), schema)).collect();
     Ok(Task::new(specs?, held_out.labels(), metric)?)
@@ -208,10 +271,8 @@ fn task(config: &Config, prepared: &Prepared, held_out: &HeldOut) -> Result<Task
 
 /// The arms of a config, and a recording if one is given on the command line.
 fn arms(config: &Config, scope: &Scope, labels: bool) -> Result<Vec<RawArm>> {
-    let mut arms = if config.eval.arm.is_empty() { held_out::standard_arms(labels) } else { config.eval.arm.clone() };
-    if let Some(file) = &scope.replay {
-        arms.push(RawArm { file: Some(file.clone()), ..RawArm::plain(Provider::Replay) });
-    }
+    let mut arms = held_out::arms(&config.eval.arm, config.eval.baselines, labels)?;
+    arms.extend(scope.recording());
     if let Some(unknown) = scope.only.iter().find(|name| arms.iter().all(|arm| arm.name != **name)) {
         let names: Vec<&str> = arms.iter().map(|arm| arm.name.as_str()).collect();
         bail!("no arm is named \"{unknown}\"\nhint: the arms are {}", names.join(", "));
@@ -228,7 +289,7 @@ fn no_verdict(config: &Config, results: &Results) -> String {
 }
 
 /// The file of the proof in a folder of results.
-const PROOF: &str = "proof.json";
+pub const PROOF: &str = "proof.json";
 
 /// Writes every report of what an evaluation found, and its proof, as one folder that is replaced as a whole.
 pub fn write(results: &Results, premises: &Premises, folder: &Path) -> Result<()> {
@@ -295,31 +356,47 @@ fn skipped(arm: &RawArm, reason: &str) -> ArmResult {
 /// The held-out rows of a config as models are asked them.
 fn rows(config: &Config, prepared: &Prepared) -> Result<HeldOut> {
     let data = &prepared.data;
-    // A seeded sample: the first rows of a file may all be of one group.
-    let total = data.test.len();
-    let chosen = match config.eval.limit.filter(|limit| *limit < total) {
-        Some(limit) => pack::sample(total, limit, config.train.seed),
-        None => (0..total).collect(),
+    let row = |at: usize| {
+        let row = &data.test[at];
+        as_asked(&row.record, row.prompt.clone(), prepared.speech.prompt_ids(&row.prompt)?.len())
     };
-    let rows: Result<Vec<Row>> = chosen
-        .into_iter()
-        .map(|at| {
-            let row = &data.test[at];
-            let mut covariates: BTreeMap<String, f64> =
-                row.record.meta.iter().filter_map(|(name, value)| Some((name.clone(), value.as_f64()?))).collect();
-            covariates.insert("input_tokens".to_owned(), prepared.speech.prompt_ids(&row.prompt)?.len() as f64);
-            let slices = row.record.meta.iter().filter_map(|(name, value)| match value {
-                Value::String(text) => Some((name.clone(), text.clone())),
-                _ => None,
-            });
-            let slices = slices.collect();
-            Ok(Row { prompt: row.prompt.clone(), covariates, slices, ..Row::from_record(&row.record) })
-        })
-        .collect();
-    let labels = config.eval.labels.clone().or_else(|| (!data.labels.is_empty()).then(|| data.labels.clone()));
+    held_out(config, data.test.len(), row, &data.labels, data.group_name.as_deref())
+}
+
+/// Those of `total` rows that are scored.
+fn held_out(
+    config: &Config,
+    total: usize,
+    row: impl Fn(usize) -> Result<Row>,
+    labels: &[String],
+    group_name: Option<&str>,
+) -> Result<HeldOut> {
+    let rows: Result<Vec<Row>> = chosen(total, config.eval.limit, config.train.seed).into_iter().map(row).collect();
+    let labels = config.eval.labels.clone().or_else(|| (!labels.is_empty()).then(|| labels.to_vec()));
     let held_out = HeldOut::new(rows?, labels)?;
-    Ok(match &data.group_name {
+    Ok(match group_name {
         Some(name) => held_out.grouped_by(name),
         None => held_out,
     })
+}
+
+/// A seeded sample: the first rows of a file may all be of one group.
+fn chosen(total: usize, limit: Option<usize>, seed: u64) -> Vec<usize> {
+    match limit.filter(|limit| *limit < total) {
+        Some(limit) => pack::sample(total, limit, seed),
+        None => (0..total).collect(),
+    }
+}
+
+/// A row as it is asked, with what is known of it beforehand.
+fn as_asked(record: &Record, prompt: Vec<Message>, tokens: usize) -> Result<Row> {
+    let mut covariates: BTreeMap<String, f64> =
+        record.meta.iter().filter_map(|(name, value)| Some((name.clone(), value.as_f64()?))).collect();
+    covariates.insert("input_tokens".to_owned(), tokens as f64);
+    let slices = record.meta.iter().filter_map(|(name, value)| match value {
+        Value::String(text) => Some((name.clone(), text.clone())),
+        _ => None,
+    });
+    let slices = slices.collect();
+    Ok(Row { prompt, covariates, slices, ..Row::from_record(record) })
 }

@@ -26,6 +26,7 @@ mod model_source;
 mod modelfile;
 mod observer;
 mod outside;
+mod preflight;
 mod prepared;
 mod publication;
 mod publishing;

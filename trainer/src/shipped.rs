@@ -12,6 +12,7 @@ use model::tokenizer::Tokenizer;
 
 use crate::commands::configs_root;
 use crate::config::{self, Config};
+use crate::data::messages::Wording;
 use crate::data::{self, Language};
 use crate::divergence::{self, Row};
 use crate::local_lm::Speech;
@@ -49,7 +50,23 @@ enum Kind {
 impl Shipped {
     /// Finds and opens it. `model` names another base than the one that the run or the adapter names.
     pub fn open(what: &str, model: Option<&str>) -> Result<Self> {
-        let kind = kind(what)?;
+        Self::of_kind(what, kind(what)?, model)
+    }
+
+    /// The same for what `--adapter` names: a whole model is refused, unless its adapter lies within it.
+    pub fn with_adapter(what: &str, model: Option<&str>) -> Result<Self> {
+        let inside = Path::new(what).join("adapter");
+        match kind(what)? {
+            Kind::Base(_) if is_adapter(&inside) => Self::of_kind(what, Kind::Adapter(inside), model),
+            Kind::Base(_) => bail!(
+                "--adapter {what}: no run and no adapter\n\
+                 hint: a run has config.toml and adapter/, an adapter adapter_config.json; a whole model is --model {what}"
+            ),
+            kind => Self::of_kind(what, kind, model),
+        }
+    }
+
+    fn of_kind(what: &str, kind: Kind, model: Option<&str>) -> Result<Self> {
         let name =
             Path::new(what).file_name().map_or_else(|| what.to_owned(), |name| name.to_string_lossy().into_owned());
         let (run, folder) = match &kind {
@@ -82,10 +99,15 @@ impl Shipped {
         Ok(Shipped { checkpoint, base_name, base_source, adapter, adapter_folder: folder, name, run })
     }
 
-    /// Whether it brings held-out rows of its own.
+    /// The config of the run, if it is one: it brings held-out rows, and the words around every row.
     #[must_use]
-    pub fn has_rows(&self) -> bool {
-        self.run.is_some()
+    pub fn run(&self) -> Option<&Config> {
+        self.run.as_deref()
+    }
+
+    /// The words that it is asked with; none around an adapter or a model that says nothing of how it was trained.
+    pub fn wording(&self) -> Result<Wording> {
+        self.run().map_or_else(|| Ok(Wording::default()), Wording::of)
     }
 
     /// SHA-256 of the adapter's weights.
@@ -159,6 +181,11 @@ pub fn adapter_folder(what: &str) -> Result<PathBuf> {
     Ok(path.to_path_buf())
 }
 
+/// Whether an adapter is in a folder. What stands under its name and is no file is refused where it is read.
+fn is_adapter(folder: &Path) -> bool {
+    folder.join(adapter::CONFIG_FILE).symlink_metadata().is_ok()
+}
+
 fn kind(what: &str) -> Result<Kind> {
     let path = Path::new(what);
     let has = |name: &str| path.join(name).is_file();
@@ -166,9 +193,13 @@ fn kind(what: &str) -> Result<Kind> {
         if !path.join("adapter").join(adapter::CONFIG_FILE).is_file() {
             bail!("{what}: the run has no adapter, since it did not finish\nhint: trainer fit CONFIG --resume");
         }
-        return Ok(Kind::Run(Box::new(config::load(&path.join("config.toml"), &[])?)));
+        let config = config::load_of_run(&path.join("config.toml"));
+        let config = config.with_context(|| {
+            format!("what the run {what} was trained with is not known\nhint: {what}/adapter is its adapter alone")
+        })?;
+        return Ok(Kind::Run(Box::new(config)));
     }
-    if has(adapter::CONFIG_FILE) {
+    if is_adapter(path) {
         return Ok(Kind::Adapter(path.to_path_buf()));
     }
     if has("config.json") || path.is_file() {

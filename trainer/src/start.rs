@@ -20,13 +20,24 @@ pub struct Start {
     pub values: Vec<f32>,
 }
 
+/// Looks at what `lora.init_adapter` names before anything is fetched: that it is there and is an adapter.
+pub fn look(config: &Config) -> Result<()> {
+    let Some(name) = &config.init_adapter else { return Ok(()) };
+    if Path::new(name).exists() {
+        let folder = shipped::adapter_folder(name)?;
+        return look_at(&folder).with_context(|| format!("lora.init_adapter {name}"));
+    }
+    if !crate::pull::is_repository(name) {
+        bail!("lora.init_adapter {name} is not there\nhint: a run, an adapter folder, or owner/name on the hub");
+    }
+    Ok(())
+}
+
 /// Reads what `lora.init_adapter` names, if it names anything, and refuses an adapter of another kind with the settings
 /// that would fit it.
 pub fn read(config: &Config, base: &model::ModelConfig) -> Result<Option<Start>> {
+    look(config)?;
     let Some(name) = &config.init_adapter else { return Ok(None) };
-    if !Path::new(name).exists() && !crate::pull::is_repository(name) {
-        bail!("lora.init_adapter {name} is not there\nhint: a run, an adapter folder, or owner/name on the hub");
-    }
     let folder = shipped::adapter_folder(name)?;
     let found = adapter::load(&folder, base).with_context(|| format!("lora.init_adapter {name}"))?;
     let layout = LoraLayout::new(base, &config.lora)?;
@@ -39,6 +50,13 @@ pub fn read(config: &Config, base: &model::ModelConfig) -> Result<Option<Start>>
     }
     let sha256 = crate::pull::cache::hash_file(&folder.join(adapter::WEIGHTS_FILE))?.sha256;
     Ok(Some(Start { name: name.clone(), sha256, values: found.values }))
+}
+
+/// Refuses a folder that holds no adapter, by its settings and the head of its weights.
+pub fn look_at(folder: &Path) -> Result<()> {
+    adapter::raw_config(folder)?;
+    adapter::shapes(&folder.join(adapter::WEIGHTS_FILE))?;
+    Ok(())
 }
 
 /// In what the two differ, by the names of the config.

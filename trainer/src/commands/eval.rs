@@ -20,8 +20,10 @@ use crate::evaluation::{self, Scope};
 use crate::held_out::Local;
 use crate::observer::jsonl::Events;
 use crate::observer::{Dashboard, Observer, Plain};
+use crate::preflight::{self, Evaluation, Ready, Wanted};
 use crate::prepared::Prepared;
 use crate::run_dir;
+use crate::start;
 use crate::tui::terminal;
 
 /// Runs the command.
@@ -38,8 +40,6 @@ pub fn run(arguments: Eval) -> Result<ExitCode> {
         _ => run.join("eval"),
     };
     let folder = run.join("adapter");
-    let controls = interrupt::listen()?;
-    let prepared = Prepared::new(&config)?;
     let scope = Scope {
         outside: true,
         only: arguments.arms.clone(),
@@ -47,11 +47,14 @@ pub fn run(arguments: Eval) -> Result<ExitCode> {
         command: Some(command()),
     };
     let metrics: Vec<String> = bars.iter().map(|bar| bar.metric.clone()).collect();
-    evaluation::preflight(&config, &prepared, &scope, &metrics)?;
     let unfit = || format!("{} has no adapter that fits\nhint: trainer fit CONFIG, or --run DIR", run.display());
     if !folder.is_dir() {
         bail!(unfit());
     }
+    start::look_at(&folder).with_context(unfit)?;
+    let controls = interrupt::listen()?;
+    let evaluation = Evaluation { scope: &scope, metrics: &metrics, run: &run };
+    let Ready { prepared, .. } = preflight::look(&config, &Wanted { training: false, evaluation: Some(evaluation) })?;
     let _held = hold(&run, &out)?;
     let tuned = model::adapter::load(&folder, &prepared.checkpoint.config).with_context(unfit)?;
     let others = other_adapters(&config, &prepared)?;

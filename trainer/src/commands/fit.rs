@@ -23,12 +23,13 @@ use crate::event::{self, Event};
 use crate::memory_advice::Attempt;
 use crate::observer::jsonl::{self, Events};
 use crate::observer::{Dashboard, Jsonl, Observer, Observers, Plain, Sampled};
+use crate::preflight::{self, Evaluation, Ready, Wanted};
 use crate::prepared::Prepared;
-use crate::run_dir::RunDir;
-use crate::start::{self, Start};
+use crate::run_dir::{self, RunDir};
+use crate::start::Start;
 use crate::train_loop::{self, Outcome, Past, Run};
 use crate::tui::terminal;
-use crate::{disk, evaluation, publishing, schedule};
+use crate::{disk, evaluation, publishing};
 
 use account::Finished;
 
@@ -36,22 +37,22 @@ use account::Finished;
 pub fn run(arguments: Fit) -> Result<ExitCode> {
     let started = Instant::now();
     let config = load(&arguments.config, arguments.max_steps)?;
-    let controls = interrupt::listen()?;
-    let prepared = Prepared::new(&config)?;
-    if config.eval.enabled {
-        evaluation::preflight(&config, &prepared, &evaluation::Scope::default(), &[])?;
+    if arguments.resume {
+        run_dir::refuse_missing(&config.run_folder)?;
+        same_settings(&config)?;
+    } else {
+        run_dir::refuse_used(&config.run_folder)?;
     }
+    let controls = interrupt::listen()?;
+    let scope = evaluation::Scope::default();
+    let evaluation = Evaluation { scope: &scope, metrics: &[], run: &config.run_folder };
+    let wanted = Wanted { training: true, evaluation: config.eval.enabled.then_some(evaluation) };
+    let Ready { prepared, start } = preflight::look(&config, &wanted)?;
     let loader = prepared.loader(&config)?;
     let total_steps = loader.total_steps();
-    schedule::check(total_steps, &schedule::Settings::of(&config.train))?;
-    // A target that matches no module is told before there is a folder.
     let parameters = LoraLayout::new(&prepared.checkpoint.config, &config.lora)?.length();
-    let start = start::read(&config, &prepared.checkpoint.config)?;
     let device = opened::device(config.device, config.precision)?;
     let identity = prepared.identity(&config, total_steps, start.as_ref());
-    if arguments.resume {
-        same_settings(&config)?;
-    }
     let (run_dir, state, warnings) = if arguments.resume {
         RunDir::open(&config.run_folder, identity, parameters)?
     } else {

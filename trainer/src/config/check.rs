@@ -403,7 +403,10 @@ mod tests {
             ),
             // A flat file, and a word with hyphens.
             ("base_model = \"x\"", "unknown key `base_model`; here it is `model.base`\n"),
-            ("[train]\n\"LR-Scheduler-Type\" = 1", "unknown key `train.LR-Scheduler-Type`; here it is `train.schedule`"),
+            (
+                "[train]\n\"LR-Scheduler-Type\" = 1",
+                "unknown key `train.LR-Scheduler-Type`; here it is `train.schedule`",
+            ),
             (
                 "[optimizer]\nlr = 1",
                 "unknown section [optimizer]; here it is [train]; the keys of each section: configs/README.md\n",

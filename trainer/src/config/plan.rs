@@ -140,6 +140,19 @@ fn is_of_a_run(file: &Path) -> bool {
     file.ends_with("config.toml") && ["events.jsonl", "summary.json", "adapter", "checkpoints"].into_iter().any(beside)
 }
 
+/// What a config is read for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Use {
+    /// A run or an evaluation, which needs every file that it names.
+    ToRun,
+    /// What a run that is over was made of.
+    RunIsOver,
+}
+
+/// Keys that name a file which nobody needs once the run is over.
+const NEEDED_TO_RUN: &[&str] =
+    &["model.base", "data.set", "data.train", "data.valid", "data.test", "cost.prices", "redact.kinds"];
+
 /// Settings that cannot change the adapter a run ends with. Paths are among them, because what lies there has a hash
 /// of its own that a resumed run compares.
 const NO_PART_OF_TRAINING: &[&str] = &[
@@ -250,7 +263,7 @@ impl Config {
 }
 
 /// Resolves a config; every contradiction in it is reported.
-pub(super) fn resolve(mut raw: RawConfig, file: &Path) -> Result<Config, Vec<Contradiction>> {
+pub(super) fn resolve(mut raw: RawConfig, file: &Path, usage: Use) -> Result<Config, Vec<Contradiction>> {
     let file = absolute(Path::new(""), file);
     let folder = file.parent().unwrap_or(Path::new("/")).to_path_buf();
     let roots = Roots::of(&file);
@@ -282,6 +295,10 @@ pub(super) fn resolve(mut raw: RawConfig, file: &Path) -> Result<Config, Vec<Con
         *set = absolute(&folder, Path::new(set)).display().to_string();
     }
     let mut wrong = validate::contradictions(&raw, &roots);
+    if usage == Use::RunIsOver {
+        // What is said of one such key alone is said of its file; of two, that they contradict each other.
+        wrong.retain(|one| !matches!(one.keys[..], [key] if NEEDED_TO_RUN.contains(&key)));
+    }
     if !raw.output.dir.as_os_str().is_empty() {
         raw.output.dir = absolute(Path::new(""), &raw.output.dir);
     }

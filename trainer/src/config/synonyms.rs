@@ -37,7 +37,8 @@ const WARMUP: &str = "a number of steps, no share; left out, it is a tenth of th
 const MODULES: &str = "\"all-linear\", a list of names, or a regular expression";
 const ROWS_FILE: &str = "the path of JSON lines; a set with a dataset.toml is data.set";
 const SET: &str = "a name under datasets/, or a folder with a dataset.toml; JSON lines of your own are data.train";
-const TEMPLATE: &str = "a Jinja file around the last user message, whose one variable is `text`; the chat template is the model's own";
+const TEMPLATE: &str =
+    "a Jinja file around the last user message, whose one variable is `text`; the chat template is the model's own";
 const STEPS: &str = "a number of steps";
 
 /// Every word, one entry each.
