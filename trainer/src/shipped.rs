@@ -128,7 +128,7 @@ impl Shipped {
     pub fn held_out(&self, speech: &Speech, file: Option<&Path>, limit: usize) -> Result<Option<Vec<Row>>> {
         match (file, &self.run) {
             (_, _) if limit == 0 => Ok(None),
-            (Some(file), _) => divergence::read_rows(speech, file, limit).map(Some),
+            (Some(file), _) => divergence::read_rows(speech, &self.wording()?, file, limit).map(Some),
             (None, Some(config)) => {
                 let language = Language {
                     tokenizer: &speech.tokenizer,
@@ -204,6 +204,9 @@ fn kind(what: &str) -> Result<Kind> {
     }
     if has("config.json") || path.is_file() {
         return Ok(Kind::Base(what.to_owned()));
+    }
+    if is_adapter(&path.join("adapter")) {
+        return Ok(Kind::Adapter(path.join("adapter")));
     }
     if path.exists() {
         bail!(

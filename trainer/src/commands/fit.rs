@@ -15,6 +15,7 @@ use model::{LoadOptions, OpenDevice};
 
 use super::{EXIT_NOT_MET, interrupt, note, opened, print};
 use crate::cli::{ConfigArgs, Fit};
+use crate::config::plan::PROMPT_OF_RUN;
 use crate::config::{self, Config};
 use crate::controls::Controls;
 use crate::data::loader::Extent;
@@ -78,6 +79,9 @@ pub fn run(arguments: Fit) -> Result<ExitCode> {
     let mut observer = Sampled { inner: Observers(vec![Box::new(writer), progress]), sampler };
     let result = (|| {
         run_dir.write("config.toml", config.to_toml()?.as_bytes())?;
+        if let Some(prompt) = &config.prompt {
+            run_dir.write(PROMPT_OF_RUN, prompt.template.as_bytes())?;
+        }
         run_dir.write(
             "env.json",
             &serde_json::to_vec_pretty(&account::environment(&prepared, &device, start.as_ref()))?,

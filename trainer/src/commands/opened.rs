@@ -100,10 +100,7 @@ fn taken(arguments: &ModelArgs, what: &str, base: &str, config: &Config) -> Stri
     let system = config.data.system.as_deref().filter(|_| arguments.system.is_none() && !arguments.bare);
     parts.extend(system.map(|_| "its system message".to_owned()));
     let prompt = config.prompt.as_ref().filter(|_| !arguments.bare);
-    parts.extend(prompt.map(|prompt| {
-        let name = prompt.path.file_name().unwrap_or_default().to_string_lossy();
-        format!("its prompt template {}", shown_in_line(&name))
-    }));
+    parts.extend(prompt.map(|_| "its prompt template".to_owned()));
     if parts.is_empty() {
         return format!("of the run {what} nothing but the adapter is taken");
     }

@@ -153,6 +153,9 @@ pub(super) enum Use {
 const NEEDED_TO_RUN: &[&str] =
     &["model.base", "data.set", "data.train", "data.valid", "data.test", "cost.prices", "redact.kinds"];
 
+/// The prompt template that a run was trained with, beside its config: the file that the config names may have changed since.
+pub const PROMPT_OF_RUN: &str = "prompt.jinja";
+
 /// Settings that cannot change the adapter a run ends with. Paths are among them, because what lies there has a hash
 /// of its own that a resumed run compares.
 const NO_PART_OF_TRAINING: &[&str] = &[
@@ -293,6 +296,10 @@ pub(super) fn resolve(mut raw: RawConfig, file: &Path, usage: Use) -> Result<Con
     }
     if let Some(set) = raw.data.set.as_mut().filter(|set| is_path(set)) {
         *set = absolute(&folder, Path::new(set)).display().to_string();
+    }
+    let kept = folder.join(PROMPT_OF_RUN);
+    if usage == Use::RunIsOver && raw.data.prompt.is_some() && kept.is_file() {
+        raw.data.prompt = Some(kept);
     }
     let mut wrong = validate::contradictions(&raw, &roots);
     if usage == Use::RunIsOver {

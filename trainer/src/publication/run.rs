@@ -211,6 +211,18 @@ mod tests {
     }
 
     #[test]
+    fn a_warm_up_that_the_config_left_open_is_told_as_the_run_had_it() {
+        let configs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs");
+        let text = "version = 1\nname = \"a\"\n[model]\nbase = \"smollm2-135m-instruct\"\n[data]\nset = \"legal-provisions\"\n";
+        let warmup = |more: &str, steps| {
+            let config = config::parse(&format!("{text}{more}"), &configs.join("test.toml"), &[]).unwrap();
+            settings(&config, steps).unwrap()["train"]["warmup_steps"].clone()
+        };
+        assert_eq!((warmup("", 50), warmup("", 5000)), (json!(5), json!(10)));
+        assert_eq!(warmup("[train]\nwarmup_steps = 3\n", 50), json!(3));
+    }
+
+    #[test]
     fn energy_is_mean_power_over_the_seconds_of_training() {
         let run = tempfile::tempdir().unwrap();
         let sample = |power_watts| Event::DeviceSample {
