@@ -1,6 +1,7 @@
 //! Owns one evaluation of a config: the rows as models are asked them, the arms in order, and where the results go.
 //! Knows the run; what lives in this process is `held_out`'s business and the scores are `eval`'s.
 
+mod asked;
 mod live;
 
 use std::collections::BTreeMap;
@@ -10,12 +11,11 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
-use datasets::{Message, Record};
 use eval::proof::{Premises, Proof};
 use eval::report::{Report, Table};
 use eval::results::Provenance;
 use eval::scorer::ScorerSpec;
-use eval::{Arm, ArmResult, HeldOut, Identity, Progress, Results, Row, Task};
+use eval::{Arm, ArmResult, HeldOut, Identity, Progress, Results, Task};
 use ground::write::Access;
 use model::train::Session;
 use serde_json::Value;
@@ -23,8 +23,7 @@ use serde_json::Value;
 use crate::claims::{self, Claims};
 use crate::config::Config;
 use crate::config::arm::{Provider, RawArm, Source};
-use crate::data::messages::Wording;
-use crate::data::{SourceRows, pack};
+use crate::data::SourceRows;
 use crate::disk;
 use crate::event::Event;
 use crate::held_out::{self, Asking, Local};
@@ -116,7 +115,7 @@ pub fn run(
     stop: &Arc<AtomicBool>,
     tell: &mut dyn FnMut(&Event),
 ) -> Result<(Results, Premises)> {
-    let held_out = rows(config, prepared)?;
+    let held_out = asked::rows(config, prepared)?;
     let task = task(config, prepared.data.schema.as_ref(), &held_out)?;
     let records = &prepared.data.train.records;
     let train: Vec<(String, String)> =
@@ -217,16 +216,10 @@ pub fn look_at_files(config: &Config, scope: &Scope, run: &Path) -> Result<()> {
 
 /// Refuses what rows show before any of them is tokenised: see [`preflight`], which sees the rows that are left.
 pub fn look_at_rows(config: &Config, rows: &SourceRows, scope: &Scope, metrics: &[String]) -> Result<()> {
-    let test = &rows.prepared.splits.test;
-    if test.is_empty() {
+    if rows.prepared.splits.test.is_empty() {
         return Ok(());
     }
-    let kept = chosen(test.len(), config.data.limit_test, config.train.seed);
-    let wording = Wording::of(config)?;
-    // Their tokens are counted by nobody yet.
-    let row = |at: usize| as_asked(&test[kept[at]], wording.prompt(test[kept[at]].prompt())?, 0);
-    let held_out = held_out(config, kept.len(), row, &rows.labels, rows.group_name.as_deref())?;
-    refuse_endless(config, &held_out, rows.schema.as_ref(), scope, metrics)
+    refuse_endless(config, &asked::before_tokens(config, rows)?, rows.schema.as_ref(), scope, metrics)
 }
 
 /// Refuses, before anything is asked or learnt, an evaluation that could not end: an unknown metric, slice, covariate or
@@ -235,7 +228,7 @@ pub fn preflight(config: &Config, prepared: &Prepared, scope: &Scope, metrics: &
     if prepared.data.test.is_empty() {
         return Ok(());
     }
-    let held_out = rows(config, prepared)?;
+    let held_out = asked::rows(config, prepared)?;
     refuse_endless(config, &held_out, prepared.data.schema.as_ref(), scope, metrics)
 }
 
@@ -351,52 +344,4 @@ fn skipped(arm: &RawArm, reason: &str) -> ArmResult {
     let identity =
         Identity { provider: arm.provider.as_str().to_owned(), model: arm.model.clone(), ..Identity::default() };
     ArmResult::skipped(&arm.name, identity, reason)
-}
-
-/// The held-out rows of a config as models are asked them.
-fn rows(config: &Config, prepared: &Prepared) -> Result<HeldOut> {
-    let data = &prepared.data;
-    let row = |at: usize| {
-        let row = &data.test[at];
-        as_asked(&row.record, row.prompt.clone(), prepared.speech.prompt_ids(&row.prompt)?.len())
-    };
-    held_out(config, data.test.len(), row, &data.labels, data.group_name.as_deref())
-}
-
-/// Those of `total` rows that are scored.
-fn held_out(
-    config: &Config,
-    total: usize,
-    row: impl Fn(usize) -> Result<Row>,
-    labels: &[String],
-    group_name: Option<&str>,
-) -> Result<HeldOut> {
-    let rows: Result<Vec<Row>> = chosen(total, config.eval.limit, config.train.seed).into_iter().map(row).collect();
-    let labels = config.eval.labels.clone().or_else(|| (!labels.is_empty()).then(|| labels.to_vec()));
-    let held_out = HeldOut::new(rows?, labels)?;
-    Ok(match group_name {
-        Some(name) => held_out.grouped_by(name),
-        None => held_out,
-    })
-}
-
-/// A seeded sample: the first rows of a file may all be of one group.
-fn chosen(total: usize, limit: Option<usize>, seed: u64) -> Vec<usize> {
-    match limit.filter(|limit| *limit < total) {
-        Some(limit) => pack::sample(total, limit, seed),
-        None => (0..total).collect(),
-    }
-}
-
-/// A row as it is asked, with what is known of it beforehand.
-fn as_asked(record: &Record, prompt: Vec<Message>, tokens: usize) -> Result<Row> {
-    let mut covariates: BTreeMap<String, f64> =
-        record.meta.iter().filter_map(|(name, value)| Some((name.clone(), value.as_f64()?))).collect();
-    covariates.insert("input_tokens".to_owned(), tokens as f64);
-    let slices = record.meta.iter().filter_map(|(name, value)| match value {
-        Value::String(text) => Some((name.clone(), text.clone())),
-        _ => None,
-    });
-    let slices = slices.collect();
-    Ok(Row { prompt, covariates, slices, ..Row::from_record(record) })
 }
