@@ -298,7 +298,7 @@ pub(super) fn resolve(mut raw: RawConfig, file: &Path, usage: Use) -> Result<Con
         *set = absolute(&folder, Path::new(set)).display().to_string();
     }
     let kept = folder.join(PROMPT_OF_RUN);
-    if usage == Use::RunIsOver && raw.data.prompt.is_some() && kept.is_file() {
+    if is_of_a_run(&file) && raw.data.prompt.is_some() && kept.is_file() {
         raw.data.prompt = Some(kept);
     }
     let mut wrong = validate::contradictions(&raw, &roots);

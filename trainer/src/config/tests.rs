@@ -356,6 +356,28 @@ fn what_was_resolved_reads_back_as_the_same_config() {
 }
 
 #[test]
+fn a_run_has_the_prompt_it_was_trained_with_and_may_outlive_its_rows() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    let text = GOOD
+        .replace("set = \"legal-provisions\"", "train = \"gone.jsonl\"\nprompt = \"ask.jinja\"")
+        .replace("smollm2-135m-instruct", "./no-model");
+    write("config.toml", &text);
+    write("ask.jinja", "Changed since: {{ text }}");
+    write("events.jsonl", "");
+    let path = folder.path().join("config.toml");
+    let faults = load(&path, &[]).unwrap_err().to_string();
+    assert!(faults.contains("gone.jsonl") && faults.contains("no-model"), "{faults}");
+    assert_eq!(load_of_run(&path).unwrap().prompt.unwrap().template, "Changed since: {{ text }}");
+    write(plan::PROMPT_OF_RUN, "As it was: {{ text }}");
+    assert_eq!(load_of_run(&path).unwrap().prompt.unwrap().template, "As it was: {{ text }}");
+    // What contradicts itself is told all the same.
+    write("config.toml", &text.replace("train = ", "set = \"smoke\"\ntrain = "));
+    let faults = load_of_run(&path).unwrap_err().to_string();
+    assert!(faults.contains("data.set and data.train are both given"), "{faults}");
+}
+
+#[test]
 fn the_hash_follows_what_is_learnt_and_nothing_else() {
     let hash = |overrides: &[&str]| read(GOOD, overrides).unwrap().hash();
     let plain = hash(&[]);
