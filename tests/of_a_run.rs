@@ -49,6 +49,9 @@ fn a_run_is_scored_with_its_own_base_and_words_and_flags_win() {
     for part in ["its base tiny-chat", "its system message", "its prompt template;", "--bare"] {
         assert!(whole.contains(part), "{part} is not in {whole}");
     }
+    let folder = scene.text("run/adapter");
+    let alone = scene.run(&["score", "--model", &model, "--adapter", &folder, &plain]).good().stderr;
+    assert!(alone.contains("the adapter alone is taken") && alone.contains(&format!("hint: {run} instead")), "{alone}");
     let few = line(&told(&["--model", &model, "--bare"]));
     assert!(few.ends_with("nothing but the adapter is taken"), "{few}");
 }

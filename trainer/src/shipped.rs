@@ -95,6 +95,9 @@ impl Shipped {
         let base_source = pulled.source;
         if let Some(folder) = &folder {
             warn_of_another_template(folder, &checkpoint)?;
+            if run.is_none() {
+                tell_of_words_left_out(folder);
+            }
         }
         Ok(Shipped { checkpoint, base_name, base_source, adapter, adapter_folder: folder, name, run })
     }
@@ -145,6 +148,21 @@ impl Shipped {
             }
             (None, None) => Ok(None),
         }
+    }
+}
+
+/// Says where the adapter of a run is named by its folder, so that the words around it are not taken.
+fn tell_of_words_left_out(folder: &Path) {
+    let Some(run) = folder.parent().filter(|_| folder.ends_with("adapter")) else { return };
+    let file = run.join("config.toml");
+    // Whatever else is beside an adapter is no run, and no fault of it.
+    let Some(config) = file.is_file().then(|| config::load_of_run(&file).ok()).flatten() else { return };
+    if config.data.system.is_some() || config.prompt.is_some() {
+        note(&format!(
+            "the adapter alone is taken, without the system message and the prompt template of its run\n\
+             hint: {} instead of its adapter folder takes them",
+            run.display()
+        ));
     }
 }
 
