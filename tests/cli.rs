@@ -34,6 +34,16 @@ fn help_names_every_command() {
         Options:
           -h, --help     Print help
           -V, --version  Print version
+
+        Exit codes:
+          0    done
+          1    ran, and missed a bar that you set, or verify found a difference
+          2    error
+          75   stopped and saved, start it again to go on
+          130  ended at once by a second Ctrl-C
+
+        With --json the ends 1, 2 and 75 are told as one JSON object, the last line on stderr:
+          {"error":{"message":TEXT,"hint":TEXT or null,"exit_code":NUMBER}}
     "#]]
     .assert_eq(&help);
     for command in [
@@ -57,6 +67,12 @@ fn help_names_every_command() {
         assert!(help.contains(&format!("Usage: trainer {command}")), "{help}");
         assert!(help.contains("--json"), "{command} prints a result and has no --json");
     }
+}
+
+#[test]
+fn the_help_of_a_run_says_what_signals_do() {
+    let help = trainer(&["fit", "--help"]).good().stdout;
+    assert!(help.contains("INT (Ctrl-C), TERM, USR1, USR2") && help.contains("HUP"), "{help}");
 }
 
 #[test]

@@ -2,12 +2,14 @@
 //! Knows the command line and files; knows no private item of any crate.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod adapter_forms;
 mod bad_input;
 mod bad_models;
 mod cli;
 mod config_bounds;
 mod configs;
 mod devices;
+mod endings;
 mod eval;
 mod finished_run;
 mod fit;
@@ -32,8 +34,12 @@ mod pull_hub;
 mod resume;
 mod score;
 mod ship;
+mod side_files;
+#[cfg(unix)]
+mod signals;
 mod strangers;
 #[cfg(unix)]
 mod terminal;
+mod turns;
 mod util;
 mod watch;

@@ -167,13 +167,15 @@ fn everything(folder: &Path) -> String {
 
 #[test]
 fn nothing_planted_anywhere_in_a_run_folder_reaches_the_upload_folder() {
-    const PLACES: [&str; 22] = [
+    const PLACES: [&str; 24] = [
         "adapter/README.md",
         "adapter/adapter_config.json",
         "adapter/adapter_model.safetensors",
         "adapter/tokenizer.json",
         "adapter/tokenizer_config.json",
         "adapter/special_tokens_map.json",
+        "adapter/added_tokens.json",
+        "adapter/chat_template.json",
         "adapter/chat_template.jinja",
         "adapter/notes.txt",
         "adapter/optimizer.bin",

@@ -47,11 +47,17 @@ fn a_pull_asks_for_what_it_needs_and_for_nothing_else() {
         (asked.place == "hub" && is_weights(asked))
             .then(|| Reply::to(format!("{}/blob/model.safetensors?sign=s", places.store)))
     };
-    let hub = OddHub::start(model(), odd);
+    let beside = ["added_tokens.json", "chat_template.json", "special_tokens_map.json"];
+    let mut model = model();
+    model.extend(beside.map(|name| (name.to_owned(), b"{}".to_vec())));
+    model.sort();
+    let hub = OddHub::start(model.clone(), odd);
     pull(&hub).0.good();
     let mut expected = vec![format!("hub GET /api/models/{REPO}"), format!("hub GET /api/models/{REPO}/tree/{COMMIT}")];
     let needed = [
+        "added_tokens.json",
         "chat_template.jinja",
+        "chat_template.json",
         "config.json",
         "generation_config.json",
         "model.safetensors",
@@ -59,7 +65,7 @@ fn a_pull_asks_for_what_it_needs_and_for_nothing_else() {
         "tokenizer.json",
         "tokenizer_config.json",
     ];
-    for (name, _) in model().iter().filter(|(name, _)| needed.contains(&name.as_str())) {
+    for (name, _) in model.iter().filter(|(name, _)| needed.contains(&name.as_str())) {
         expected.push(format!("hub GET /{REPO}/resolve/{COMMIT}/{name}"));
         if name == "model.safetensors" {
             expected.push("store GET /blob/model.safetensors?sign=s".to_owned());

@@ -8,17 +8,17 @@ use std::time::{Duration, Instant};
 use crate::util::{Done, Scene, files, rows, steps, summary};
 
 /// Long enough to be interrupted many times.
-const LONG: [&str; 4] = ["--set", "train.epochs=15", "--set", "lora.lora_dropout=0.1"];
-const LONG_STEPS: usize = 60;
+pub(crate) const LONG: [&str; 4] = ["--set", "train.epochs=15", "--set", "lora.lora_dropout=0.1"];
+pub(crate) const LONG_STEPS: usize = 60;
 
 /// Lines of the log that are steps; a line that is only half there does not count.
-fn num_steps(scene: &Scene, run: &str) -> usize {
+pub(crate) fn num_steps(scene: &Scene, run: &str) -> usize {
     let log = fs::read_to_string(scene.path(run).join("events.jsonl")).unwrap_or_default();
     log.lines().filter(|line| line.starts_with(r#"{"event":"step""#) && line.ends_with('}')).count()
 }
 
 /// Waits until a run has done so many steps; false if it ended before.
-fn wait_for_steps(scene: &Scene, run: &str, child: &mut Child, at_least: usize) -> bool {
+pub(crate) fn wait_for_steps(scene: &Scene, run: &str, child: &mut Child, at_least: usize) -> bool {
     let start = Instant::now();
     while num_steps(scene, run) < at_least {
         if child.try_wait().unwrap().is_some() {
@@ -45,7 +45,7 @@ fn resume(scene: &Scene, run: &str) -> Done {
 }
 
 #[track_caller]
-fn same_run(scene: &Scene, found: &str, expected: &str) {
+pub(crate) fn same_run(scene: &Scene, found: &str, expected: &str) {
     assert_eq!(steps(&scene.path(found)), steps(&scene.path(expected)));
     assert!(scene.adapter(found) == scene.adapter(expected), "the adapters differ");
     let (found, expected) = (scene.path(found), scene.path(expected));
@@ -122,8 +122,8 @@ fn ctrl_c_saves_and_says_how_to_go_on() {
     let signal = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
     assert!(signal.success());
     let done = Done::of(child.wait_with_output().unwrap());
-    assert_eq!(done.code, Some(1), "{}", done.stderr);
-    assert!(done.stderr.contains("--resume"), "{}", done.stderr);
+    assert_eq!(done.code, Some(75), "{}", done.stderr);
+    assert!(done.stderr.contains("--resume --set train.epochs=15"), "{}", done.stderr);
     assert!(!done.stderr.contains("panicked"), "{}", done.stderr);
     let reached = num_steps(&scene, "stopped");
     assert!((4..LONG_STEPS).contains(&reached), "{reached}");
@@ -219,4 +219,31 @@ fn resume_without_a_run_or_with_a_finished_one_says_so() {
     let done = scene.fit("run", &["--resume"]).good();
     assert!(done.stderr.contains("nothing is left to do"), "{}", done.stderr);
     assert!(before == files().collect::<Vec<_>>(), "a finished run changed");
+}
+
+#[test]
+fn one_line_starts_a_run_goes_on_with_it_and_leaves_a_finished_one() {
+    let scene = Scene::new();
+    scene.fit("whole", &LONG).good();
+    let line = [&LONG[..], &["--resume-or-start"]].concat();
+    // What is no run is not taken for one, and is left as it is.
+    scene.write("run/notes.txt", "precious");
+    scene.fit("run", &line).refused(&["--out"]);
+    assert_eq!(files(&scene.path("run")), ["notes.txt"]);
+    fs::remove_dir_all(scene.path("run")).unwrap();
+    killed_after(&scene, "run", 8, &["--resume-or-start"]);
+    let before = fs::read(scene.path("run/events.jsonl")).unwrap();
+    let other = [&line[..], &["--set", "train.learning_rate=1e-3"]].concat();
+    scene.fit("run", &other).refused(&["changed since the run began", "train.learning_rate"]);
+    assert_eq!(fs::read(scene.path("run/events.jsonl")).unwrap(), before);
+    let done = scene.fit("run", &line).good();
+    assert!(done.stderr.contains("resumed   after step"), "{}", done.stderr);
+    same_run(&scene, "run", "whole");
+    let left = fs::read(scene.path("run/events.jsonl")).unwrap();
+    let done = scene.fit("run", &line).good();
+    assert!(done.stderr.contains("nothing is left to do"), "{}", done.stderr);
+    assert_eq!(fs::read(scene.path("run/events.jsonl")).unwrap(), left);
+    let both = scene.fit("run", &["--resume", "--resume-or-start"]);
+    assert_eq!(both.code, Some(2), "{}", both.stderr);
+    assert!(both.stderr.contains("cannot be used with"), "{}", both.stderr);
 }

@@ -193,9 +193,11 @@ fn every_reader_is_asked_and_a_required_one_decides_the_exit_code() {
     let dora = scene.text("dora");
     let done = scene.run(&["check-adapter", &dora, "--model", &model()]).good();
     assert!(done.stdout.contains("vLLM         no   use_dora = true"), "{}", done.stdout);
-    assert!(done.stdout.contains("trainer      no   use_dora is not supported"), "{}", done.stdout);
+    assert!(done.stdout.contains("trainer      no   use_dora = true is not supported: "), "{}", done.stdout);
     let required = |reader: &str| scene.run(&["check-adapter", &dora, "--model", &model(), "--require", reader]);
-    assert_eq!(required("vllm").code, Some(1));
+    let missed = required("vllm");
+    assert_eq!(missed.code, Some(1));
+    assert!(missed.stderr.contains("required, and would not load it: vllm"), "{}", missed.stderr);
     required("peft").good();
     required("tgi").refused(&["none of PEFT, vLLM"]);
     scene.run(&["check-adapter", &scene.text("none")]).refused(&["adapter_config.json"]);

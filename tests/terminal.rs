@@ -70,6 +70,19 @@ fn what_was_typed_is_shown_where_it_is_refused() {
 }
 
 #[test]
+fn an_error_as_json_steers_nothing_and_holds_the_very_text() {
+    let scene = Scene::new();
+    for arguments in [&["show", EVIL, "--json"][..], &["doctor", EVIL, "--json"]] {
+        let seen = run(&scene, arguments);
+        nothing_raw("an error as JSON", &seen);
+        assert_eq!(seen.code, Some(2));
+        let told: serde_json::Value = serde_json::from_str(seen.text.trim()).unwrap();
+        assert_eq!(told["error"]["exit_code"], 2, "{told}");
+        assert!(told["error"]["message"].as_str().unwrap().contains("\u{202e}abc"), "{told}");
+    }
+}
+
+#[test]
 fn rows_are_shown_whatever_part_of_them_steers() {
     let scene = Scene::new();
     let messages =

@@ -119,7 +119,7 @@ mod tests {
     use ground::random::{mix, unit_f32};
 
     use super::*;
-    use crate::testing::{array, numbers, read};
+    use crate::testing::{array, close, formats, numbers, read, stored, tolerance};
 
     /// `DropoutKey::factor` of the model crate.
     fn factor(key: u64, probability: f32, index: u64) -> f32 {
@@ -145,8 +145,27 @@ mod tests {
                 assert!(read(&dropped(&ones, key, probability)) == factors, "{shape:?} {key} {probability}");
                 let sums: Vec<f64> = (0..length).map(|i| f64::from(masked(i)) + f64::from(dx[i])).collect();
                 let got = read(&add_dropped(&array(shape, &dx), &side, key, probability));
-                crate::testing::close(&got, &sums, 1e-5);
+                close(&got, &sums, 1e-5);
             }
+        }
+    }
+
+    #[test]
+    fn every_format_has_the_same_masks() {
+        if !crate::testing::asked() {
+            return;
+        }
+        let (key, probability) = (0x0123_4567_89ab_cdef, 0.3);
+        for (dtype, shape) in formats().into_iter().flat_map(|dtype| [[1, 7], [33, 64]].map(|shape| (dtype, shape))) {
+            let length = shape[0] * shape[1];
+            let (side, x) = stored(shape, &numbers(length, 1), dtype);
+            let (dx, added) = stored(shape, &numbers(length, 2), dtype);
+            let masked = |i: usize| f64::from(x[i] * factor(key, probability, i as u64));
+            let (got, want) = (read(&dropped(&side, key, probability)), (0..length).map(masked).collect::<Vec<f64>>());
+            close(&got, &want, tolerance(dtype, 0.0));
+            assert!(got.iter().zip(&want).all(|(got, want)| (*got == 0.0) == (*want == 0.0)), "{dtype:?}");
+            let sums: Vec<f64> = (0..length).map(|i| masked(i) + f64::from(added[i])).collect();
+            close(&read(&add_dropped(&dx, &side, key, probability)), &sums, tolerance(dtype, 1e-5));
         }
     }
 }

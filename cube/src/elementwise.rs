@@ -129,7 +129,7 @@ fn sum_kernel<A: Float, B: Float, N: Size>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{array, client, close, numbers, read};
+    use crate::testing::{client, close, formats, numbers, read, stored, tolerance};
 
     const SHAPES: [[usize; 2]; 4] = [[1, 7], [33, 64], [70, 130], [0, 64]];
 
@@ -138,8 +138,8 @@ mod tests {
         if !crate::testing::asked() {
             return;
         }
-        for shape in SHAPES {
-            let out = zeros(&client(), shape, f32::elem_type_native());
+        for (dtype, shape) in formats().into_iter().flat_map(|dtype| SHAPES.map(|shape| (dtype, shape))) {
+            let out = zeros(&client(), shape, dtype);
             close(&read(&out), &vec![0.0; shape[0] * shape[1]], 0.0);
         }
     }
@@ -149,13 +149,22 @@ mod tests {
         if !crate::testing::asked() {
             return;
         }
-        for shape in SHAPES {
-            let [a, b, bias] = [numbers(shape[0] * shape[1], 1), numbers(shape[0] * shape[1], 2), numbers(shape[1], 3)];
-            let wide = |f: &dyn Fn(usize) -> f64| (0..a.len()).map(f).collect::<Vec<f64>>();
-            let [x, y, z] = [array(shape, &a), array(shape, &b), array([1, shape[1]], &bias)];
-            close(&read(&cast(&x, x.dtype, 0.7)), &wide(&|i| f64::from(a[i]) * f64::from(0.7_f32)), 1e-5);
-            close(&read(&add(&x, &y)), &wide(&|i| f64::from(a[i]) + f64::from(b[i])), 1e-5);
-            close(&read(&add_bias(&x, &z)), &wide(&|i| f64::from(a[i]) + f64::from(bias[i % shape[1]])), 1e-5);
+        for (dtype, shape) in formats().into_iter().flat_map(|dtype| SHAPES.map(|shape| (dtype, shape))) {
+            let within = tolerance(dtype, 1e-5);
+            let length = shape[0] * shape[1];
+            let (x, a) = stored(shape, &numbers(length, 1), dtype);
+            let (y, b) = stored(shape, &numbers(length, 2), dtype);
+            let (z, bias) = stored([1, shape[1]], &numbers(shape[1], 3), dtype);
+            let wide = |f: &dyn Fn(usize) -> f64| (0..length).map(f).collect::<Vec<f64>>();
+            close(&read(&cast(&x, dtype, 0.7)), &wide(&|i| f64::from(a[i]) * f64::from(0.7_f32)), within);
+            close(&read(&add(&x, &y)), &wide(&|i| f64::from(a[i]) + f64::from(b[i])), within);
+            close(&read(&add_bias(&x, &z)), &wide(&|i| f64::from(a[i]) + f64::from(bias[i % shape[1]])), within);
+            for there in formats() {
+                // What another format holds as it is comes back as it was.
+                let (x, a) =
+                    stored(shape, &(0..length).map(|i| (i % 65) as f32 / 8.0 - 4.0).collect::<Vec<_>>(), dtype);
+                assert_eq!(read(&cast(&cast(&x, there, 1.0), dtype, 1.0)), a, "{dtype:?} {there:?}");
+            }
         }
     }
 }

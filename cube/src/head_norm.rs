@@ -165,18 +165,22 @@ fn head_weight<W: Float, N: Size>(
 mod tests {
     use super::*;
     use crate::norm::tests::{one, one_backward};
-    use crate::testing::{array, close, numbers, read};
+    use crate::testing::{close, formats, numbers, read, stored, tolerance};
 
     #[test]
     fn heads_are_normed_and_values_are_copied() {
         if !crate::testing::asked() {
             return;
         }
-        for (tokens, query, key_value, head_dim) in [(1, 2, 1, 7), (33, 4, 2, 64), (70, 3, 1, 130), (0, 4, 2, 64)] {
+        let shapes = [(1, 2, 1, 7), (33, 4, 2, 64), (70, 3, 1, 130), (0, 4, 2, 64)];
+        for (dtype, shape) in formats().into_iter().flat_map(|dtype| shapes.map(|shape| (dtype, shape))) {
+            let (within, (tokens, query, key_value, head_dim)) = (tolerance(dtype, 1e-5), shape);
             let heads = Packed { query, key_value, head_dim };
             let shape = [tokens, heads.all() * head_dim];
-            let [x, dy] = [numbers(shape[0] * shape[1], 1), numbers(shape[0] * shape[1], 2)];
-            let [q, k] = [numbers(head_dim, 3), numbers(head_dim, 4)];
+            let (x_array, x) = stored(shape, &numbers(shape[0] * shape[1], 1), dtype);
+            let (dy_array, dy) = stored(shape, &numbers(shape[0] * shape[1], 2), dtype);
+            let (q_array, q) = stored([1, head_dim], &numbers(head_dim, 3), dtype);
+            let (k_array, k) = stored([1, head_dim], &numbers(head_dim, 4), dtype);
             let weight = |row: usize| if row % heads.all() < query { &q } else { &k };
             let is_value = |row: usize| row % heads.all() >= query + key_value;
             let wide = |row: &[f32]| row.iter().map(|&x| f64::from(x)).collect::<Vec<_>>();
@@ -186,10 +190,8 @@ mod tests {
             let dx: Vec<f64> = rows()
                 .flat_map(|(i, (x, dy))| if is_value(i) { wide(dy) } else { one_backward(dy, x, weight(i), 1e-6) })
                 .collect();
-            let [x, dy, q, k] =
-                [array(shape, &x), array(shape, &dy), array([1, head_dim], &q), array([1, head_dim], &k)];
-            close(&read(&head_norm(&x, &q, &k, heads, 1e-6)), &y, 1e-5);
-            close(&read(&head_norm_backward(&dy, &x, &q, &k, heads, 1e-6)), &dx, 1e-5);
+            close(&read(&head_norm(&x_array, &q_array, &k_array, heads, 1e-6)), &y, within);
+            close(&read(&head_norm_backward(&dy_array, &x_array, &q_array, &k_array, heads, 1e-6)), &dx, within);
         }
     }
 }

@@ -252,13 +252,13 @@ fn diagonal_kernel<O: Float>(
 mod tests {
     use super::*;
     use crate::elementwise;
-    use crate::testing::{array, close, numbers, on_gpu, read};
+    use crate::testing::{array, close, formats, numbers, read, stored, tolerance};
 
     /// An array in a format, and the numbers it holds after rounding.
     fn rounded(shape: [usize; 2], seed: u64, dtype: ElemType) -> (Array, Vec<f64>) {
-        let small = elementwise::cast(&array(shape, &numbers(shape[0] * shape[1], seed)), dtype, 0.5);
-        let values = read(&elementwise::cast(&small, f32::elem_type_native(), 1.0));
-        (small, values.into_iter().map(f64::from).collect())
+        let small: Vec<f32> = numbers(shape[0] * shape[1], seed).into_iter().map(|value| value * 0.5).collect();
+        let (array, values) = stored(shape, &small, dtype);
+        (array, values.into_iter().map(f64::from).collect())
     }
 
     fn wide(array: &Array) -> Vec<f32> {
@@ -285,16 +285,8 @@ mod tests {
         if !crate::testing::asked() {
             return;
         }
-        let mut formats = vec![f32::elem_type_native()];
-        if on_gpu() {
-            formats.extend([half::f16::elem_type_native(), half::bf16::elem_type_native()]);
-        }
-        for dtype in formats {
-            let tolerance = [2e-5, 4e-3, 3e-2][match dtype.size() {
-                4 => 0,
-                _ if dtype == half::f16::elem_type_native() => 1,
-                _ => 2,
-            }];
+        for dtype in formats() {
+            let tolerance = tolerance(dtype, 2e-5);
             for (t, inner, widths, rank) in [
                 (5, 8, vec![8, 8, 16], 8),
                 (200, 96, vec![100, 52], 16),

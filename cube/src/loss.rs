@@ -258,7 +258,7 @@ fn component<N: Size>(vector: Vector<f32, N>, index: usize) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{array, client, close, numbers, read};
+    use crate::testing::{array, client, close, formats, numbers, read, stored, tolerance};
 
     /// Logits, their pieces as ranges of columns, and targets.
     fn case([rows, width]: [usize; 2], pieces: usize) -> (Vec<f32>, Vec<std::ops::Range<usize>>, Vec<u32>) {
@@ -269,9 +269,12 @@ mod tests {
         (logits, ranges, (0..rows).map(|row| (row * 37 % width) as u32).collect())
     }
 
+    fn values(logits: &[f32], width: usize, range: &std::ops::Range<usize>) -> Vec<f32> {
+        logits.chunks(width).flat_map(|row| row[range.clone()].to_vec()).collect()
+    }
+
     fn cut(logits: &[f32], width: usize, range: &std::ops::Range<usize>) -> Array {
-        let values: Vec<f32> = logits.chunks(width).flat_map(|row| row[range.clone()].to_vec()).collect();
-        array([logits.len() / width, range.len()], &values)
+        array([logits.len() / width, range.len()], &values(logits, width, range))
     }
 
     fn log_sum(row: &[f32]) -> f64 {
@@ -295,10 +298,13 @@ mod tests {
         if !crate::testing::asked() {
             return;
         }
-        for (shape, pieces) in CASES {
+        for (dtype, (shape, pieces)) in formats().into_iter().flat_map(|dtype| CASES.map(|case| (dtype, case))) {
             let [rows, width] = shape;
             let (logits, ranges, targets) = case(shape, pieces);
-            let parts: Vec<Array> = ranges.iter().map(|range| cut(&logits, width, range)).collect();
+            let (_, logits) = stored(shape, &logits, dtype);
+            let part =
+                |range: &std::ops::Range<usize>| stored([rows, range.len()], &values(&logits, width, range), dtype).0;
+            let parts: Vec<Array> = ranges.iter().map(part).collect();
             let places = Array::from_u32(&client(), &targets);
             let softmax = Softmax::of(&parts, Some(&places));
             let lines = || logits.chunks(width).zip(&targets);
@@ -316,7 +322,7 @@ mod tests {
                         range.clone().map(move |column| slope(column) * f64::from(scale))
                     })
                     .collect();
-                close(&read(part), &want, 1e-5);
+                close(&read(part), &want, tolerance(dtype, 1e-5));
             }
         }
     }

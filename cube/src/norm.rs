@@ -177,7 +177,7 @@ pub(crate) fn backward_factors(
 #[allow(clippy::unwrap_used)]
 pub(crate) mod tests {
     use super::*;
-    use crate::testing::{array, client, close, numbers, read};
+    use crate::testing::{array, client, close, formats, numbers, read, stored, tolerance};
 
     fn forward(x: &[f32], weight: &[f32], epsilon: f64) -> Vec<f64> {
         x.chunks(weight.len()).flat_map(|row| one(row, weight, epsilon)).collect()
@@ -205,10 +205,12 @@ pub(crate) mod tests {
         if !crate::testing::asked() {
             return;
         }
-        for shape in [[1, 7], [33, 64], [70, 130], [5, 2048], [3, 1111], [0, 64]] {
-            let [x, w] = [numbers(shape[0] * shape[1], 1), numbers(shape[1], 2)];
-            let y = rms_norm(&array(shape, &x), &array([1, shape[1]], &w), 1e-5);
-            close(&read(&y), &forward(&x, &w, 1e-5), 1e-5);
+        let shapes = [[1, 7], [33, 64], [70, 130], [5, 2048], [3, 1111], [0, 64]];
+        for (dtype, shape) in formats().into_iter().flat_map(|dtype| shapes.map(|shape| (dtype, shape))) {
+            let x = numbers(shape[0] * shape[1], 1);
+            let (weight, w) = stored([1, shape[1]], &numbers(shape[1], 2), dtype);
+            let y = rms_norm(&array(shape, &x), &weight, 1e-5);
+            close(&read(&y), &forward(&x, &w, 1e-5), tolerance(dtype, 1e-5));
         }
     }
 
@@ -230,16 +232,19 @@ pub(crate) mod tests {
         if !crate::testing::asked() {
             return;
         }
-        for shape in [[1, 7], [33, 64], [70, 130], [5, 2048], [0, 64]] {
+        let shapes = [[1, 7], [33, 64], [70, 130], [5, 2048], [0, 64]];
+        for (dtype, shape) in formats().into_iter().flat_map(|dtype| shapes.map(|shape| (dtype, shape))) {
+            let within = tolerance(dtype, 1e-5);
             let length = shape[0] * shape[1];
-            let [x, w, dy, residual] =
-                [numbers(length, 1), numbers(shape[1], 2), numbers(length, 3), numbers(length, 4)];
+            let [x, residual] = [numbers(length, 1), numbers(length, 4)];
+            let (c, w) = stored([1, shape[1]], &numbers(shape[1], 2), dtype);
+            let (a, dy) = stored(shape, &numbers(length, 3), dtype);
+            let b = array(shape, &x);
             let want: Vec<f64> =
                 dy.chunks(shape[1]).zip(x.chunks(shape[1])).flat_map(|(dy, x)| one_backward(dy, x, &w, 1e-5)).collect();
-            let [a, b, c] = [array(shape, &dy), array(shape, &x), array([1, shape[1]], &w)];
-            close(&read(&rms_norm_backward(&a, &b, &c, 1e-5, None)), &want, 1e-5);
+            close(&read(&rms_norm_backward(&a, &b, &c, 1e-5, None)), &want, within);
             let sum: Vec<f64> = want.iter().zip(&residual).map(|(a, &b)| a + f64::from(b)).collect();
-            close(&read(&rms_norm_backward(&a, &b, &c, 1e-5, Some(&array(shape, &residual)))), &sum, 1e-5);
+            close(&read(&rms_norm_backward(&a, &b, &c, 1e-5, Some(&array(shape, &residual)))), &sum, within);
         }
     }
 

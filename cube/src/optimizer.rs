@@ -180,17 +180,17 @@ fn accumulate_kernel<N: Size>(sum: &mut [Vector<f32, N>], piece: &[Vector<f32, N
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{array, close, numbers, read};
+    use crate::testing::{array, close, formats, numbers, read, stored};
 
     #[test]
     fn squares_are_summed_and_repeat() {
         if !crate::testing::asked() {
             return;
         }
-        for length in [0, 1, 7, 2112, 9100, 1 << 20, 3_000_001] {
-            let x = numbers(length, 1);
-            let want = x.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>();
-            let x = array([1, length], &x);
+        let lengths = [0, 1, 7, 2112, 9100, 1 << 20, 3_000_001];
+        for (dtype, length) in formats().into_iter().flat_map(|dtype| lengths.map(|length| (dtype, length))) {
+            let (x, values) = stored([1, length], &numbers(length, 1), dtype);
+            let want = values.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>();
             let sum = read(&sum_of_squares(&x));
             close(&sum, &[want], 1e-5);
             assert_eq!(sum, read(&sum_of_squares(&x)));

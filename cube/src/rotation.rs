@@ -122,17 +122,19 @@ fn rotate_kernel<F: Float, N: Size>(
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::testing::{array, client, close, numbers, read};
+    use crate::testing::{array, client, close, formats, numbers, read, stored, tolerance};
 
     #[test]
     fn heads_turn_by_the_angle_of_their_token_and_back() {
         if !crate::testing::asked() {
             return;
         }
-        for (tokens, query, key_value, head_dim) in [(1, 1, 1, 14), (33, 4, 2, 64), (70, 3, 1, 130), (0, 1, 1, 8)] {
+        let shapes = [(1, 1, 1, 14), (33, 4, 2, 64), (70, 3, 1, 130), (0, 1, 1, 8)];
+        for (dtype, shape) in formats().into_iter().flat_map(|dtype| shapes.map(|shape| (dtype, shape))) {
+            let (within, (tokens, query, key_value, head_dim)) = (tolerance(dtype, 1e-5), shape);
             let heads = Packed { query, key_value, head_dim };
             let (half, shape) = (head_dim / 2, [tokens, heads.all() * head_dim]);
-            let x = numbers(shape[0] * shape[1], 1);
+            let (_, x) = stored(shape, &numbers(shape[0] * shape[1], 1), dtype);
             let angles: Vec<f32> = numbers(97 * half, 2);
             let of = |f: fn(f32) -> f32| angles.iter().map(|&angle| f(angle)).collect::<Vec<_>>();
             let (cos, sin) = (of(f32::cos), of(f32::sin));
@@ -140,7 +142,8 @@ mod tests {
             let positions: Vec<u32> = (0..tokens as u32).map(|token| token * 31 % 97).collect();
             if tokens == 0 {
                 let none = Array::empty(&client(), [1, 0], u32::elem_type_native());
-                assert_eq!(rotate(&array(shape, &x), heads, &table, &none, Direction::Forward).shape, shape);
+                let x = stored(shape, &x, dtype).0;
+                assert_eq!(rotate(&x, heads, &table, &none, Direction::Forward).shape, shape);
                 continue;
             }
             let place = Array::from_u32(&client(), &positions);
@@ -157,10 +160,10 @@ mod tests {
                         (head[j], head[j + half]) = (a * c - b * s, b * c + a * s);
                     }
                 }
-                let x = array(shape, &x);
-                close(&read(&rotate(&x, heads, &table, &place, direction)), &want, 1e-5);
+                let x = stored(shape, &x, dtype).0;
+                close(&read(&rotate(&x, heads, &table, &place, direction)), &want, within);
                 rotate_in_place(&x, heads, &table, &place, direction);
-                close(&read(&x), &want, 1e-5);
+                close(&read(&x), &want, within);
             }
         }
     }

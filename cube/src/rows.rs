@@ -96,8 +96,8 @@ fn gather_kernel<X: Float, O: Float, N: Size>(
     if ABSOLUTE_POS < units {
         let index = indices[ABSOLUTE_POS / width];
         if index >= first && index - first < height {
-            let value = table[(index - first) as usize * width + ABSOLUTE_POS % width];
-            out[ABSOLUTE_POS] = Vector::cast_from(Vector::<f32, N>::cast_from(value));
+            // Once, and not by way of f32: a row that keeps its format is copied.
+            out[ABSOLUTE_POS] = Vector::cast_from(table[(index - first) as usize * width + ABSOLUTE_POS % width]);
         }
     }
 }
@@ -120,27 +120,29 @@ fn scatter_kernel<F: Float, N: Size>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{array, client, close, numbers, read};
+    use crate::testing::{array, client, close, formats, numbers, read, stored};
 
     #[test]
     fn rows_are_gathered_from_one_table_and_from_pieces() {
         if !crate::testing::asked() {
             return;
         }
-        for [height, width] in [[1, 7], [33, 64], [70, 130]] {
-            let table = numbers(height * width, 1);
+        let shapes = [[1, 7], [33, 64], [70, 130]];
+        for (dtype, [height, width]) in formats().into_iter().flat_map(|dtype| shapes.map(|shape| (dtype, shape))) {
+            let (whole, table) = stored([height, width], &numbers(height * width, 1), dtype);
             let indices: Vec<u32> = (0..51).map(|i| (i * 29 % height) as u32).collect();
             let want: Vec<f64> = indices
                 .iter()
                 .flat_map(|&i| table[i as usize * width..][..width].iter().map(|&x| f64::from(x)))
                 .collect();
-            let kind = f32::elem_type_native();
             let places = Array::from_u32(&client(), &indices);
-            close(&read(&gather(&array([height, width], &table), &places, kind)), &want, 0.0);
             let piece = height.div_ceil(4);
             let pieces: Vec<Array> =
-                table.chunks(piece * width).map(|rows| array([rows.len() / width, width], rows)).collect();
-            close(&read(&gather_pieces(&pieces, &places, kind)), &want, 0.0);
+                table.chunks(piece * width).map(|rows| stored([rows.len() / width, width], rows, dtype).0).collect();
+            for kind in [f32::elem_type_native(), dtype] {
+                close(&read(&gather(&whole, &places, kind)), &want, 0.0);
+                close(&read(&gather_pieces(&pieces, &places, kind)), &want, 0.0);
+            }
         }
     }
 
@@ -149,8 +151,10 @@ mod tests {
         if !crate::testing::asked() {
             return;
         }
-        for [rows, width, total] in [[1, 7, 3], [33, 64, 40], [70, 130, 70], [0, 64, 5]] {
-            let values = numbers(rows * width, 1);
+        let shapes = [[1, 7, 3], [33, 64, 40], [70, 130, 70], [0, 64, 5]];
+        for (dtype, [rows, width, total]) in formats().into_iter().flat_map(|dtype| shapes.map(|shape| (dtype, shape)))
+        {
+            let (array, values) = stored([rows, width], &numbers(rows * width, 1), dtype);
             let indices: Vec<u32> = (0..rows).map(|i| ((i * 7 + 2) % total) as u32).collect();
             let indices: Vec<u32> = if total == 70 { (0..70).rev().collect() } else { indices };
             let mut want = vec![0.0; total * width];
@@ -163,7 +167,7 @@ mod tests {
                 0 => Array::empty(&client(), [1, 0], u32::elem_type_native()),
                 _ => Array::from_u32(&client(), &indices),
             };
-            close(&read(&scatter(&array([rows, width], &values), &places, total)), &want, 0.0);
+            close(&read(&scatter(&array, &places, total)), &want, 0.0);
         }
     }
 

@@ -133,17 +133,20 @@ fn sigmoid<N: Size>(x: Vector<f32, N>) -> Vector<f32, N> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{array, close, numbers, read};
+    use crate::testing::{close, formats, numbers, read, stored, tolerance};
 
     #[test]
     fn values_and_gradients_equal_those_of_the_host() {
         if !crate::testing::asked() {
             return;
         }
-        for [tokens, width] in [[1, 7], [33, 64], [70, 130], [0, 64]] {
+        let shapes = [[1, 7], [33, 64], [70, 130], [0, 64]];
+        for (dtype, [tokens, width]) in formats().into_iter().flat_map(|dtype| shapes.map(|shape| (dtype, shape))) {
+            let within = tolerance(dtype, 1e-5);
             let mut gate_up = numbers(tokens * width * 2, 1);
             gate_up.iter_mut().step_by(5).for_each(|x| *x *= 60.0);
-            let dh = numbers(tokens * width, 2);
+            let (gate_up_array, gate_up) = stored([tokens, 2 * width], &gate_up, dtype);
+            let (dh_array, dh) = stored([tokens, width], &numbers(tokens * width, 2), dtype);
             let (mut h, mut d) = (Vec::new(), vec![0.0; gate_up.len()]);
             for row in 0..tokens {
                 for j in 0..width {
@@ -155,12 +158,11 @@ mod tests {
                     d[at + width] = dh * g * s;
                 }
             }
-            let [gate_up, dh] = [array([tokens, 2 * width], &gate_up), array([tokens, width], &dh)];
-            close(&read(&swiglu(&gate_up)), &h, 1e-5);
-            close(&read(&swiglu_backward(&gate_up, &dh)), &d, 1e-5);
-            let (d_again, h_again) = swiglu_backward_with_h(&gate_up, &dh);
-            close(&read(&d_again), &d, 1e-5);
-            close(&read(&h_again), &h, 1e-5);
+            close(&read(&swiglu(&gate_up_array)), &h, within);
+            close(&read(&swiglu_backward(&gate_up_array, &dh_array)), &d, within);
+            let (d_again, h_again) = swiglu_backward_with_h(&gate_up_array, &dh_array);
+            close(&read(&d_again), &d, within);
+            close(&read(&h_again), &h, within);
         }
     }
 }

@@ -26,6 +26,8 @@ pub struct DeviceInfo {
     pub shared_bytes: usize,
     /// The driver's CUDA version, such as 13000.
     pub driver_version: u32,
+    /// Its place on the bus, such as `0000:3B:00.0`; empty where the driver does not tell it.
+    pub bus: String,
 }
 
 pub(crate) struct Inner {
@@ -73,6 +75,11 @@ impl Device {
     /// Opens a GPU by its index. Compiled kernels are kept under `cache` where one is given.
     pub fn open(index: usize, cache: Option<PathBuf>) -> Result<Self> {
         Self::with(crate::driver::nvidia::open(index, cache)?)
+    }
+
+    /// What a GPU is, from the driver alone: needs no library, and opens nothing.
+    pub fn look(index: usize) -> Result<DeviceInfo> {
+        crate::driver::nvidia::look(index)
     }
 
     /// How many GPUs the driver reports; zero where there is no driver.

@@ -168,6 +168,7 @@ impl ArmResult {
         }
         let sample = |sample: &Sample| Sample {
             text: sample.text.clone(),
+            written: sample.written.clone(),
             finish: sample.finish.clone(),
             scored: if keep_judgements { sample.scored.clone() } else { Judgements::default() },
             call: sample.call.clone(),
@@ -210,12 +211,12 @@ pub(crate) fn judge(held_out: &HeldOut, task: &Task, name: String, identity: Ide
             labels: held_out.labels().unwrap_or_default(),
             source: &row.text,
         };
-        let sample = |(at, (completion, call)): (usize, &(Completion, Option<Call>))| Sample {
-            text: completion.text.clone(),
-            finish: completion.finish.clone(),
+        let sample = |(at, (completion, call)): (usize, &(Completion, Option<Call>))| {
+            let said = completion.said();
             // Likelihoods belong to the row and not to one of its answers, so they are judged once.
-            scored: judge_sample(completion, likelihoods.filter(|_| at == 0), target, task),
-            call: call.clone(),
+            let scored = judge_sample(&said, likelihoods.filter(|_| at == 0), target, task);
+            let written = (said.text != completion.text).then(|| completion.text.clone());
+            Sample { text: said.text, written, finish: said.finish, scored, call: call.clone() }
         };
         let likelihoods = likelihoods.map(<[f64]>::to_vec);
         Outcome { id: row.id.clone(), samples: samples.iter().enumerate().map(sample).collect(), likelihoods }

@@ -8,7 +8,7 @@ use datasets::Record;
 use crate::results::ResultRow;
 use crate::scorer::label::normalise;
 use crate::stats::Clusters;
-use crate::{Error, Message};
+use crate::{Error, Message, reasoning};
 
 /// One held-out row.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -32,14 +32,15 @@ pub struct Row {
 }
 
 impl Row {
-    /// A row as models are asked it; the baselines read the prompt without its system turns.
+    /// A row as models are asked it; the baselines read the prompt without its system turns, and reasoning before the
+    /// answer is no part of what is right.
     pub fn from_record(record: &Record) -> Self {
         Self {
             id: record.id.clone(),
             group: Some(record.group.clone()),
             prompt: record.prompt().to_vec(),
             text: record.prompt_text(),
-            target: record.target().to_owned(),
+            target: reasoning::content(record.target()).to_owned(),
             ..Self::default()
         }
     }

@@ -4,7 +4,7 @@
 pub use datasets::{Message, Role};
 use serde::{Deserialize, Serialize};
 
-use crate::Error;
+use crate::{Error, reasoning};
 
 /// How answers are written.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -49,7 +49,7 @@ pub enum Finish {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Completion {
-    /// The text, without the end-of-turn token.
+    /// The text as it was written, the reasoning of a thinking model included, without the end-of-turn token.
     pub text: String,
     /// Why it ended.
     pub finish: Finish,
@@ -57,6 +57,14 @@ pub struct Completion {
     pub prompt_tokens: usize,
     /// Tokens of the answer, the end-of-turn token included.
     pub completion_tokens: usize,
+}
+
+impl Completion {
+    /// What counts of it: its text without reasoning. Its tokens stay those of all that was written.
+    #[must_use]
+    pub fn said(&self) -> Self {
+        Self { text: reasoning::content(&self.text).to_owned(), ..self.clone() }
+    }
 }
 
 /// Something that answers prompts with text.

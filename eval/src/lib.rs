@@ -22,6 +22,7 @@ pub mod metric;
 pub mod outcome;
 pub mod proof;
 pub mod provider;
+pub mod reasoning;
 pub mod redact;
 pub mod report;
 pub mod results;

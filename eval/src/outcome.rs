@@ -90,8 +90,11 @@ fn is_zero(value: &u32) -> bool {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Sample {
-    /// What the arm wrote.
+    /// What the arm said: what it wrote, without the reasoning of a thinking model.
     pub text: String,
+    /// All that it wrote, where that is more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub written: Option<String>,
     /// Why it ended.
     pub finish: Finish,
     /// What each scorer said of it, by the scorer's name.

@@ -29,6 +29,7 @@ impl<'a> Running<'a> {
     /// Takes the answer to a row, by the place of the row. A row that is not there is passed over.
     pub fn take(&mut self, row: usize, completion: &Completion, call: Option<&Call>) {
         let Some(asked) = self.held_out.rows().get(row) else { return };
+        let completion = &completion.said();
         *self.classes.entry(Class::of(&completion.finish, &completion.text)).or_default() += 1;
         if let Some(call) = call.filter(|call| !call.cached) {
             match completion.finish {

@@ -13,6 +13,7 @@ const SECONDS: Duration = Duration::from_secs(1);
 /// # Panics
 /// When the variable is no whole number of seconds: a long test by hand should not become a short one unseen.
 #[must_use]
+#[allow(clippy::expect_used)]
 pub fn asked() -> Option<Duration> {
     let text = std::env::var("TRAINER_FUZZ_SECONDS").ok()?;
     Some(Duration::from_secs(text.parse().expect("TRAINER_FUZZ_SECONDS is a whole number of seconds")))

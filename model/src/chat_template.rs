@@ -11,10 +11,12 @@ use template::{Dialect, Input, Refused, Template, list, map, to_json, written};
 use crate::error::{Error, Result};
 
 mod clock;
+mod frame;
 mod generation_tag;
 mod spans;
 
-pub use spans::{AssistantSpan, Rendered};
+pub use frame::Frame;
+pub use spans::{AssistantSpan, Rendered, holds};
 
 /// One message of a conversation.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -37,6 +39,8 @@ pub struct SpecialTokens {
     pub pad_token: Option<String>,
     /// Unknown characters.
     pub unk_token: Option<String>,
+    /// Those with another name, such as `sep_token` or a model's own `image_token`: name and text.
+    pub others: Vec<(String, String)>,
     /// All of them, also those without a role: in id order.
     pub all: Vec<String>,
 }
@@ -48,6 +52,7 @@ pub struct ChatTemplate {
     source: String,
     special: SpecialTokens,
     marks_generation: bool,
+    closes_block: bool,
     variables: Vec<(String, serde_json::Value)>,
 }
 
@@ -64,7 +69,8 @@ impl ChatTemplate {
             .with_function("raise_exception", |message: &Value| -> std::result::Result<Value, minijinja::Error> {
                 Err(minijinja::Error::new(ErrorKind::InvalidOperation, written(message)?))
             });
-        let template = Self { template, source: source.to_string(), special, marks_generation, variables: Vec::new() };
+        let (source, variables) = (source.to_string(), Vec::new());
+        let template = Self { template, source, special, marks_generation, closes_block: false, variables };
         Ok(template.at_time(clock::unix_seconds()))
     }
 
@@ -82,14 +88,36 @@ impl ChatTemplate {
         self
     }
 
+    /// Where the generation prompt opens a think block, answers that have no reasoning close it at once.
+    pub fn with_closed_block(mut self, closes: bool) -> Self {
+        self.closes_block = closes;
+        self
+    }
+
     /// Renders a conversation; with `add_generation_prompt` it ends where the assistant is to go on.
     pub fn render(&self, messages: &[ChatMessage], add_generation_prompt: bool) -> Result<String> {
         Ok(self.render_marked(messages, add_generation_prompt)?.0)
     }
 
-    /// SHA-256 of the source.
+    /// SHA-256 of the source; where variables are set or blocks are closed, of these too.
     pub fn sha256(&self) -> String {
-        Sha256::digest(&self.source).iter().map(|byte| format!("{byte:02x}")).collect()
+        let mut digest = Sha256::new_with_prefix(&self.source);
+        for (name, value) in &self.variables {
+            digest.update(format!("\0{name}={value}"));
+        }
+        if self.closes_block {
+            digest.update("\0closed");
+        }
+        digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// The source for whoever is not told this one's variables: it sets those that are not given.
+    pub fn source_with_variables(&self) -> String {
+        // The engine takes one line break behind a block, so the source begins as before.
+        let set = |(name, value): &(String, serde_json::Value)| {
+            format!("{{% if {name} is not defined %}}{{% set {name} = {value} %}}{{% endif %}}\n")
+        };
+        self.variables.iter().map(set).collect::<String>() + &self.source
     }
 
     /// The source as it was given.
@@ -150,7 +178,8 @@ impl ChatTemplate {
             ("pad_token", &self.special.pad_token),
             ("unk_token", &self.special.unk_token),
         ];
-        let tokens = tokens.into_iter().filter_map(|(name, token)| Some(entry(name, token.as_ref()?)));
+        let others = self.special.others.iter().map(|(name, token)| entry(name, token));
+        let tokens = tokens.into_iter().filter_map(|(name, token)| Some(entry(name, token.as_ref()?))).chain(others);
         let own = self.variables.iter().map(|(name, value)| (Value::from(name.as_str()), Value::from_serialize(value)));
         // Of equal names the last one counts.
         let mut names: Vec<(Value, Value)> = tokens.chain(own).collect();

@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use crate::chat_template::ChatTemplate;
 use crate::config::ModelConfig;
 use crate::error::{Error, Result};
-use crate::tokenizer::Tokenizer;
+use crate::tokenizer::{self, Brought, Tokenizer};
 
 mod folder;
 mod from_gguf;
@@ -31,7 +31,7 @@ use mapped::Mapped;
 pub use raw_tensor::{RawTensor, StoredType};
 
 /// The file of the tokenizer in a folder.
-const TOKENIZER: &str = "tokenizer.json";
+const TOKENIZER: &str = tokenizer::FILES[0].0;
 
 /// An opened base model.
 pub struct Checkpoint {
@@ -41,6 +41,10 @@ pub struct Checkpoint {
     files: Vec<Mapped>,
     tensors: BTreeMap<String, Stored>,
     origin: Origin,
+    /// The adapter folder whose tokenizer and template are used, where it brings others than lie with the weights.
+    words: Option<PathBuf>,
+    /// The source of the chat template that is used in place of every other.
+    template: Option<String>,
 }
 
 /// Where everything but the weights comes from.
@@ -100,9 +104,53 @@ impl Checkpoint {
         Ok(stored.read(bytes))
     }
 
-    /// The tokenizer beside the weights or inside the GGUF file. One with an id for which the embedding has no row is refused
-    /// here, whoever asks for it.
+    /// The tokenizer in use: that of an adapter that was adopted, else the one beside the weights or inside the GGUF file. One
+    /// with an id for which the embedding has no row is refused here, whoever asks for it.
     pub fn tokenizer(&self) -> Result<Tokenizer> {
+        let base = || self.has_own_tokenizer().then(|| self.own_tokenizer()).transpose();
+        let adopted =
+            self.words.as_deref().map(|folder| Tokenizer::of_adapter(folder, base()?.as_ref())).transpose()?;
+        let tokenizer = match adopted.flatten() {
+            Some(tokenizer) => tokenizer,
+            None => self.own_tokenizer()?,
+        };
+        Ok(match &self.template {
+            Some(source) => tokenizer.with_template(source),
+            None => tokenizer,
+        })
+    }
+
+    /// Uses the tokenizer and the chat template of an adapter folder from here on, where it brings any: whatever is encoded,
+    /// rendered, hashed or written from this checkpoint is as the adapter was trained. Gives what is not as in the base.
+    ///
+    /// # Errors
+    /// A tokenizer that gives an id of the base another meaning, or one for which the embedding has no row.
+    pub fn adopt(&mut self, folder: &Path) -> Result<Brought> {
+        let base = self.has_own_tokenizer().then(|| self.own_tokenizer()).transpose()?;
+        let Some(own) = Tokenizer::of_adapter(folder, base.as_ref())? else { return Ok(Brought::default()) };
+        own.refuse_ids_beyond(self.config.vocab_size, folder)?;
+        if let Some(base) = &base {
+            own.refuse_other_ids(base, folder)?;
+        }
+        let brought = own.brings(base.as_ref());
+        // What is the same is taken from the base, and copied from it byte for byte.
+        self.words = (brought != Brought::default()).then(|| folder.to_path_buf());
+        Ok(brought)
+    }
+
+    /// Uses a chat template from here on, in place of the one that goes with the tokenizer. Its variables are set by the
+    /// template itself, for whoever is not told them.
+    pub fn use_template(&mut self, template: &ChatTemplate) {
+        self.template = Some(template.source_with_variables());
+    }
+
+    /// Whether the tokenizer or the chat template in use is another than lies with the weights.
+    pub(crate) fn has_other_words(&self) -> bool {
+        self.words.is_some() || self.template.is_some()
+    }
+
+    /// The tokenizer that came with the weights.
+    fn own_tokenizer(&self) -> Result<Tokenizer> {
         let (tokenizer, path) = match &self.origin {
             Origin::Folder => {
                 let path = self.path.join(TOKENIZER);
@@ -114,15 +162,19 @@ impl Checkpoint {
         Ok(tokenizer)
     }
 
-    /// Whether a tokenizer came with the weights.
+    /// Whether there is a tokenizer: with the weights, or that of an adapter that was adopted.
     pub fn has_tokenizer(&self) -> bool {
+        self.words.is_some() || self.has_own_tokenizer()
+    }
+
+    fn has_own_tokenizer(&self) -> bool {
         match &self.origin {
             Origin::Folder => crate::foreign::is_there(&self.path.join(TOKENIZER)),
             Origin::Gguf(metadata) => metadata.get("tokenizer.ggml.tokens").is_some(),
         }
     }
 
-    /// The chat template beside the weights or inside the GGUF file, if there is one.
+    /// The chat template that goes with the tokenizer in use, if there is one.
     pub fn chat_template(&self) -> Result<Option<ChatTemplate>> {
         self.tokenizer()?.chat_template()
     }

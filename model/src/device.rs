@@ -7,6 +7,7 @@
 //! | `adapters` | which adapter is taken: a rule over a list |
 //! | `gpu` | listing and opening GPUs through wgpu |
 //! | `limits` | what a GPU can do, and the path that leads to |
+//! | `nvidia` | which way a GPU of NVIDIA takes: rules over what it is |
 //! | `failure`, `panics`, `read` | what goes wrong on a GPU, as an error |
 
 mod adapters;
@@ -14,10 +15,11 @@ mod choice;
 pub(crate) mod failure;
 mod gpu;
 mod limits;
+mod nvidia;
 pub(crate) mod panics;
 pub(crate) mod read;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::path::Path;
 
@@ -42,6 +44,7 @@ use crate::plan::{self, MemoryPlan, Room};
 use crate::weights;
 
 use adapters::Interface;
+use choice::{dtype_of, format_of};
 
 /// A device that was opened.
 #[derive(Clone)]
@@ -58,7 +61,8 @@ enum Backend {
     Tensors(TensorDevice),
     /// A GPU of any kind, on framework tensors: what fails there is told by panics, so every call has a boundary.
     Gpu(Box<GpuDevice>),
-    Cuda(cuda::Device),
+    /// A GPU of NVIDIA by its index, on our own kernels.
+    Cuda(usize, cuda::Device),
 }
 
 #[derive(Clone)]
@@ -80,6 +84,8 @@ pub(crate) struct TensorDevice {
     pub(crate) kernels: &'static dyn Kernels,
     /// Bytes of the largest tensor that an operation can read.
     pub(crate) largest_binding: u64,
+    /// Whether products of f32 are made with the eleven bits of TF32.
+    pub(crate) tf32: bool,
 }
 
 /// What a base is loaded for.
@@ -114,7 +120,7 @@ impl OpenDevice {
     pub fn limits(&self) -> Option<&Limits> {
         match &self.backend {
             Backend::Gpu(gpu) => Some(&gpu.limits),
-            Backend::Tensors(_) | Backend::Cuda(_) => None,
+            Backend::Tensors(_) | Backend::Cuda(..) => None,
         }
     }
 
@@ -132,7 +138,7 @@ impl OpenDevice {
             Backend::Gpu(gpu) => {
                 gpu.guarded(|| weights::load(checkpoint, &gpu.tensors, options.positions, progress))?
             }
-            Backend::Cuda(device) => Box::new(CudaEngine::load(checkpoint, device, options, progress)?),
+            Backend::Cuda(_, device) => Box::new(CudaEngine::load(checkpoint, device, options, progress)?),
         }))
     }
 
@@ -141,17 +147,32 @@ impl OpenDevice {
         Ok(Model::new(match &self.backend {
             Backend::Tensors(device) => Box::new(TensorEngine::new(weights::random(config, device, options.positions))),
             Backend::Gpu(gpu) => gpu.guarded(|| Ok(weights::random(config, &gpu.tensors, options.positions)))?,
-            Backend::Cuda(device) => Box::new(CudaEngine::random(config, device, options)?),
+            Backend::Cuda(_, device) => Box::new(CudaEngine::random(config, device, options)?),
         }))
     }
 
-    /// Every custom operation of the device beside its plain twin on the CPU. `None` where the device has an engine of its own.
+    /// The formats that [`OpenDevice::parity`] can be asked in; the first is the one that this device was opened in.
     #[must_use]
-    pub fn parity(&self) -> Option<Vec<crate::parity::Row>> {
+    pub fn formats(&self) -> Vec<Format> {
+        let (own, others) = match &self.backend {
+            Backend::Tensors(device) => (format_of(device.dtype), Vec::new()),
+            Backend::Gpu(gpu) => (format_of(gpu.tensors.dtype), gpu.limits.formats()),
+            Backend::Cuda(..) => (Format::Bf16, vec![Format::F32, Format::F16]),
+        };
+        std::iter::once(own).chain(others.into_iter().filter(|other| *other != own)).collect()
+    }
+
+    /// Every custom operation of the device, in one of its formats, beside its plain twin on the CPU. Where our own CUDA engine
+    /// runs, which has tests of its own, these are the framework's operations on that GPU: older ones may have to compute with
+    /// them.
+    #[must_use]
+    pub fn parity(&self, format: Format) -> Vec<crate::parity::Row> {
         match &self.backend {
-            Backend::Tensors(device) => Some(crate::parity::kernels(device)),
-            Backend::Gpu(gpu) => Some(crate::parity::kernels(&gpu.tensors)),
-            Backend::Cuda(_) => None,
+            Backend::Tensors(device) => crate::parity::kernels(device),
+            Backend::Gpu(gpu) => {
+                crate::parity::kernels(&TensorDevice { dtype: dtype_of(format), ..gpu.tensors.clone() })
+            }
+            Backend::Cuda(index, _) => crate::parity::kernels(&TensorDevice::cuda(*index, format)),
         }
     }
 
@@ -166,7 +187,7 @@ impl OpenDevice {
         match &self.backend {
             Backend::Tensors(_) => Ok(()),
             Backend::Gpu(gpu) => plan::check(config, layout, &gpu.room(), positions, shape),
-            Backend::Cuda(device) => crate::engine::cuda::check(config, layout, device, positions, shape),
+            Backend::Cuda(_, device) => crate::engine::cuda::check(config, layout, device, positions, shape),
         }
     }
 
@@ -181,7 +202,7 @@ impl OpenDevice {
         match &self.backend {
             Backend::Tensors(device) => Ok(plan::tensors(config, layout, device.dtype.size(), positions, shape)),
             Backend::Gpu(gpu) => Ok(plan::within(config, layout, &gpu.room(), positions, shape)),
-            Backend::Cuda(device) => Ok(crate::engine::cuda::plan(config, layout, device, positions, shape)?),
+            Backend::Cuda(_, device) => Ok(crate::engine::cuda::plan(config, layout, device, positions, shape)?),
         }
     }
 }
@@ -189,13 +210,20 @@ impl OpenDevice {
 impl TensorDevice {
     /// The processor with the fast operations for it.
     pub(crate) fn cpu() -> Self {
-        TensorDevice { device: Device::flex(), dtype: DType::F32, kernels: &Cpu, largest_binding: u64::MAX }
+        let (device, dtype) = (Device::flex(), DType::F32);
+        TensorDevice { device, dtype, kernels: &Cpu, largest_binding: u64::MAX, tf32: false }
     }
 
     /// The processor with framework operations only: slow, for proofs.
     #[cfg(test)]
     pub(crate) fn plain_cpu() -> Self {
         TensorDevice { kernels: &Plain, ..Self::cpu() }
+    }
+
+    /// A GPU of NVIDIA with framework operations only.
+    pub(crate) fn cuda(index: usize, format: Format) -> Self {
+        let (device, dtype) = (Device::cuda(index), dtype_of(format));
+        TensorDevice { device, dtype, kernels: &Plain, largest_binding: u64::MAX, tf32: true }
     }
 }
 
@@ -300,7 +328,7 @@ fn cpu(precision: Precision) -> Result<OpenDevice> {
     let threads = rayon::current_num_threads();
     Ok(OpenDevice {
         backend: Backend::Tensors(TensorDevice::cpu()),
-        description: format!("cpu ({threads} threads, {}, f32)", vectors()),
+        description: format!("cpu ({threads} threads, {}, f32)", crate::kernels::cpu::simd::vectors()),
         warning: None,
     })
 }
@@ -315,8 +343,8 @@ fn gpu(interface: Interface, index: usize, precision: Precision) -> Result<OpenD
     let name = format!("{}:{index}", interface.word());
     let gpu::Gpu { device, limits, .. } = gpu::open(interface, index)?;
     let format = limits.format(&name, precision)?;
-    let tensors =
-        TensorDevice { device, dtype: dtype_of(format), kernels: &Gpu, largest_binding: limits.largest_binding_bytes };
+    let (dtype, largest_binding) = (dtype_of(format), limits.largest_binding_bytes);
+    let tensors = TensorDevice { device, dtype, kernels: &Gpu, largest_binding, tf32: false };
     Ok(OpenDevice {
         description: format!("{name} {} ({})", adapter.name, limits.summary(format, &adapter.driver)),
         backend: Backend::Gpu(Box::new(GpuDevice { name, tensors, limits })),
@@ -324,59 +352,44 @@ fn gpu(interface: Interface, index: usize, precision: Precision) -> Result<OpenD
     })
 }
 
-fn dtype_of(format: Format) -> DType {
-    match format {
-        Format::F32 => DType::F32,
-        Format::F16 => DType::F16,
-        Format::Bf16 => DType::BF16,
-    }
-}
-
-fn format_of(dtype: DType) -> Format {
-    match dtype {
-        DType::F16 => Format::F16,
-        DType::BF16 => Format::Bf16,
-        _ => Format::F32,
-    }
-}
-
-/// Our own engine where its libraries are here, else the framework's operations: right, but slow.
+/// Our own engine where the GPU and its libraries can, else Vulkan where it answers for the same GPU, else the framework's
+/// operations on CUDA, which are right and slow.
 fn cuda(index: usize, precision: Precision, kernel_cache: Option<&Path>) -> Result<OpenDevice> {
-    precision.only(&format!("cuda:{index}"), Format::Bf16)?;
+    let info = cuda::Device::look(index)?;
     let opened = cuda::Device::open(index, kernel_cache.map(Path::to_path_buf));
-    let missing = match opened {
-        Ok(device) if device.info().compute_capability >= (8, 0) => {
-            let cuda::DeviceInfo { name, memory_bytes, .. } = device.info();
-            let description = format!("cuda:{index} ({name}, {:.0} GB, bf16)", *memory_bytes as f64 / 1e9);
-            return Ok(OpenDevice { backend: Backend::Cuda(device), description, warning: None });
+    let (why, error) = match (nvidia::unfit(&info, opened.as_ref().err()), opened) {
+        (None, Ok(device)) => {
+            precision.only(&format!("cuda:{index}"), Format::Bf16)?;
+            let description = format!("cuda:{index} ({}, {:.0} GB, bf16)", info.name, info.memory_bytes as f64 / 1e9);
+            return Ok(OpenDevice { backend: Backend::Cuda(index, device), description, warning: None });
         }
-        Ok(device) => format!("{} has no bfloat16 matrix unit (compute capability below 8.0)", device.info().name),
-        Err(cuda::Error::LibraryMissing { library: library @ "libcublasLt", hint }) => {
-            format!("{library} was not found{hint}")
-        }
-        Err(error) => return Err(error.into()),
+        (None, Err(error)) => return Err(error.into()),
+        (Some(why), opened) => (why, opened.err()),
     };
-    let device =
-        TensorDevice { device: Device::cuda(index), dtype: DType::BF16, kernels: &Plain, largest_binding: u64::MAX };
-    Ok(OpenDevice {
-        backend: Backend::Tensors(device),
-        description: format!("cuda:{index} (bf16, framework operations)"),
-        warning: Some(format!("cuda:{index} runs on framework operations, many times slower: {missing}")),
-    })
-}
-
-#[cfg(target_arch = "x86_64")]
-fn vectors() -> &'static str {
-    if std::arch::is_x86_feature_detected!("avx512f") {
-        "avx512"
-    } else if std::arch::is_x86_feature_detected!("avx2") {
-        "avx2"
-    } else {
-        "sse2"
+    let mut why = format!("cuda:{index} ({}): {why}", info.name);
+    if let Some(adapter) = nvidia::same_gpu(&info, gpu::found(Interface::Vulkan)) {
+        match gpu::open(Interface::Vulkan, adapter) {
+            Ok(_) => {
+                let warning = Some(format!("{why}; it is used through Vulkan, as vulkan:{adapter}"));
+                return Ok(OpenDevice { warning, ..gpu(Interface::Vulkan, adapter, precision)? });
+            }
+            Err(error) => why = format!("{why}; {}", first_line(&error)),
+        }
+    }
+    match error {
+        Some(error) if !nvidia::framework_can(Some(&error)) => Err(error.into()),
+        _ => Ok(framework(index, precision, &info, &why)),
     }
 }
 
-#[cfg(not(target_arch = "x86_64"))]
-fn vectors() -> &'static str {
-    std::env::consts::ARCH
+fn framework(index: usize, precision: Precision, info: &cuda::DeviceInfo, why: &str) -> OpenDevice {
+    let format = match precision {
+        Precision::Auto => nvidia::framework_format(info),
+        Precision::Is(format) => format,
+    };
+    OpenDevice {
+        backend: Backend::Tensors(TensorDevice::cuda(index, format)),
+        description: format!("cuda:{index} ({format}, framework operations)"),
+        warning: Some(format!("{why}; it runs on framework operations, many times slower")),
+    }
 }

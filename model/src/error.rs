@@ -173,9 +173,15 @@ pub enum Error {
     /// A defect of the caller: steps come after training has begun.
     #[error("no adapter is in training")]
     NothingInTraining,
-    /// A number became infinite or not a number.
+    /// A weight, or what was computed from weights that do not change, is infinite or not a number.
     #[error("{what} is not finite")]
     NonFinite {
+        /// The quantity.
+        what: String,
+    },
+    /// Training made a number infinite or not a number.
+    #[error("{what} is not finite")]
+    Diverged {
         /// The quantity.
         what: String,
     },

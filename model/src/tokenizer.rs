@@ -1,7 +1,8 @@
-//! Text to token ids and back, and what belongs to it on disk: `tokenizer.json`, `tokenizer_config.json` and the chat
-//! template text.
+//! Text to token ids and back, and what belongs to it on disk: `tokenizer.json`, the files beside it that name more of its
+//! tokens, and the chat template text.
 //! Adds no special token by itself, cuts nothing and pads nothing. Knows no message and no mask.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::ops::Range;
 use std::path::Path;
@@ -13,16 +14,24 @@ use ground::read::Kind;
 use ground::write::{self, Access};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
+use tokenizers::AddedToken;
 
 use self::bounds::Bounds;
+use self::side_files::{Token, Told};
 use crate::chat_template::{ChatTemplate, SpecialTokens};
 use crate::error::{Error, Result};
 use crate::foreign::{self, caught, quoted};
 
 mod bounds;
 mod from_gguf;
+mod of_adapter;
 mod pre_tokenizer;
+mod side_files;
+pub(crate) mod templates;
 mod to_gguf;
+
+pub use of_adapter::Brought;
+pub use side_files::{FILES, file_kind};
 
 /// A text this short is done in time, however often an expression goes back over it.
 const SHORT: usize = 256;
@@ -39,34 +48,29 @@ pub struct Tokenizer {
     given_up: OnceLock<String>,
     /// The bytes of `tokenizer.json`, as they were read or made, so that a copy is a copy.
     json: Vec<u8>,
-    /// The content of `tokenizer_config.json` without its template.
+    /// The content of `tokenizer_config.json` without its template, with what the files beside it add.
     settings: Map<String, Value>,
     template: Option<String>,
     special: SpecialTokens,
+    /// What was added to the tokens of `tokenizer.json`, or is matched in another way than it says, with the file that says
+    /// so.
+    beside: Vec<Token>,
 }
 
 impl Tokenizer {
-    /// Reads `tokenizer.json`, and `tokenizer_config.json` and `chat_template.jinja` where they lie beside it.
+    /// Reads `tokenizer.json`, and the files of [`FILES`] that lie beside it.
     pub fn from_file(path: &Path) -> Result<Self> {
         let json = foreign::bytes(path, Kind::Tokenizer)?;
-        let folder = path.parent().unwrap_or(Path::new("."));
-        let config_path = folder.join("tokenizer_config.json");
-        let mut settings = match foreign::optional_json(&config_path, Kind::TokenizerConfig)? {
-            None => Map::new(),
-            Some(Value::Object(map)) => map,
-            Some(_) => return Err(Error::malformed(&config_path, "not a JSON object")),
-        };
-        let inside = template_in(settings.shift_remove("chat_template"), &config_path)?;
-        let template = foreign::optional_text(&folder.join("chat_template.jinja"), Kind::Template)?.or(inside);
-        Self::from_parts(json, settings, template).map_err(|error| match error {
+        let told = Told::read(path.parent().unwrap_or(Path::new(".")))?;
+        Self::from_parts(json, told).map_err(|error| match error {
             Error::Tokenizer { what } => Error::malformed(path, what),
             other => other,
         })
     }
 
     /// Puts a tokenizer together.
-    fn from_parts(json: Vec<u8>, settings: Map<String, Value>, template: Option<String>) -> Result<Self> {
-        let bounds = Bounds::of(&json).map_err(Error::tokenizer)?;
+    fn from_parts(json: Vec<u8>, told: Told) -> Result<Self> {
+        let mut bounds = Bounds::of(&json).map_err(Error::tokenizer)?;
         let read = || -> tokenizers::Result<tokenizers::Tokenizer> {
             let mut inner = tokenizers::Tokenizer::from_bytes(&json)?;
             // A file can carry a length to cut or pad to, which would silently change rows.
@@ -76,7 +80,7 @@ impl Tokenizer {
             inner.with_post_processor(None::<tokenizers::PostProcessorWrapper>);
             Ok(inner)
         };
-        let inner = caught(read).map_err(Error::tokenizer)?;
+        let mut inner = caught(read).map_err(Error::tokenizer)?;
         for (id, content) in bounds.added.iter().filter(|(_, content)| !content.is_empty()) {
             if let Some(given) = inner.token_to_id(content).filter(|given| given != id) {
                 return Err(Error::tokenizer(format!(
@@ -86,27 +90,11 @@ impl Tokenizer {
                 )));
             }
         }
-        let mut added: Vec<(u32, tokenizers::AddedToken)> = inner.get_added_tokens_decoder().into_iter().collect();
-        added.sort_by_key(|(id, _)| *id);
-        let mut all: Vec<String> =
-            added.into_iter().filter(|(_, token)| token.special).map(|(_, token)| token.content).collect();
-        let named = |key: &str| text_of(settings.get(key)).map(str::to_string);
-        let special = SpecialTokens {
-            bos_token: named("bos_token"),
-            eos_token: named("eos_token"),
-            pad_token: named("pad_token"),
-            unk_token: named("unk_token"),
-            all: {
-                for one in ["bos_token", "eos_token"].into_iter().filter_map(named) {
-                    if !one.is_empty() && !all.contains(&one) {
-                        all.push(one);
-                    }
-                }
-                all
-            },
-        };
+        let beside = add_told(&mut inner, &mut bounds, &told).map_err(Error::tokenizer)?;
+        let special = special_tokens(&inner, &told).map_err(Error::tokenizer)?;
+        let Told { settings, template, .. } = told;
         let (inner, given_up) = (Arc::new(inner), OnceLock::new());
-        Ok(Self { inner, bounds, given_up, json, settings, template, special })
+        Ok(Self { inner, bounds, given_up, json, settings, template, special, beside })
     }
 
     /// Token ids of a text. Special tokens written in the text become their ids; none is added.
@@ -154,17 +142,18 @@ impl Tokenizer {
     pub(crate) fn refuse_ids_beyond(&self, rows: usize, path: &Path) -> Result<()> {
         let added = self.inner.get_added_tokens_decoder().into_iter().map(|(id, token)| (id, token.content));
         let largest = self.bounds.largest.clone().into_iter().chain(added).max();
-        match largest {
-            Some((id, token)) if id as usize >= rows => Err(Error::malformed(
-                path,
-                format!(
-                    "token {} has the id {id}, and the embedding has {rows} rows\n\
-                     hint: tokenizer and weights are of different models; take both from one place",
-                    quoted(&token)
-                ),
-            )),
-            _ => Ok(()),
-        }
+        let Some((id, token)) = largest.filter(|(id, _)| *id as usize >= rows) else { return Ok(()) };
+        let inside = self.bounds.largest.iter().chain(&self.bounds.added).any(|(known, _)| *known == id);
+        let (named, hint) = match self.beside.iter().find(|one| one.token.content == token && !inside) {
+            Some(one) => (
+                format!(", which {} adds,", one.file),
+                "take weights whose embedding was made larger for it, or remove it there if no text has it",
+            ),
+            None => (String::new(), "tokenizer and weights are of different models; take both from one place"),
+        };
+        let token = quoted(&token);
+        let what = format!("token {token}{named} has the id {id}, and the embedding has {rows} rows\nhint: {hint}");
+        Err(Error::malformed(path, what))
     }
 
     /// The special tokens that occur in a text as plain characters, in order of their first place.
@@ -206,6 +195,12 @@ impl Tokenizer {
         &self.special
     }
 
+    /// The same with another chat template.
+    pub(crate) fn with_template(mut self, source: &str) -> Self {
+        self.template = Some(source.to_owned());
+        self
+    }
+
     /// The chat template that came with the tokenizer.
     pub fn chat_template(&self) -> Result<Option<ChatTemplate>> {
         self.template.as_deref().map(|source| ChatTemplate::new(source, self.special.clone())).transpose()
@@ -216,7 +211,19 @@ impl Tokenizer {
         Sha256::digest(&self.json).iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// Writes `tokenizer.json` and `tokenizer_config.json` (with the chat template) as transformers reads them.
+    /// SHA-256 of what decides which ids a text gets: that of `tokenizer.json` alone where no other file changes them.
+    pub fn fingerprint(&self) -> String {
+        let tokens = self.beside.iter().map(|one| json!([self.inner.token_to_id(&one.token.content), one.token]));
+        let (tokens, names) = (tokens.collect::<Vec<Value>>(), &self.special.others);
+        if tokens.is_empty() && names.is_empty() {
+            return self.sha256();
+        }
+        let all = json!([self.sha256(), tokens, names]);
+        Sha256::digest(all.to_string()).iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// Writes `tokenizer.json` and `tokenizer_config.json` as transformers reads them; the second with the chat template and
+    /// all that other files add, so that no third is needed.
     pub fn save(&self, folder: &Path) -> Result<()> {
         let put = |name: &str, bytes: &[u8]| {
             let path = folder.join(name);
@@ -242,37 +249,62 @@ impl fmt::Debug for Tokenizer {
     }
 }
 
-/// A special token is a text, or an object with the text under `content`.
-fn text_of(value: Option<&Value>) -> Option<&str> {
-    match value? {
-        Value::String(text) => Some(text),
-        Value::Object(map) => map.get("content")?.as_str(),
-        _ => None,
+/// Adds the tokens that files beside `tokenizer.json` name, and refuses ids that come out otherwise than a file says. Gives
+/// those that changed anything.
+fn add_told(
+    inner: &mut tokenizers::Tokenizer,
+    bounds: &mut Bounds,
+    told: &Told,
+) -> std::result::Result<Vec<Token>, String> {
+    let known: HashMap<String, AddedToken> =
+        inner.get_added_tokens_decoder().into_iter().map(|(_, token)| (token.content.clone(), token)).collect();
+    let tokens = told.tokens(&known)?;
+    let mut changed = Vec::new();
+    for one in tokens.iter().filter(|one| known.get(&one.token.content) != Some(&one.token)) {
+        bounds.add(&one.token.content, one.token.normalized)?;
+        changed.push(one.clone());
     }
+    if !changed.is_empty() {
+        let added: Vec<AddedToken> = changed.iter().map(|one| one.token.clone()).collect();
+        caught(|| Ok::<_, String>(inner.add_tokens(&added)))?;
+    }
+    for one in &tokens {
+        let (content, Some(id)) = (&one.token.content, one.id) else { continue };
+        let given = inner.token_to_id(content);
+        if given == Some(id) || content.is_empty() {
+            continue;
+        }
+        let (token, file) = (quoted(content), one.file);
+        let instead = match (inner.id_to_token(id).filter(|other| other != content), given) {
+            (Some(other), _) => format!("there {id} is {}", quoted(&other)),
+            (None, Some(given)) => format!("beside tokenizer.json it gets {given}"),
+            (None, None) => "beside tokenizer.json it gets none".to_owned(),
+        };
+        return Err(format!(
+            "{file} gives token {token} the id {id}, and {instead}\n\
+             hint: the two files are of different models or versions; take all files of the tokenizer from one place"
+        ));
+    }
+    Ok(changed)
 }
 
-/// The template of `tokenizer_config.json`: a text, or a list of named ones of which `default` is taken.
-fn template_in(value: Option<Value>, path: &Path) -> Result<Option<String>> {
-    let list = match value {
-        None | Some(Value::Null) => return Ok(None),
-        Some(Value::String(source)) => return Ok(Some(source)),
-        Some(Value::Array(list)) => list,
-        Some(_) => return Err(Error::malformed(path, "chat_template is neither a text nor a list")),
-    };
-    let named =
-        |entry: &Value| Some((entry.get("name")?.as_str()?.to_string(), entry.get("template")?.as_str()?.to_string()));
-    let templates: Vec<(String, String)> = list
-        .iter()
-        .map(named)
-        .collect::<Option<_>>()
-        .ok_or_else(|| Error::malformed(path, "chat_template holds an entry without name and template"))?;
-    match templates.iter().find(|(name, _)| name == "default") {
-        Some((_, source)) => Ok(Some(source.clone())),
-        None => {
-            let names: Vec<&str> = templates.iter().map(|(name, _)| name.as_str()).collect();
-            Err(Error::malformed(path, format!("chat_template has no entry \"default\", only {}", names.join(", "))))
+/// The special tokens by their names, and all of them in id order.
+fn special_tokens(inner: &tokenizers::Tokenizer, told: &Told) -> std::result::Result<SpecialTokens, String> {
+    let mut added: Vec<(u32, AddedToken)> = inner.get_added_tokens_decoder().into_iter().collect();
+    added.sort_by_key(|(id, _)| *id);
+    let vocabulary = inner.get_added_vocabulary();
+    let all = added.into_iter().map(|(_, token)| token.content).filter(|token| vocabulary.is_special_token(token));
+    let mut special = SpecialTokens { all: all.collect(), ..SpecialTokens::default() };
+    for (name, token) in told.named()? {
+        match name.as_str() {
+            "bos_token" => special.bos_token = Some(token),
+            "eos_token" => special.eos_token = Some(token),
+            "pad_token" => special.pad_token = Some(token),
+            "unk_token" => special.unk_token = Some(token),
+            _ => special.others.push((name, token)),
         }
     }
+    Ok(special)
 }
 
 #[cfg(test)]

@@ -60,7 +60,8 @@ pub(crate) fn random(config: &ModelConfig, open: &TensorDevice, positions: usize
         qk_norm: config.qk_norm.then(|| (ones(config.head_dim), ones(config.head_dim))),
         linears: Group::ALL.map(|group| Linear {
             weight: normal([group.output_width(config), group.input_width(config)]),
-            bias: (group == Group::Qkv && config.qkv_bias).then(|| ones(group.output_width(config)) * 0.0),
+            bias: (group == Group::Qkv && config.qkv_bias)
+                .then(|| Tensor::zeros([group.output_width(config)], options)),
         }),
         heads: heads(config),
     };
@@ -94,23 +95,23 @@ struct Source<'a> {
 impl Source<'_> {
     fn layer(&self, config: &ModelConfig, index: usize) -> Result<Layer> {
         let name = |rest: &str| format!("model.layers.{index}.{rest}");
-        let mut linears = Vec::with_capacity(4);
-        for group in Group::ALL {
+        let linear = |group: Group| -> Result<Linear> {
             let parts = group.parts(config);
             let names = |suffix: &str| -> Vec<String> {
                 parts.iter().map(|part| name(&format!("{}.{suffix}", part.name))).collect()
             };
             let biased = group == Group::Qkv && config.qkv_bias;
             let bias = if biased { Some(self.vector(&names("bias"))?) } else { None };
-            linears.push(Linear { weight: self.matrix(&names("weight"))?, bias });
-        }
+            Ok(Linear { weight: self.matrix(&names("weight"))?, bias })
+        };
+        let [qkv, output, gate_up, down] = Group::ALL.map(linear);
+        let linears = [qkv?, output?, gate_up?, down?];
         let qk_norm = if config.qk_norm {
             let norm = |module: &str| self.vector(&[name(&format!("self_attn.{module}.weight"))]);
             Some((norm("q_norm")?, norm("k_norm")?))
         } else {
             None
         };
-        let linears = linears.try_into().map_err(|_| Error::NonFinite { what: "the number of linears".to_owned() })?;
         Ok(Layer {
             input_layernorm: self.vector(&[name("input_layernorm.weight")])?,
             post_attention_layernorm: self.vector(&[name("post_attention_layernorm.weight")])?,

@@ -236,6 +236,20 @@ pub fn check(config: &Config, arms: &[RawArm], held_out: &HeldOut) -> Result<()>
     Ok(())
 }
 
+/// Refuses arms of which no verdict can come: without the candidate, or without one that it may replace.
+pub fn must_decide(config: &Config, asked: &[RawArm]) -> Result<()> {
+    let candidate = &config.decision.candidate;
+    let names: Vec<&str> = asked.iter().map(|arm| arm.name.as_str()).collect();
+    let lacking = if !names.contains(&candidate.as_str()) {
+        format!("the candidate \"{candidate}\" is not asked")
+    } else if baselines(config, asked).is_empty() {
+        format!("no arm is asked that \"{candidate}\" may replace")
+    } else {
+        return Ok(());
+    };
+    bail!("a verdict is required, and {lacking}\nhint: ask more arms than {}", names.join(", "))
+}
+
 /// The arms a candidate is held against: those the config names, else what answers outside first, then the cheap baselines.
 fn baselines<'a>(config: &Config, arms: &'a [RawArm]) -> Vec<&'a RawArm> {
     let others = || arms.iter().filter(|arm| arm.name != config.decision.candidate);

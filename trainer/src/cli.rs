@@ -1,15 +1,20 @@
 //! Owns what was typed: commands and their options. Knows nothing of what they do.
 
+mod answer;
 mod number;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use eval::verdict::Answer;
+
+use crate::ending::{EXIT_CODES, SIGNALS};
 
 /// Fine-tune a small model on your domain and prove whether it can replace a frontier API.
 #[derive(Debug, Parser)]
 // Without styles of its own, every sign in a message of clap that steers a terminal is foreign, and is shown.
 #[command(name = "trainer", version, propagate_version = true, styles = clap::builder::Styles::plain())]
+#[command(after_help = EXIT_CODES)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -20,6 +25,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Train as a config says, then evaluate on held-out rows
+    #[command(after_help = SIGNALS)]
     Fit(Fit),
     /// Watch runs in the terminal, from any other one
     Watch(Watch),
@@ -78,6 +84,9 @@ pub struct Fit {
     /// Go on from the last checkpoint of the run folder
     #[arg(long)]
     pub resume: bool,
+    /// Go on if the run folder holds a run, else start one: the same line for every start of a job
+    #[arg(long, conflicts_with = "resume")]
+    pub resume_or_start: bool,
     /// Lines instead of the dashboard
     #[arg(long)]
     pub plain: bool,
@@ -121,6 +130,9 @@ pub struct Eval {
     /// Exit with 1 when the candidate is below a bar, such as exact_match=0.9; ARM:METRIC=VALUE for another arm
     #[arg(long, value_name = "METRIC=VALUE")]
     pub fail_under: Vec<String>,
+    /// Exit with 1 unless the verdict is this or better: REPLACE_BETTER, REPLACE, INSUFFICIENT, KEEP_FRONTIER
+    #[arg(long, value_name = "ANSWER", value_parser = answer::read)]
+    pub require: Option<Answer>,
     /// Print the results as JSON on stdout
     #[arg(long)]
     pub json: bool,

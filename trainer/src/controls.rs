@@ -1,5 +1,6 @@
 //! Owns what a person asks of a run while it runs: stop, save, pause. Knows no keys, no signals and no loop.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -10,6 +11,25 @@ pub struct Controls {
     pub stop: Arc<AtomicBool>,
     save: Arc<AtomicBool>,
     pause: Arc<AtomicBool>,
+    begun: Arc<AtomicBool>,
+}
+
+/// Why work ended before its end: it was asked to stop.
+#[derive(Debug)]
+pub struct Stopped;
+
+impl fmt::Display for Stopped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("stopped, as it was asked to")
+    }
+}
+
+impl std::error::Error for Stopped {}
+
+/// Whether an error is an end that was asked for.
+#[must_use]
+pub fn is_stop(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| cause.is::<Stopped>())
 }
 
 impl Controls {
@@ -18,10 +38,27 @@ impl Controls {
         self.stop.store(true, Ordering::SeqCst);
     }
 
+    /// The same; true for whoever asks first.
+    #[must_use]
+    pub fn ask_stop_first(&self) -> bool {
+        !self.stop.swap(true, Ordering::SeqCst)
+    }
+
     /// Whether to save and end.
     #[must_use]
     pub fn stops(&self) -> bool {
         self.stop.load(Ordering::SeqCst)
+    }
+
+    /// Says that there is something to save from now on: whoever asks to stop is granted it between two steps.
+    pub fn begin(&self) {
+        self.begun.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether there is something to save.
+    #[must_use]
+    pub fn has_begun(&self) -> bool {
+        self.begun.load(Ordering::SeqCst)
     }
 
     /// Asks to save a checkpoint after the step under way.
@@ -60,5 +97,15 @@ mod tests {
         assert!(controls.pauses());
         controls.toggle_pause();
         assert!(!controls.pauses() && !controls.stops());
+    }
+
+    #[test]
+    fn only_the_first_to_ask_is_told_so_and_a_stop_is_found_in_an_error() {
+        let controls = Controls::default();
+        assert_eq!([controls.ask_stop_first(), controls.clone().ask_stop_first()], [true, false]);
+        assert!(controls.stops() && !controls.has_begun());
+        let of_the_model = eval::Error::Model { model: "base".to_owned(), source: Stopped.into() };
+        assert!(is_stop(&anyhow::Error::from(of_the_model).context("cannot evaluate base")));
+        assert!(!is_stop(&anyhow::anyhow!("stopped")));
     }
 }

@@ -7,11 +7,12 @@ mod live;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use eval::proof::{Premises, Proof};
+use eval::reasoning::content;
 use eval::report::{Report, Table};
 use eval::results::Provenance;
 use eval::scorer::ScorerSpec;
@@ -23,6 +24,7 @@ use serde_json::Value;
 use crate::claims::{self, Claims};
 use crate::config::Config;
 use crate::config::arm::{Provider, RawArm, Source};
+use crate::controls::Stopped;
 use crate::data::SourceRows;
 use crate::disk;
 use crate::event::Event;
@@ -49,6 +51,8 @@ pub struct Scope {
     pub replay: Option<PathBuf>,
     /// What to type to do it again.
     pub command: Option<String>,
+    /// Whether it must come to a verdict.
+    pub must_decide: bool,
 }
 
 impl Scope {
@@ -119,7 +123,7 @@ pub fn run(
     let task = task(config, prepared.data.schema.as_ref(), &held_out)?;
     let records = &prepared.data.train.records;
     let train: Vec<(String, String)> =
-        records.iter().map(|record| (record.prompt_text(), record.target().to_owned())).collect();
+        records.iter().map(|record| (record.prompt_text(), content(record.target()).to_owned())).collect();
     let asking = Asking {
         held_out: &held_out,
         task: &task,
@@ -142,6 +146,9 @@ pub fn run(
     let mut live = Live::new(&held_out, &task, &config.decision.candidate, config.cost.max_usd, tell);
     let mut results = Vec::with_capacity(arms.len());
     for arm in arms.iter().filter(wanted) {
+        if stop.load(Ordering::SeqCst) {
+            return Err(Stopped.into());
+        }
         if arm.name == config.decision.candidate {
             claims.observe()?;
         }
@@ -154,7 +161,12 @@ pub fn run(
             (true, Some(outside)) => {
                 let found = outside.ask(config, arm, &held_out, stop, progress);
                 let name = arm.name.clone();
-                let asked = match found.with_context(|| format!("cannot evaluate {name}"))? {
+                let found = found.with_context(|| format!("cannot evaluate {name}"))?;
+                if stop.load(Ordering::SeqCst) {
+                    // Rows that were not asked any more are no missing answers.
+                    return Err(Stopped.into());
+                }
+                let asked = match found {
                     Asked::Answered(identity, answers) => Arm::Answered { name, identity, answers },
                     Asked::Skipped(identity, reason) => Arm::Skipped { name, identity, reason },
                 };
@@ -223,13 +235,22 @@ pub fn look_at_rows(config: &Config, rows: &SourceRows, scope: &Scope, metrics: 
 }
 
 /// Refuses, before anything is asked or learnt, an evaluation that could not end: an unknown metric, slice, covariate or
-/// candidate, a key that no header can hold.
+/// candidate, a key that no header can hold. Refuses one that must come to a verdict and cannot.
 pub fn preflight(config: &Config, prepared: &Prepared, scope: &Scope, metrics: &[String]) -> Result<()> {
-    if prepared.data.test.is_empty() {
+    let total = prepared.data.test.len();
+    if total == 0 {
         return Ok(());
     }
     let held_out = asked::rows(config, prepared)?;
-    refuse_endless(config, &held_out, prepared.data.schema.as_ref(), scope, metrics)
+    refuse_endless(config, &held_out, prepared.data.schema.as_ref(), scope, metrics)?;
+    // How many rows are left is known only now.
+    match config.eval.limit.filter(|limit| scope.must_decide && *limit < total) {
+        Some(limit) => bail!(
+            "a verdict needs all {total} held-out rows, and only {limit} would be judged\n\
+             hint: leave --limit and eval.limit out"
+        ),
+        None => Ok(()),
+    }
 }
 
 fn refuse_endless(
@@ -244,11 +265,13 @@ fn refuse_endless(
     for metric in metrics {
         eval::metric::by_name(&known, metric)?;
     }
-    let arms = arms(config, scope, held_out.labels().is_some())?;
+    let mut arms = arms(config, scope, held_out.labels().is_some())?;
     if scope.outside {
         arms.iter().filter(|arm| scope.wants(arm)).try_for_each(outside::look_at_key)?;
     }
-    claims::check(config, &arms, held_out)
+    claims::check(config, &arms, held_out)?;
+    arms.retain(|arm| scope.wants(arm));
+    if scope.must_decide { claims::must_decide(config, &arms) } else { Ok(()) }
 }
 
 /// The scorers of a config, else those that suit the set.

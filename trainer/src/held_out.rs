@@ -20,8 +20,8 @@ pub struct Local<'a> {
     pub model: &'a Model,
     /// The adapter of the run.
     pub tuned: AdapterId,
-    /// Other adapters, by the name of their arm.
-    pub others: BTreeMap<String, AdapterId>,
+    /// Other adapters with the words that they are asked in, by the name of their arm.
+    pub others: BTreeMap<String, (AdapterId, Speech)>,
     /// Text to ids and back.
     pub speech: &'a Speech,
     /// What identifies the base.
@@ -44,7 +44,7 @@ pub struct Asking<'a> {
     pub batch_rows: usize,
     /// Seed of what is drawn.
     pub seed: u64,
-    /// Set by Ctrl-C: the evaluation ends before its next batch.
+    /// Set by whoever asks to stop: the evaluation ends before its next batch.
     pub stop: Arc<AtomicBool>,
 }
 
@@ -99,14 +99,20 @@ pub fn evaluate(
             eval::evaluate_arm(asking.held_out, asking.task, arm, &options, progress)
         })
     } else {
-        let adapter = match arm.provider {
-            Provider::Base => None,
-            Provider::Tuned => Some(local.tuned),
-            _ => Some(*local.others.get(&arm.name).context("the adapter was not loaded")?),
+        let (adapter, speech) = match arm.provider {
+            Provider::Base => (None, local.speech),
+            Provider::Tuned => (Some(local.tuned), local.speech),
+            _ => {
+                let (adapter, speech) = local.others.get(&arm.name).context("the adapter was not loaded")?;
+                (Some(*adapter), speech)
+            }
         };
-        let mut model = LocalModel::new(&arm.name, local.model.clone(), adapter, local.speech.clone())
-            .stopped_by(asking.stop.clone());
+        let mut model =
+            LocalModel::new(&arm.name, local.model.clone(), adapter, speech.clone()).stopped_by(asking.stop.clone());
         let mut facts = local.base.clone();
+        if speech.template.sha256() != local.speech.template.sha256() {
+            facts.insert("chat_template_sha256".to_owned(), speech.template.sha256());
+        }
         facts.extend(local.adapters.get(&arm.name).map(|sha256| ("adapter_sha256".to_owned(), sha256.clone())));
         let model_name = facts.get("base").cloned();
         let identity = Identity { provider: "local".to_owned(), model: model_name, egress: "none".to_owned(), facts };

@@ -6,9 +6,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 use datasets::Message;
+use eval::reasoning::MARKS;
 use eval::{Completion, Error, Finish, GenerateOptions, LanguageModel};
+use ground::terminal::shown_in_line;
 use model::Model;
 use model::chat_template::{ChatMessage, ChatTemplate};
 use model::engine::AdapterId;
@@ -16,6 +18,8 @@ use model::generate::Limits;
 use model::sampler::Sampler;
 use model::tokenizer::Tokenizer;
 
+use crate::config::Config;
+use crate::controls::Stopped;
 use crate::data::messages::for_template;
 
 /// Before the message of a template.
@@ -30,6 +34,8 @@ pub struct Speech {
     pub template: Rc<ChatTemplate>,
     /// Ids that end an answer.
     pub stop: Vec<u32>,
+    /// Of these, the token that ends a learnt answer and that the model itself does not name as an end.
+    pub learnt_end: Option<String>,
 }
 
 impl Speech {
@@ -42,11 +48,39 @@ impl Speech {
                 checkpoint.path().display()
             );
         };
-        if checkpoint.config.eos_token_ids.is_empty() {
+        let mut stop = checkpoint.config.eos_token_ids.clone();
+        let end = template.end_of_answer().and_then(|end| Some((tokenizer.token_id(&end)?, end)));
+        let learnt_end = end.filter(|(id, _)| !stop.contains(id));
+        stop.extend(learnt_end.as_ref().map(|(id, _)| *id));
+        if stop.is_empty() {
             bail!("{}: no end-of-turn token is named", checkpoint.path().display());
         }
-        let stop = checkpoint.config.eos_token_ids.clone();
-        Ok(Speech { tokenizer: Rc::new(tokenizer), template: Rc::new(template), stop })
+        let learnt_end = learnt_end.map(|(_, end)| end);
+        Ok(Speech { tokenizer: Rc::new(tokenizer), template: Rc::new(template), stop, learnt_end })
+    }
+
+    /// The same with what a config says of the chat template.
+    pub fn worded(mut self, config: &Config) -> Self {
+        let bare = (*self.template).clone();
+        let template = config
+            .template
+            .iter()
+            .fold(bare, |template, (name, value)| template.with_variable(name, serde_json::json!(value)));
+        self.template = Rc::new(template.with_closed_block(config.data.close_think_block));
+        self
+    }
+
+    /// What to say where learnt answers end with a token that the model does not name.
+    pub fn note(&self) -> Option<String> {
+        let end = shown_in_line(self.learnt_end.as_deref()?);
+        let named: Vec<String> = self.stop.iter().filter_map(|id| self.tokenizer.token(*id)).collect();
+        let others: Vec<String> = named
+            .iter()
+            .filter(|name| Some(name.as_str()) != self.learnt_end.as_deref())
+            .map(|name| shown_in_line(name).into())
+            .collect();
+        let others = if others.is_empty() { "no token".to_owned() } else { others.join(", ") };
+        Some(format!("answers end with {end}; the model names {others} as its end, so generation stops at both"))
     }
 
     /// The text of a prompt, up to where the assistant begins.
@@ -63,7 +97,7 @@ impl Speech {
     pub fn answer_ids(&self, messages: &[Message], answer: &str) -> Result<(Vec<u32>, Vec<u32>)> {
         let mut all = for_template(messages);
         all.push(ChatMessage { role: "assistant".to_owned(), content: answer.to_owned() });
-        let rendered = self.template.render_last_span(&all).context(TEMPLATE_REFUSED)?;
+        let rendered = self.template.render_last_answer(&all).context(TEMPLATE_REFUSED)?;
         let span = rendered.assistant.first().context("the template renders no answer")?.span.clone();
         let prompt = self.tokenizer.encode(&rendered.text[..span.start])?;
         let whole = self.tokenizer.encode(&rendered.text[..span.end])?;
@@ -72,6 +106,17 @@ impl Speech {
             Some(answer) if !answer.is_empty() => Ok((prompt, answer.to_vec())),
             _ => bail!("the answer {answer:?} does not start at a token border after this prompt"),
         }
+    }
+
+    /// What a model said, of the ids that it wrote after a prompt: reasoning stands between its marks, those that the
+    /// prompt wrote included; what the template writes around an answer is none of it.
+    fn said(&self, messages: &[Message], ids: &[u32]) -> Result<String> {
+        let written = self.tokenizer.decode(ids, false)?;
+        let frame = self.template.frame(&for_template(messages)).context(TEMPLATE_REFUSED)?;
+        let said = format!("{}{}", frame.opened, frame.content(&written));
+        let is_mark = |token: &str| MARKS.iter().any(|(open, close)| [open, close].contains(&&token));
+        let others = self.tokenizer.special_tokens().all.iter().filter(|token| !token.is_empty() && !is_mark(token));
+        Ok(others.fold(said, |said, token| if said.contains(token.as_str()) { said.replace(token, "") } else { said }))
     }
 }
 
@@ -101,7 +146,9 @@ impl LocalModel {
 
     fn check_stop(&self) -> Result<(), Error> {
         match &self.stop {
-            Some(stop) if stop.load(Ordering::SeqCst) => Err(self.failed(anyhow!("stopped by Ctrl-C"))),
+            Some(stop) if stop.load(Ordering::SeqCst) => {
+                Err(Error::Model { model: self.name.clone(), source: Stopped.into() })
+            }
             _ => Ok(()),
         }
     }
@@ -145,8 +192,8 @@ impl LanguageModel for LocalModel {
         let sampler = Sampler { temperature: options.temperature as f32, seed: options.seed };
         let generated = self.model.generate(self.adapter, &ids, &limits, sampler);
         let generated = generated.map_err(|error| self.failed(error))?;
-        let completions = ids.iter().zip(generated).map(|(prompt, generated)| {
-            let text = self.speech.tokenizer.decode(&generated.ids, true).map_err(|error| self.failed(error))?;
+        let completions = prompts.iter().zip(&ids).zip(generated).map(|((messages, prompt), generated)| {
+            let text = self.speech.said(messages, &generated.ids).map_err(|error| self.failed(error))?;
             let stopped = generated.finish == model::generate::Finish::Stop;
             Ok(Completion {
                 text,

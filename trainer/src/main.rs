@@ -12,6 +12,7 @@ mod dataset_source;
 mod device_sampler;
 mod disk;
 mod divergence;
+mod ending;
 mod evaluation;
 mod event;
 #[cfg(test)]
@@ -56,7 +57,7 @@ fn main() -> ExitCode {
     };
     match commands::run(cli) {
         Ok(code) => code,
-        Err(error) => failed(&error),
+        Err(error) => ExitCode::from(ending::tell(&error)),
     }
 }
 
@@ -66,15 +67,11 @@ fn told(refusal: &clap::Error) -> ExitCode {
     // Not `to_string`, which would take escape sequences out of an argument without a word.
     let text = refusal.render().ansi().to_string();
     let text = text.trim_end();
+    let code = u8::try_from(refusal.exit_code()).unwrap_or(ending::ERROR);
     if refusal.use_stderr() {
-        terminal_lines::note(text);
+        ending::tell_refusal(text, code);
     } else if let Err(error) = terminal_lines::print(text) {
-        return failed(&error);
+        return ExitCode::from(ending::tell(&error));
     }
-    ExitCode::from(u8::try_from(refusal.exit_code()).unwrap_or(commands::EXIT_ERROR))
-}
-
-fn failed(error: &anyhow::Error) -> ExitCode {
-    terminal_lines::note(&format!("error: {}", words::of(error)));
-    ExitCode::from(commands::EXIT_ERROR)
+    ExitCode::from(code)
 }

@@ -138,7 +138,10 @@ pub fn text(file: &str, content: &Content, checkpoint: &Checkpoint, wording: &Wo
         text.push_str(&format!("# {line}\n"));
         notes.push(line.to_owned());
     }
-    for token in checkpoint.config.eos_token_ids.iter().filter_map(|id| tokenizer.token(*id)) {
+    let mut ends: Vec<String> = checkpoint.config.eos_token_ids.iter().filter_map(|id| tokenizer.token(*id)).collect();
+    let learnt = tokenizer.chat_template()?.and_then(|template| template.end_of_answer());
+    ends.extend(learnt.filter(|end| !ends.contains(end)));
+    for token in ends {
         match quoted(&token) {
             Some(token) => text.push_str(&format!("PARAMETER stop {token}\n")),
             None => notes.push(format!("a Modelfile cannot name the end token {}", shown_in_line(&token))),

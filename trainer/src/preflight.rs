@@ -2,7 +2,7 @@
 //! keys, the base, tokens. `check`, `fit` and `eval` ask here, so that none passes what another refuses.
 //! Knows no device and loads no weights.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use model::lora::LoraLayout;
@@ -55,7 +55,7 @@ pub fn look(config: &Config, wanted: &Wanted<'_>) -> Result<Ready> {
     if let Some(Evaluation { scope, metrics, .. }) = &wanted.evaluation {
         evaluation::look_at_rows(config, &rows.rows, scope, metrics)?;
     }
-    let base = FoundBase::of(config)?;
+    let base = FoundBase::of(config, in_words_of(config, wanted)?.as_deref())?;
     let start = if wanted.training {
         // A target that matches no module is told before any row is tokenised.
         LoraLayout::new(&base.checkpoint.config, &config.lora)?;
@@ -72,6 +72,16 @@ pub fn look(config: &Config, wanted: &Wanted<'_>) -> Result<Ready> {
         evaluation::preflight(config, &prepared, scope, metrics)?;
     }
     Ok(Ready { prepared, start })
+}
+
+/// The adapter folder in whose words everything is rendered: a run that is trained goes on in those of the adapter that it
+/// starts from. One that is evaluated was trained in the words that it keeps, whatever has become of the base or of what it
+/// started from.
+fn in_words_of(config: &Config, wanted: &Wanted<'_>) -> Result<Option<PathBuf>> {
+    match &wanted.evaluation {
+        Some(Evaluation { run, .. }) if !wanted.training => Ok(Some(run.join("adapter"))),
+        _ => start::folder(config),
+    }
 }
 
 /// Refuses a warm-up that is longer than the run would be if every row could be learnt.

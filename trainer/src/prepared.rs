@@ -1,6 +1,8 @@
 //! Owns everything a run needs before its first step: the base, the rows, and the samples made of both.
 //! Knows a config; loads no weights and writes nothing but the cache.
 
+use std::path::Path;
+
 use anyhow::{Context, Result};
 use datasets::Folder;
 use model::Checkpoint;
@@ -12,7 +14,8 @@ use crate::data::{self, Data, Language, SourceRows};
 use crate::local_lm::Speech;
 use crate::pull::{self, Cache, Pulled};
 use crate::run_dir::Identity;
-use crate::start::Start;
+use crate::shipped;
+use crate::start::{self, Start};
 use crate::terminal_lines::{PullLine, note};
 
 /// A config with its base and its rows.
@@ -71,28 +74,35 @@ pub struct FoundBase {
 }
 
 impl FoundBase {
-    /// Pulls and opens what a config names.
-    pub fn of(config: &Config) -> Result<Self> {
+    /// Pulls and opens what a config names, with the tokenizer and the chat template of an adapter folder, where it brings
+    /// its own.
+    pub fn of(config: &Config, adapter: Option<&Path>) -> Result<Self> {
         let mut line = PullLine::new();
         let mut watch = |progress: &pull::Progress| line.show(progress);
         let (name, cache) = (config.base.to_string(), Cache::open()?);
         let pulled = pull::model(&name, &config.roots.configs, &cache, &mut |text| note(text), &mut watch)?;
-        Ok(FoundBase { checkpoint: Checkpoint::open(&pulled.path)?, source: pulled.source })
+        let mut checkpoint = Checkpoint::open(&pulled.path)?;
+        if let Some(folder) = adapter {
+            shipped::adopt(&mut checkpoint, folder)?;
+        }
+        Ok(FoundBase { checkpoint, source: pulled.source })
     }
 }
 
 impl Prepared {
-    /// Pulls, opens and tokenises what a config names, rows first.
+    /// Pulls, opens and tokenises what a config names, rows first. A run that starts from an adapter goes on in its words.
     pub fn new(config: &Config) -> Result<Self> {
         let rows = Rows::read(config)?;
-        Self::of(config, rows, FoundBase::of(config)?)
+        let folder = start::folder(config)?;
+        Self::of(config, rows, FoundBase::of(config, folder.as_deref())?)
     }
 
     /// Tokenises rows for a base.
     pub fn of(config: &Config, rows: Rows, base: FoundBase) -> Result<Self> {
         let FoundBase { checkpoint, source: base_source } = base;
         let Rows { rows, source: set_source, attribution } = rows;
-        let speech = Speech::of(&checkpoint)?;
+        let speech = Speech::of(&checkpoint)?.worded(config);
+        speech.note().iter().for_each(|text| note(text));
         let base_sha256 = checkpoint.sha256()?;
         let base_name = match &config.base {
             Base::Name(name) => name.clone(),
@@ -118,7 +128,7 @@ impl Prepared {
                 datasets::digest::sha256_hex(both.as_bytes())
             }
         };
-        let speech = format!("{} {}", self.speech.tokenizer.sha256(), self.speech.template.sha256());
+        let speech = format!("{} {}", self.speech.tokenizer.fingerprint(), self.speech.template.sha256());
         Identity {
             config: settings,
             data: self.data.sha256.clone(),
@@ -139,6 +149,18 @@ impl Prepared {
         let samples = self.data.train.samples.iter().chain(&self.data.valid.samples);
         let learnt = samples.map(|sample| sample.ids.len()).max().unwrap_or(0);
         let asked = self.data.test.iter().map(|row| row.tokens).max().unwrap_or(0);
+        self.room(config, learnt, asked)
+    }
+
+    /// The same for an arm that is asked in words of its own.
+    pub fn positions_in(&self, config: &Config, speech: &Speech) -> Result<usize> {
+        let asked: Result<Vec<usize>> =
+            self.data.test.iter().map(|row| Ok(speech.prompt_ids(&row.prompt)?.len())).collect();
+        Ok(self.room(config, 0, asked?.into_iter().max().unwrap_or(0)))
+    }
+
+    /// Positions for the longest row to learn, and the longest prompt with its answer.
+    fn room(&self, config: &Config, learnt: usize, asked: usize) -> usize {
         let labels = config.eval.labels.as_ref().unwrap_or(&self.data.labels);
         // A byte is at most one token, and templates end a turn with a few.
         let label = labels.iter().map(|label| label.len() + 16).max().unwrap_or(0);

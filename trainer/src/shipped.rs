@@ -8,7 +8,6 @@ use anyhow::{Context, Result, bail};
 use ground::terminal::shown_in_line;
 use model::Checkpoint;
 use model::adapter::{self, Adapter};
-use model::tokenizer::Tokenizer;
 
 use crate::commands::configs_root;
 use crate::config::{self, Config};
@@ -48,9 +47,16 @@ enum Kind {
 }
 
 impl Shipped {
-    /// Finds and opens it. `model` names another base than the one that the run or the adapter names.
+    /// Finds and opens it, so that it can be written. `model` names another base than the one that the run or the adapter
+    /// names.
     pub fn open(what: &str, model: Option<&str>) -> Result<Self> {
-        Self::of_kind(what, kind(what)?, model)
+        let mut shipped = Self::of_kind(what, kind(what)?, model)?;
+        // Whoever reads what is written knows no config of a run, so the template sets the variables itself.
+        if shipped.run().is_some_and(|config| !config.template.is_empty()) {
+            let template = shipped.speech()?.template;
+            shipped.checkpoint.use_template(&template);
+        }
+        Ok(shipped)
     }
 
     /// The same for what `--adapter` names: a whole model is refused, unless its adapter lies within it.
@@ -82,22 +88,22 @@ impl Shipped {
             (None, Kind::Adapter(folder)) => base_here(folder)?,
             (None, Kind::Published(folder)) => pulled_base(folder)?,
         };
-        let checkpoint = Checkpoint::open(&pulled.path)?;
+        let mut checkpoint = Checkpoint::open(&pulled.path)?;
         // What is written takes the tokenizer along, so it is looked at even where nothing is encoded.
         if checkpoint.has_tokenizer() {
             checkpoint.tokenizer()?;
         }
         let adapter = folder.as_deref().map(|folder| read_adapter(folder, &checkpoint)).transpose()?;
+        if let Some(folder) = &folder {
+            adopt(&mut checkpoint, folder)?;
+        }
         let base_name = match adapter.as_ref().and_then(|adapter| adapter.base_model.clone()) {
             Some(name) if model.is_none() && !Path::new(&name).is_absolute() => name,
             _ => checkpoint.name(),
         };
         let base_source = pulled.source;
-        if let Some(folder) = &folder {
-            warn_of_another_template(folder, &checkpoint)?;
-            if run.is_none() {
-                tell_of_words_left_out(folder);
-            }
+        if let Some(folder) = folder.as_deref().filter(|_| run.is_none()) {
+            tell_of_words_left_out(folder);
         }
         Ok(Shipped { checkpoint, base_name, base_source, adapter, adapter_folder: folder, name, run })
     }
@@ -111,6 +117,15 @@ impl Shipped {
     /// The words that it is asked with; none around an adapter or a model that says nothing of how it was trained.
     pub fn wording(&self) -> Result<Wording> {
         self.run().map_or_else(|| Ok(Wording::default()), Wording::of)
+    }
+
+    /// Text to ids and back, as the run renders it where it is one.
+    pub fn speech(&self) -> Result<Speech> {
+        let speech = Speech::of(&self.checkpoint)?;
+        Ok(match self.run() {
+            Some(config) => speech.worded(config),
+            None => speech,
+        })
     }
 
     /// SHA-256 of the adapter's weights.
@@ -157,32 +172,26 @@ fn tell_of_words_left_out(folder: &Path) {
     let file = run.join("config.toml");
     // Whatever else is beside an adapter is no run, and no fault of it.
     let Some(config) = file.is_file().then(|| config::load_of_run(&file).ok()).flatten() else { return };
-    if config.data.system.is_some() || config.prompt.is_some() {
+    if config.data.system.is_some() || config.prompt.is_some() || config.sets_template() {
         note(&format!(
-            "the adapter alone is taken, without the system message and the prompt template of its run\n\
-             hint: {} instead of its adapter folder takes them",
+            "the adapter alone is taken, without the words of its run: system message, prompt template, settings of the chat \
+             template\nhint: {} instead of its adapter folder takes them",
             run.display()
         ));
     }
 }
 
-/// What is written has the words of the base; an adapter that was trained with others must not lose them unnoticed.
-fn warn_of_another_template(folder: &Path, base: &Checkpoint) -> Result<()> {
-    let file = folder.join("tokenizer.json");
-    if file.symlink_metadata().is_err() {
-        return Ok(());
-    }
-    let source = |tokenizer: &Tokenizer| -> Result<Option<String>> {
-        Ok(tokenizer.chat_template()?.map(|template| template.source().to_owned()))
+/// Takes tokenizer and chat template of an adapter folder in place of the base's, where it brings its own, and says so: the
+/// adapter was trained with them.
+pub fn adopt(checkpoint: &mut Checkpoint, folder: &Path) -> Result<()> {
+    let brought = checkpoint.adopt(folder).context("cannot use the tokenizer of an adapter")?;
+    let what = match (brought.tokenizer, brought.template) {
+        (false, false) => return Ok(()),
+        (true, false) => "tokenizer",
+        (false, true) => "chat template",
+        (true, true) => "tokenizer and chat template",
     };
-    let (own, its) = (Tokenizer::from_file(&file)?, base.tokenizer()?);
-    if source(&own)? != source(&its)? || own.vocab_size() != its.vocab_size() {
-        note(&format!(
-            "warning: {} brings another tokenizer or chat template than its base, and that of the base is used\n\
-             hint: put its tokenizer files into a copy of the base, and name that with --model",
-            folder.display()
-        ));
-    }
+    note(&format!("note: the adapter {} brings its own {what}, used in place of the base's", folder.display()));
     Ok(())
 }
 

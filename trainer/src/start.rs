@@ -1,7 +1,7 @@
 //! Owns the adapter that a run starts from: where it is, and that it is of the kind that the config trains.
 //! Knows settings and folders; knows no step and no device.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use model::adapter::{self, Adapter};
@@ -33,12 +33,16 @@ pub fn look(config: &Config) -> Result<()> {
     Ok(())
 }
 
+/// The folder of what `lora.init_adapter` names, if it names anything. What is on the hub is fetched.
+pub fn folder(config: &Config) -> Result<Option<PathBuf>> {
+    look(config)?;
+    config.init_adapter.as_deref().map(shipped::adapter_folder).transpose()
+}
+
 /// Reads what `lora.init_adapter` names, if it names anything, and refuses an adapter of another kind with the settings
 /// that would fit it.
 pub fn read(config: &Config, base: &model::ModelConfig) -> Result<Option<Start>> {
-    look(config)?;
-    let Some(name) = &config.init_adapter else { return Ok(None) };
-    let folder = shipped::adapter_folder(name)?;
+    let (Some(name), Some(folder)) = (&config.init_adapter, folder(config)?) else { return Ok(None) };
     let found = adapter::load(&folder, base).with_context(|| format!("lora.init_adapter {name}"))?;
     let layout = LoraLayout::new(base, &config.lora)?;
     if found.layout != layout {

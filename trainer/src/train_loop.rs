@@ -46,6 +46,8 @@ pub struct Past {
     pub losses: Vec<(f64, u64)>,
     /// The last validation.
     pub valid_loss: Option<f64>,
+    /// After how many steps that was.
+    pub valid_step: Option<u64>,
 }
 
 /// How a run ended.
@@ -89,6 +91,13 @@ impl Run<'_> {
         let settings = &self.config.train;
         let total = self.loader.total_steps();
         let rates = schedule::Settings::of(settings, total);
+        let validates = |step: u64| step == total || due(step, settings.valid_every_steps);
+        // A process before this one saved, and was stopped before it had validated.
+        let resumed = run.begun();
+        let is_owed = resumed > 0 && validates(resumed) && self.past.valid_step != Some(resumed);
+        if is_owed && !run.validate()? {
+            return Ok(run.stopped());
+        }
         while run.begun() < total {
             self.pause(&mut run)?;
             if self.controls.stops() {
@@ -102,11 +111,11 @@ impl Run<'_> {
             let learning_rate = schedule::learning_rate(run.begun(), total, &rates);
             run.step(batches, learning_rate, waited_secs)?;
             let step = run.begun();
-            let last = step == total;
-            if last || due(step, settings.valid_every_steps) {
-                run.validate()?;
+            if validates(step) && !run.validate()? {
+                run.save()?;
+                return Ok(run.stopped());
             }
-            if self.controls.take_save() || last || due(step, settings.save_every_steps) {
+            if self.controls.take_save() || step == total || due(step, settings.save_every_steps) {
                 run.save()?;
             }
         }

@@ -64,7 +64,10 @@ fn of_model(error: &model::Error) -> Option<&'static str> {
         E::Template { .. } => "correct the row or the prompt, or use the chat template the model was made for",
         E::Tokenizer { .. } => "fetch tokenizer.json again, from where the weights are from",
         E::TooLong { .. } => "shorten the prompt, or take a base model with a longer context",
-        E::NonFinite { .. } => "lower train.learning_rate, and look at the rows of the step",
+        E::NonFinite { .. } => {
+            "a weight is broken, or too large for the format: fetch the model or the adapter again, or ask for another format"
+        }
+        E::Diverged { .. } => "lower train.learning_rate, and look at the rows of the step",
         _ => return None,
     })
 }
@@ -99,6 +102,15 @@ mod tests {
     fn each_fault_of_a_list_keeps_its_hint() {
         let error = anyhow!("a is 0\nhint: write 1\nb is 0\nhint: write 2").context("cannot run");
         assert_eq!(of(&error), "cannot run: a is 0\nhint: write 1\nb is 0\nhint: write 2");
+    }
+
+    #[test]
+    fn the_learning_rate_is_named_where_training_diverged_and_nowhere_else() {
+        let text = |error: model::Error| of(&anyhow::Error::from(error));
+        let diverged = text(model::Error::Diverged { what: "the loss".to_owned() });
+        assert!(diverged.starts_with("the loss is not finite\nhint: lower train.learning_rate"), "{diverged}");
+        let broken = text(model::Error::NonFinite { what: "a weight of a.safetensors".to_owned() });
+        assert!(broken.starts_with("a weight of a.safetensors is not finite\nhint: a weight is broken"), "{broken}");
     }
 
     #[test]

@@ -33,29 +33,82 @@ pub(crate) fn run(root: &Path, arguments: &[String]) -> Result<Outcome> {
         bail!("{} failed:\n{}", parity.display(), String::from_utf8_lossy(&output.stderr).trim_end());
     }
     let lines = String::from_utf8_lossy(&output.stdout).into_owned();
-    let values: Vec<Value> = lines.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
-    let (rows, told): (Vec<&Value>, Vec<&Value>) = values.iter().partition(|value| value["operation"].is_string());
-    let device = told.iter().find_map(|value| value["device"].as_str()).context("the device did not say its name")?;
-    let exact = device.contains("(f32");
-    let mut text = format!(
-        "# Parity of {device}\n\ntrainer {}, {} operations beside their plain twins on the CPU, on the same values.\n\n\
-         | operation | shape | difference | bound | |\n|---|---|---|---|---|\n",
-        env!("CARGO_PKG_VERSION"),
-        rows.len(),
-    );
-    let mut good = !rows.is_empty();
-    for row in rows {
-        let (difference, bound) = (row["difference"].as_f64(), row["bound"].as_f64().unwrap_or(0.0));
-        let holds = difference.is_some_and(|difference| difference <= bound);
+    let tables = tables(&lines);
+    let device = tables.first().and_then(|table| table.device.as_deref()).context("the device did not say its name")?;
+    let mut text =
+        format!("# Parity of {device}\n\ntrainer {}, each format that was asked for.\n", env!("CARGO_PKG_VERSION"));
+    let mut good = true;
+    let here = losses(root, &trainer, "cpu", "auto")?;
+    // What is listed of CUDA are the framework's operations, in several formats; training there is our own engine's, in one.
+    let own_engine = options.device.starts_with("cuda");
+    for (at, table) in tables.iter().enumerate() {
+        good &= table.write(&mut text)?;
+        if own_engine && at > 0 {
+            continue;
+        }
+        let precision = if own_engine { "auto" } else { table.format.as_str() };
+        let there = losses(root, &trainer, &options.device, precision)?;
+        let (line, holds) = trained(&there, &here, precision == "f32");
         good &= holds;
-        let (operation, shape) = (row["operation"].as_str().unwrap_or("?"), row["shape"].as_str().unwrap_or("?"));
-        let difference = difference.map_or("not a number".to_owned(), |difference| format!("{difference:.1e}"));
-        writeln!(text, "| {operation} | {shape} | {difference} | {bound:.0e} | {} |", verdict(holds))?;
+        text.push_str(&line);
     }
-    // Single steps of two runs in sixteen bits part; their mean may not.
-    let losses = |name: &str, precision: &str| losses(root, &trainer, name, precision);
-    let (there, here) = (losses(&options.device, &options.precision)?, losses("cpu", "auto")?);
-    let relative = there.iter().zip(&here).map(|(there, here)| (there - here) / here).collect::<Vec<f64>>();
+    match &options.out {
+        Some(path) => std::fs::write(path, &text).with_context(|| format!("cannot write {}", path.display()))?,
+        None => print!("{text}"),
+    }
+    Ok(if good { Outcome::Good } else { Outcome::Found })
+}
+
+/// What was found in one format.
+struct Table {
+    rows: Vec<Value>,
+    device: Option<String>,
+    format: String,
+}
+
+/// The tables of what the program `parity` printed: rows, and after those of a format a line that names it and the device.
+fn tables(lines: &str) -> Vec<Table> {
+    let mut tables = Vec::new();
+    let mut rows = Vec::new();
+    for value in lines.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
+        if value["operation"].is_string() {
+            rows.push(value);
+        } else if let Some(format) = value["format"].as_str() {
+            let device = value["device"].as_str().map(str::to_owned);
+            tables.push(Table { rows: std::mem::take(&mut rows), device, format: format.to_owned() });
+        }
+    }
+    tables
+}
+
+impl Table {
+    /// Whether all rows hold.
+    fn write(&self, text: &mut String) -> Result<bool> {
+        writeln!(
+            text,
+            "\n## {}\n\n{} operations beside their plain twins on the CPU, on the same values.\n\n\
+             | operation | shape | difference | bound | |\n|---|---|---|---|---|",
+            self.format,
+            self.rows.len(),
+        )?;
+        let mut good = !self.rows.is_empty();
+        for row in &self.rows {
+            let (difference, bound) = (row["difference"].as_f64(), row["bound"].as_f64().unwrap_or(0.0));
+            let fault = row["fault"].as_str();
+            let holds = fault.is_none() && difference.is_some_and(|difference| difference <= bound);
+            good &= holds;
+            let (operation, shape) = (row["operation"].as_str().unwrap_or("?"), row["shape"].as_str().unwrap_or("?"));
+            let difference = difference.map_or("not a number".to_owned(), |difference| format!("{difference:.1e}"));
+            let fault = fault.map_or_else(String::new, |fault| format!(": {fault}"));
+            writeln!(text, "| {operation} | {shape} | {difference} | {bound:.0e} | {}{fault} |", verdict(holds))?;
+        }
+        Ok(good)
+    }
+}
+
+/// What two runs came to in one line, and whether they hold. Single steps of two runs in sixteen bits part; their mean may not.
+fn trained(there: &[f64], here: &[f64], exact: bool) -> (String, bool) {
+    let relative = there.iter().zip(here).map(|(there, here)| (there - here) / here).collect::<Vec<f64>>();
     let mean = relative.iter().sum::<f64>() / relative.len().max(1) as f64;
     let largest =
         relative.iter().fold(0.0, |most: f64, one| if one.is_nan() { f64::INFINITY } else { most.max(one.abs()) });
@@ -65,22 +118,16 @@ pub(crate) fn run(root: &Path, arguments: &[String]) -> Result<Outcome> {
         ("mean difference of the loss", mean.abs(), 1e-2)
     };
     let holds = relative.len() == here.len() && !here.is_empty() && difference <= bound;
-    good &= holds;
-    writeln!(
-        text,
-        "\nTraining, {} steps of configs/smoke.toml beside the CPU: {what} {:.3} % (bound {:.1} %), mean {:.3} %, largest {:.3} %: {}.",
+    let line = format!(
+        "\nTraining, {} steps of configs/smoke.toml beside the CPU: {what} {:.3} % (bound {:.1} %), mean {:.3} %, largest {:.3} %: {}.\n",
         relative.len(),
         100.0 * difference,
         100.0 * bound,
         100.0 * mean,
         100.0 * largest,
         verdict(holds)
-    )?;
-    match &options.out {
-        Some(path) => std::fs::write(path, &text).with_context(|| format!("cannot write {}", path.display()))?,
-        None => print!("{text}"),
-    }
-    Ok(if good { Outcome::Good } else { Outcome::Found })
+    );
+    (line, holds)
 }
 
 fn verdict(holds: bool) -> &'static str {
@@ -143,6 +190,37 @@ mod tests {
 
     fn words(text: &str) -> Vec<String> {
         text.split(' ').map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn every_format_has_a_table_and_a_fault_is_written_into_it() {
+        let row = |fault: &str, difference: &str| {
+            format!(r#"{{"operation":"embed","shape":"1 x 8","difference":{difference},"bound":0.16,"fault":{fault}}}"#)
+        };
+        let end = |format: &str| format!(r#"{{"device":"vulkan:0 X (f16)","format":"{format}"}}"#);
+        let lines =
+            [row("null", "0.01"), end("f16"), row("\"value 3 is NaN\"", "null"), row("null", "0.2"), end("bf16")];
+        let tables = tables(&lines.join("\n"));
+        let names: Vec<(&str, usize)> = tables.iter().map(|table| (table.format.as_str(), table.rows.len())).collect();
+        assert_eq!(names, [("f16", 1), ("bf16", 2)]);
+        assert_eq!(tables[0].device.as_deref(), Some("vulkan:0 X (f16)"));
+        let mut text = String::new();
+        assert!(tables[0].write(&mut text).unwrap());
+        assert!(!tables[1].write(&mut text).unwrap());
+        assert!(text.contains("| embed | 1 x 8 | 1.0e-2 | 2e-1 | equal |"), "{text}");
+        assert!(text.contains("| not a number | 2e-1 | **DIFFERENT**: value 3 is NaN |"), "{text}");
+        assert!(text.contains("| 2.0e-1 | 2e-1 | **DIFFERENT** |"), "{text}");
+        assert!(!Table { rows: Vec::new(), device: None, format: "f32".to_owned() }.write(&mut text).unwrap());
+    }
+
+    #[test]
+    fn a_run_that_stops_early_or_is_no_number_is_different() {
+        assert!(trained(&[1.0, 2.0], &[1.0, 2.0], true).1);
+        assert!(!trained(&[1.0], &[1.0, 2.0], true).1);
+        assert!(!trained(&[1.0, 2.01], &[1.0, 2.0], true).1);
+        assert!(trained(&[1.01, 1.99], &[1.0, 2.0], false).1);
+        assert!(!trained(&[f64::NAN, 2.0], &[1.0, 2.0], false).1);
+        assert!(!trained(&[], &[], false).1);
     }
 
     #[test]

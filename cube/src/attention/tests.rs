@@ -1,8 +1,7 @@
 //! Owns the proof that attention equals a naive form in f64. Knows the shapes that matter: groups, windows, ragged documents.
 
 use super::*;
-use crate::elementwise::cast;
-use crate::testing::{array, client, close, numbers, on_gpu, read};
+use crate::testing::{client, close, numbers, read, stored, tolerance};
 
 #[derive(Clone)]
 struct Naive {
@@ -80,20 +79,15 @@ fn shapes() -> Vec<Naive> {
     ]
 }
 
-/// The formats of a device, with what rounding to them costs.
+/// The formats of a device, with what rounding to them costs: probabilities are rounded too.
 fn formats() -> Vec<(ElemType, f64)> {
-    let mut formats = vec![(f32::elem_type_native(), 2e-5)];
-    if on_gpu() {
-        formats.extend([(half::f16::elem_type_native(), 5e-3), (half::bf16::elem_type_native(), 4e-2)]);
-    }
-    formats
+    crate::testing::formats().into_iter().map(|dtype| (dtype, 1.4 * tolerance(dtype, 1.5e-5))).collect()
 }
 
 /// An array in a format, and the numbers it holds after rounding.
 fn rounded(shape: [usize; 2], seed: u64, factor: f32, dtype: ElemType) -> (Array, Vec<f32>) {
-    let small = cast(&array(shape, &numbers(shape[0] * shape[1], seed)), dtype, factor);
-    let values = read(&cast(&small, f32::elem_type_native(), 1.0));
-    (small, values)
+    let values: Vec<f32> = numbers(shape[0] * shape[1], seed).into_iter().map(|value| value * factor).collect();
+    stored(shape, &values, dtype)
 }
 
 #[test]
@@ -110,11 +104,10 @@ fn attention_equals_its_naive_form() {
             let [output, sums, d_qkv] = naive.run(&values, &changes);
             let sight = Sight::new(&client(), &naive.bounds, naive.window);
             let (got, got_sums) = forward(&qkv, naive.heads, &sight);
-            let wide = |array: &Array| read(&cast(array, f32::elem_type_native(), 1.0));
             let tolerance = tolerance * f64::from(factor);
-            close(&wide(&got), &output, tolerance);
+            close(&read(&got), &output, tolerance);
             close(&read(&got_sums), &sums, 1e-5);
-            close(&wide(&backward(&d_output, &qkv, &got, &got_sums, naive.heads, &sight)), &d_qkv, 2.0 * tolerance);
+            close(&read(&backward(&d_output, &qkv, &got, &got_sums, naive.heads, &sight)), &d_qkv, 2.0 * tolerance);
         }
     }
 }
@@ -124,25 +117,27 @@ fn cached_attention_equals_attention_of_all() {
     if !crate::testing::asked() {
         return;
     }
-    for naive in shapes() {
+    for ((dtype, tolerance), naive) in formats().into_iter().flat_map(|of| shapes().into_iter().map(move |it| (of, it)))
+    {
         let (first, tokens, capacity) = (17, 60, 64);
         let naive = Naive { bounds: vec![0, tokens], ..naive };
-        let qkv = numbers(tokens * naive.width(), 3);
+        let (_, qkv) = rounded([tokens, naive.width()], 3, 1.0, dtype);
         let size = naive.heads.query * naive.heads.head_dim;
         let [output, ..] = naive.run(&qkv, &vec![0.0; tokens * size]);
         let width = naive.heads.key_value * naive.heads.head_dim;
-        let keys = crate::elementwise::zeros(&client(), [3 * capacity, width], f32::elem_type_native());
-        let values = crate::elementwise::zeros(&client(), [3 * capacity, width], f32::elem_type_native());
+        let keys = crate::elementwise::zeros(&client(), [3 * capacity, width], dtype);
+        let values = crate::elementwise::zeros(&client(), [3 * capacity, width], dtype);
         let window = naive.window.map_or(u32::MAX, |window| window as u32);
         let mut got = Vec::new();
         for (from, to) in [(0, first), (first, tokens)] {
             let places: Vec<u32> = (from..to).flat_map(|_| [1, from as u32, 0, window]).collect();
             let places = Array::from_u32(&client(), &places);
-            let new = array([to - from, naive.width()], &qkv[from * naive.width()..to * naive.width()]);
+            let rows = &qkv[from * naive.width()..to * naive.width()];
+            let (new, _) = stored([to - from, naive.width()], rows, dtype);
             let cache = Cache { keys: &keys, values: &values, capacity, places: &places };
             got.extend(read(&cached(&new, &cache, naive.heads)));
             append(&new, &cache, naive.heads);
         }
-        close(&got, &output, 1e-5);
+        close(&got, &output, tolerance);
     }
 }

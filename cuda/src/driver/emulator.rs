@@ -58,6 +58,7 @@ impl Driver for Emulator {
             memory_bytes: 1 << 32,
             shared_bytes: 227 << 10,
             driver_version: 0,
+            bus: String::new(),
         })
     }
 

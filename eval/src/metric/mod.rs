@@ -227,6 +227,7 @@ pub(crate) mod tests {
             id: format!("r{index}"),
             samples: vec![Sample {
                 text: label.unwrap_or("INVALID").to_owned(),
+                written: None,
                 finish: Finish::Stop,
                 scored: Judgements::from([("label".to_owned(), judged(target, label))]),
                 call: None,

@@ -157,6 +157,7 @@ impl<'a> Words<'a> {
 
     fn sample(&self, sample: &mut Sample) {
         sample.text = self.text(&sample.text);
+        sample.written = None;
         if let Finish::Failed { reason } = &mut sample.finish {
             WITHHELD.clone_into(reason);
         }

@@ -53,6 +53,28 @@ pub enum Answer {
     Insufficient,
 }
 
+impl Answer {
+    /// All four, the best for the candidate first. Nothing proven is better for it than a loss that is proven.
+    pub const ALL: [Self; 4] = [Self::ReplaceBetter, Self::Replace, Self::Insufficient, Self::KeepFrontier];
+
+    /// Its name, in files and for people.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ReplaceBetter => "REPLACE_BETTER",
+            Self::Replace => "REPLACE",
+            Self::KeepFrontier => "KEEP_FRONTIER",
+            Self::Insufficient => "INSUFFICIENT",
+        }
+    }
+
+    /// Whether it is at least as good for the candidate as another one.
+    #[must_use]
+    pub fn reaches(self, bar: Self) -> bool {
+        Self::ALL.into_iter().take_while(|answer| *answer != bar).chain([bar]).any(|answer| answer == self)
+    }
+}
+
 /// A verdict about one candidate, with every number it rests on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

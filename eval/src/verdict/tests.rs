@@ -6,6 +6,16 @@ use crate::decision::tests::decision;
 use crate::decision::{Guardrail, Slices};
 use crate::stats::Clusters;
 
+#[test]
+fn an_answer_reaches_itself_and_all_that_are_worse_for_the_candidate() {
+    use Answer::{Insufficient, KeepFrontier, Replace, ReplaceBetter};
+    for (at, answer) in [ReplaceBetter, Replace, Insufficient, KeepFrontier].into_iter().enumerate() {
+        let reached: Vec<Answer> = Answer::ALL.into_iter().filter(|bar| answer.reaches(*bar)).collect();
+        assert_eq!(reached, Answer::ALL[at..], "{answer:?}");
+        assert_eq!(serde_json::to_value(answer).unwrap(), answer.name(), "as files have it");
+    }
+}
+
 /// Rows under both arms, and which belong together.
 pub(crate) struct Made {
     pub(crate) new: Vec<Side>,

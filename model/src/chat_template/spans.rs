@@ -34,8 +34,11 @@ impl ChatTemplate {
     /// Fails if the template writes an earlier turn differently once it is history: then the text that would be trained
     /// is not what the model writes when it serves.
     pub fn render_with_spans(&self, messages: &[ChatMessage]) -> Result<Rendered> {
-        let (text, marked) = self.render_marked(messages, false)?;
         let turns: Vec<usize> = (0..messages.len()).filter(|at| messages[*at].role == "assistant").collect();
+        if !self.marks_generation && turns == [messages.len() - 1] {
+            return self.render_last_span(messages);
+        }
+        let (text, marked) = self.render_marked(messages, false)?;
         if self.marks_generation {
             let assistant = attribute(marked, &turns)?;
             return Ok(Rendered { text, assistant });
@@ -58,7 +61,20 @@ impl ChatTemplate {
     }
 
     /// Renders a conversation with the span of its last message, which must be the assistant's.
+    ///
+    /// Where the template writes that turn differently from what it asks for, or leaves out some of what it says, the text
+    /// is the generation prompt with the answer and the end of a turn: what a model sees and writes when it serves.
     pub fn render_last_span(&self, messages: &[ChatMessage]) -> Result<Rendered> {
+        self.last_span(messages, self.closes_block)
+    }
+
+    /// The same for an answer that need not be a row: where the prompt opens a think block that the answer does not go on
+    /// with, it is closed first.
+    pub fn render_last_answer(&self, messages: &[ChatMessage]) -> Result<Rendered> {
+        self.last_span(messages, true)
+    }
+
+    fn last_span(&self, messages: &[ChatMessage], close: bool) -> Result<Rendered> {
         let message = match messages.last() {
             Some(last) if last.role == "assistant" => messages.len() - 1,
             _ => return Err(Error::template("the last message is not the assistant's")),
@@ -71,7 +87,18 @@ impl ChatTemplate {
             let last = attribute(marked, &turns)?.pop();
             last.ok_or_else(|| Error::template("the template marks nothing as generated"))?.span
         } else {
-            self.turn(messages, message, &text)?
+            let (before, content) = (&messages[..message], messages[message].content.as_str());
+            let prompt = self.render(before, true)?;
+            match text.strip_prefix(prompt.as_str()) {
+                Some(produced) if says(&prompt, produced, content) => {
+                    prompt.len()..prompt.len() + self.length_of_turn(message, produced)?
+                }
+                _ => {
+                    let (text, start) = self.as_asked(before, content, close)?;
+                    let span = start..text.len();
+                    return Ok(Rendered { text, assistant: vec![AssistantSpan { message, span }] });
+                }
+            }
         };
         Ok(Rendered { text, assistant: vec![AssistantSpan { message, span }] })
     }
@@ -87,15 +114,20 @@ impl ChatTemplate {
                 tail(so_far)
             )));
         };
+        Ok(prompt.len()..prompt.len() + self.length_of_turn(message, produced)?)
+    }
+
+    /// How much of what follows the prompt is the turn.
+    fn length_of_turn(&self, message: usize, produced: &str) -> Result<usize> {
         let length = self.end_of_turn(produced);
         if produced[..length].trim().is_empty() {
             return Err(Error::template(format!("message {message} renders to nothing")));
         }
-        Ok(prompt.len()..prompt.len() + length)
+        Ok(length)
     }
 
     /// Where the model is done: after the first of the special tokens that end the text, else at the end of the text.
-    fn end_of_turn(&self, produced: &str) -> usize {
+    pub(super) fn end_of_turn(&self, produced: &str) -> usize {
         let mut end = produced.len();
         let mut rest = produced.trim_end();
         while let Some(token) =
@@ -126,8 +158,27 @@ fn attribute(marked: Vec<Range<usize>>, turns: &[usize]) -> Result<Vec<Assistant
     Ok(turns.iter().zip(marked).map(|(message, span)| AssistantSpan { message: *message, span }).collect())
 }
 
+/// Whether a text holds another; a template may change white space around and inside.
+pub fn holds(text: &str, content: &str) -> bool {
+    text.contains(content.trim()) || squeezed(text).contains(&squeezed(content))
+}
+
+/// Whether what follows a prompt says `content`; the prompt may have begun it, as one that opens a think block does.
+fn says(prompt: &str, produced: &str, content: &str) -> bool {
+    if holds(produced, content) {
+        return true;
+    }
+    let (prompt, content) = (squeezed(tail(prompt)), squeezed(content));
+    let begun = content.char_indices().map(|(at, letter)| at + letter.len_utf8()).filter(|end| *end <= prompt.len());
+    begun.filter(|end| prompt.ends_with(&content[..*end])).any(|end| squeezed(produced).contains(&content[end..]))
+}
+
+fn squeezed(text: &str) -> String {
+    text.split_whitespace().collect()
+}
+
 /// The end of a text, for a message.
-fn tail(text: &str) -> &str {
+pub(super) fn tail(text: &str) -> &str {
     let start = text.char_indices().rev().nth(59).map_or(0, |(at, _)| at);
     &text[start..]
 }

@@ -61,6 +61,8 @@ pub(crate) struct Adapter {
     pub(crate) driver: String,
     /// What it is.
     pub(crate) kind: AdapterKind,
+    /// Its place on the bus, such as `0000:3b:00.0`, where the driver tells it.
+    pub(crate) bus: String,
 }
 
 /// The adapter that `auto` may take: only a card of its own is surely faster than the processor.
@@ -127,7 +129,12 @@ mod tests {
     use super::*;
 
     fn adapters(kinds: &[AdapterKind]) -> Vec<Adapter> {
-        let adapter = |kind: &AdapterKind| Adapter { name: format!("a {kind:?}"), driver: String::new(), kind: *kind };
+        let adapter = |kind: &AdapterKind| Adapter {
+            name: format!("a {kind:?}"),
+            driver: String::new(),
+            kind: *kind,
+            bus: String::new(),
+        };
         kinds.iter().map(adapter).collect()
     }
 

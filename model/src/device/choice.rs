@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use burn::tensor::DType;
+
 use crate::error::{Error, Result};
 
 /// A device as a user names it.
@@ -89,6 +91,24 @@ impl fmt::Display for Format {
             Format::F16 => "f16",
             Format::Bf16 => "bf16",
         })
+    }
+}
+
+/// How the framework calls a format.
+pub(super) fn dtype_of(format: Format) -> DType {
+    match format {
+        Format::F32 => DType::F32,
+        Format::F16 => DType::F16,
+        Format::Bf16 => DType::BF16,
+    }
+}
+
+/// The format that the framework calls so.
+pub(super) fn format_of(dtype: DType) -> Format {
+    match dtype {
+        DType::F16 => Format::F16,
+        DType::BF16 => Format::Bf16,
+        _ => Format::F32,
     }
 }
 

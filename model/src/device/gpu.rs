@@ -69,6 +69,7 @@ fn described(info: &wgpu::AdapterInfo) -> Adapter {
             wgpu::DeviceType::Cpu => AdapterKind::Software,
             wgpu::DeviceType::Other => AdapterKind::Other,
         },
+        bus: info.device_pci_bus_id.clone(),
     }
 }
 
@@ -194,7 +195,7 @@ mod tests {
     #[test]
     fn each_kind_of_adapter_counts_on_its_own() {
         use AdapterKind::{Discrete, Integrated, Other, Software};
-        let adapter = |kind| Adapter { name: String::new(), driver: String::new(), kind };
+        let adapter = |kind| Adapter { name: String::new(), driver: String::new(), kind, bus: String::new() };
         let list = [Software, Discrete, Integrated, Discrete, Other, Software].map(adapter);
         assert_eq!(selector(&list, 0), Some(WgpuDeviceKind::Cpu));
         assert_eq!(selector(&list, 1), Some(WgpuDeviceKind::DiscreteGpu(0)));

@@ -12,6 +12,23 @@ fn software() -> Option<OpenDevice> {
     Some(OpenDevice::open(DeviceChoice::Vulkan(Some(index)), Precision::Auto, None).unwrap())
 }
 
+/// The GPU that tests are to run on, once in every format that it has, with tables that are cut. A discrete one where
+/// `TRAINER_TEST_VULKAN` is `gpu`, else one in software; none where it is not set: `cargo xtask ci` says so.
+pub(crate) fn in_every_format() -> Vec<TensorDevice> {
+    let Some(asked) = std::env::var_os("TRAINER_TEST_VULKAN") else { return Vec::new() };
+    let kind = if asked == "gpu" { AdapterKind::Discrete } else { AdapterKind::Software };
+    let index = gpu::found(Interface::Vulkan).iter().position(|adapter| adapter.kind == kind).unwrap();
+    let gpu::Gpu { device, limits, .. } = gpu::open(Interface::Vulkan, index).unwrap();
+    let with = |format| TensorDevice {
+        device: device.clone(),
+        dtype: dtype_of(format),
+        kernels: &Gpu,
+        largest_binding: 1 << 20,
+        tf32: false,
+    };
+    limits.formats().into_iter().map(with).collect()
+}
+
 fn tensors(device: &OpenDevice) -> &TensorDevice {
     match &device.backend {
         Backend::Gpu(gpu) => &gpu.tensors,
@@ -49,6 +66,17 @@ fn the_inventory_begins_with_the_processor_and_names_every_interface() {
     for device in found.iter().filter(|device| device.limits.is_some()) {
         assert!(device.details.iter().any(|line| line.starts_with("takes ")), "{device:?}");
     }
+}
+
+#[test]
+fn the_formats_of_a_device_begin_with_the_one_it_was_opened_in_and_name_each_once() {
+    let cpu = OpenDevice::open(DeviceChoice::Cpu, Precision::Auto, None).unwrap();
+    assert_eq!(cpu.formats(), [Format::F32]);
+    let Some(device) = software() else { return };
+    let (formats, offered) = (device.formats(), device.limits().unwrap().formats());
+    assert_eq!(formats[0], device.limits().unwrap().format("vulkan", Precision::Auto).unwrap());
+    assert_eq!(formats.len(), offered.len());
+    assert!(offered.iter().all(|format| formats.contains(format)), "{formats:?}");
 }
 
 #[test]

@@ -59,6 +59,22 @@ pub(super) fn generation(config: &ModelConfig) -> Value {
     Value::Object(tokens.into_iter().filter(|(_, id)| !id.is_null()).map(|(key, id)| (key.to_owned(), id)).collect())
 }
 
+/// Adds a token to those that end an answer. Returns whether it was none of them.
+pub(super) fn ends_at(generation: &mut Map<String, Value>, end: u32) -> bool {
+    let ends = generation.entry("eos_token_id").or_insert(Value::Null);
+    let mut all = match ends.take() {
+        Value::Array(ids) => ids,
+        Value::Null => Vec::new(),
+        only => vec![only],
+    };
+    let is_new = !all.contains(&json!(end));
+    if is_new {
+        all.push(json!(end));
+    }
+    *ends = if all.len() == 1 { all.remove(0) } else { Value::Array(all) };
+    is_new
+}
+
 fn made(config: &ModelConfig, checkpoint: &Checkpoint) -> Result<Map<String, Value>> {
     let name = config.model_type.model_type;
     let class = format!("{}{}ForCausalLM", name[..1].to_ascii_uppercase(), &name[1..]);

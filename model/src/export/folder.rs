@@ -15,6 +15,7 @@ use crate::checkpoint::gguf_blocks::BlockType;
 use crate::checkpoint::{Checkpoint, StoredType};
 use crate::error::{Error, Result};
 use crate::foreign;
+use crate::tokenizer;
 
 /// How a folder is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,17 +26,13 @@ pub struct FolderOptions {
     pub max_shard_bytes: u64,
 }
 
-/// What belongs to a base beside weights and configuration, byte for byte.
-const COPIED: [&str; 9] = [
-    "generation_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "tokenizer.model",
-    "vocab.json",
-    "merges.txt",
-    "chat_template.jinja",
+/// What belongs to a base beside weights, configuration and the tokenizer that is read, byte for byte: what it generates
+/// with, and the forms of its vocabulary that other programs read.
+const COPIED: [(&str, Kind); 4] = [
+    ("generation_config.json", Kind::ModelConfig),
+    ("tokenizer.model", Kind::Tokenizer),
+    ("vocab.json", Kind::Tokenizer),
+    ("merges.txt", Kind::Tokenizer),
 ];
 /// Beginnings of the names of texts that go along with everything derived from a base.
 const TERMS: [&str; 4] = ["LICENSE", "NOTICE", "USE_POLICY", "ATTRIBUTION"];
@@ -124,27 +121,56 @@ fn header(tensors: &[Shaped], dtype: StoredType) -> Result<Vec<u8>> {
     Ok(header)
 }
 
-/// Tokenizer, template and terms: copies of the base's files, or what a GGUF file holds of them.
+/// Tokenizer, template and terms: copies of the base's files, or what is used in their place, and what a GGUF file or an adapter holds of
+/// them.
 fn copy_texts(checkpoint: &Checkpoint, folder: &Path) -> Result<()> {
     let generation = folder.join("generation_config.json");
     if checkpoint.is_folder() {
         let base = checkpoint.path();
-        let mut names: Vec<String> = COPIED.iter().map(|name| (*name).to_owned()).collect();
+        let mut names: Vec<(String, Kind)> = COPIED.iter().map(|(name, kind)| ((*name).to_owned(), *kind)).collect();
         let entries = fs::read_dir(base).map_err(Error::io(base))?;
         let listed = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
-        names.extend(listed.filter(|name| TERMS.iter().any(|start| name.starts_with(start))));
-        for name in names {
-            if let Some(bytes) = foreign::optional(&base.join(&name), Kind::Tokenizer)? {
-                put(&folder.join(name), &bytes)?;
+        let terms = listed.filter(|name| TERMS.iter().any(|start| name.starts_with(start)));
+        names.extend(terms.map(|name| (name, Kind::Prose)));
+        // A template of the base beside the words in use would count before them.
+        if !checkpoint.has_other_words() {
+            names.extend(tokenizer::FILES.iter().map(|(name, kind)| ((*name).to_owned(), *kind)));
+            let templates = tokenizer::templates::additional(base)?.into_iter();
+            names.extend(templates.map(|name| (format!("{}/{name}", tokenizer::templates::FOLDER), Kind::Template)));
+        }
+        for (name, kind) in names {
+            if let Some(bytes) = foreign::optional(&base.join(&name), kind)? {
+                let path = folder.join(name);
+                let parent = path.parent().unwrap_or(folder);
+                fs::create_dir_all(parent).map_err(Error::io(parent))?;
+                put(&path, &bytes)?;
             }
         }
-    } else {
+    }
+    if checkpoint.has_other_words() || !checkpoint.is_folder() {
         checkpoint.tokenizer()?.save(folder)?;
     }
-    if !foreign::is_there(&generation) && !checkpoint.config.eos_token_ids.is_empty() {
-        write_json(&generation, &config_json::generation(&checkpoint.config))?;
+    let end = learnt_end(checkpoint)?;
+    if foreign::is_there(&generation) {
+        if let (Some(end), Value::Object(mut map)) = (end, foreign::json(&generation, Kind::ModelConfig)?)
+            && config_json::ends_at(&mut map, end)
+        {
+            write_json(&generation, &Value::Object(map))?;
+        }
+    } else if let Value::Object(mut map) = config_json::generation(&checkpoint.config) {
+        end.map(|end| config_json::ends_at(&mut map, end));
+        if map.contains_key("eos_token_id") {
+            write_json(&generation, &Value::Object(map))?;
+        }
     }
     Ok(())
+}
+
+/// The token that ends answers as they are learnt, whatever the base names.
+fn learnt_end(checkpoint: &Checkpoint) -> Result<Option<u32>> {
+    let tokenizer = checkpoint.tokenizer()?;
+    let end = tokenizer.chat_template()?.and_then(|template| template.end_of_answer());
+    Ok(end.and_then(|end| tokenizer.token_id(&end)))
 }
 
 fn write_json(path: &Path, value: &Value) -> Result<()> {

@@ -16,6 +16,9 @@ use crate::checkpoint::{Checkpoint, gguf_name, interleaved_heads};
 use crate::config::{ModelConfig, RopeScaling};
 use crate::error::{Error, Result};
 
+/// With what llama.cpp computes YaRN for the architectures that are written here, whatever a file says.
+const LLAMA_CPP_BETAS: (f64, f64) = (32.0, 1.0);
+
 /// What a file says of itself besides the model.
 #[derive(Clone, Debug)]
 pub struct GgufOptions {
@@ -46,7 +49,14 @@ pub fn write_gguf(merged: &Merged<'_>, path: &Path, options: &GgufOptions, watch
     }
     let mut values = general(config, options);
     values.extend(architecture(config, path, &mut notes)?);
-    values.extend(checkpoint.tokenizer()?.gguf_values(config)?);
+    let tokenizer = checkpoint.tokenizer()?;
+    values.extend(tokenizer.gguf_values(config)?);
+    if let Some(form) = tokenizer.normal_form() {
+        notes.push(format!(
+            "the tokenizer brings text into Unicode form {form} first, llama.cpp does not: text with letters composed \
+             otherwise is cut into other tokens there, so give it in that form"
+        ));
+    }
     let mut tensors = Vec::new();
     let mut entries = Vec::new();
     let mut formats: BTreeMap<&'static str, usize> = BTreeMap::new();
@@ -147,6 +157,13 @@ fn architecture(config: &ModelConfig, path: &Path, notes: &mut Vec<String>) -> R
             mscale_all_dim: None,
             truncate: true,
         } => {
+            if (*beta_fast, *beta_slow) != LLAMA_CPP_BETAS {
+                notes.push(format!(
+                    "YaRN has beta_fast = {beta_fast} and beta_slow = {beta_slow} here; llama.cpp reads them for other \
+                     architectures only and computes with {} and {}, so its answers differ; --format safetensors keeps them",
+                    LLAMA_CPP_BETAS.0, LLAMA_CPP_BETAS.1
+                ));
+            }
             put("rope.scaling.type", Value::Text("yarn".to_owned()));
             put("rope.scaling.factor", Value::F32(*factor as f32));
             put("rope.scaling.original_context_length", number(*original));

@@ -152,7 +152,7 @@ fn linears(cases: &mut Vec<Case>) {
                     LoraPart { b: at.stream(&format!("b{index}"), [out, rank]), columns, ranks }
                 };
                 let parts: Vec<LoraPart> = widths.iter().take(adapted).enumerate().map(part).collect();
-                let a = at.stream("a", [rank * adapted.max(1), inner]) * 0.3;
+                let a = at.scaled_stream("a", [rank * adapted.max(1), inner], 0.3);
                 let dropout = dropout.map(|p| DropoutKey::new(&[1, 2], p));
                 (adapted > 0).then_some(LoraOperand { a, parts, scale: 0.7, dropout, prepared: Prepared::default() })
             };
@@ -160,7 +160,8 @@ fn linears(cases: &mut Vec<Case>) {
                 "{rows} x {inner} x {width}, {adapted} adapters of {rank}{}",
                 if dropout.is_some() { ", dropout" } else { "" }
             );
-            let inputs = move |at: Place<'_>| (at.values("x", [rows, inner]), at.values("w", [width, inner]) * 0.3);
+            let inputs =
+                move |at: Place<'_>| (at.values("x", [rows, inner]), at.scaled_values("w", [width, inner], 0.3));
             for (what, biased, added) in [("", false, false), (", bias", true, false), (", residual", false, true)] {
                 let operand = operand.clone();
                 add(cases, "lora_linear", format!("{shape}{what}"), move |kernels, at| {
@@ -176,7 +177,7 @@ fn linears(cases: &mut Vec<Case>) {
             add(cases, "lora_linear_backward", shape, move |kernels, at| {
                 let ((x, weight), operand) = (inputs(at), operand(at));
                 let u = kernels.lora_linear(&x, &weight, None, operand.as_ref(), None).1;
-                let dy = at.stream("dy", [rows, width]) * 0.1;
+                let dy = at.scaled_stream("dy", [rows, width], 0.1);
                 let adapter = operand.as_ref().zip(u.as_ref());
                 let (dx, gradients) = kernels.lora_linear_backward(&dy, &x, &weight, adapter, true);
                 [dx.as_ref().map(host).unwrap_or_default(), gradients.as_ref().map(host).unwrap_or_default()].concat()
@@ -189,9 +190,8 @@ fn vocabulary(cases: &mut Vec<Case>) {
     for (rows, width, size, pieces) in [(1, 8, 11, 1), (40, 16, 71, 1), (40, 16, 71, 3), (20, 4, 50_000, 2)] {
         let height = usize::div_ceil(size, pieces);
         let table = move |at: Place<'_>| {
-            let whole = at.values("head", [size, width]);
             let starts = (0..size).step_by(height);
-            let piece = |first: usize| whole.clone().slice([first..size.min(first + height), 0..width]) * 1.0;
+            let piece = |first: usize| at.rows("head", first..size.min(first + height), width);
             Vocabulary { pieces: starts.map(piece).collect() }
         };
         let ids: Vec<u32> = (0..rows).map(|row| (row * 7919 % size) as u32).collect();

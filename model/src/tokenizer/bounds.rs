@@ -45,6 +45,11 @@ pub(super) struct Bounds {
     /// How many times longer a token may become while it is decoded.
     decoded_growth: u64,
     longest_token: u64,
+    /// How many times longer an added token may become by normalisation.
+    normalised: u64,
+    /// Added tokens so far, and their bytes after it.
+    added_count: usize,
+    added_bytes: u64,
     /// Whether an expression of the file may go back over a text many times.
     pub(super) backtracks: bool,
     /// The largest id of the vocabulary, with its token.
@@ -130,35 +135,45 @@ impl Bounds {
         let normalised = steps.growth(&normalizer)?;
         let growth = normalised.saturating_mul(steps.growth(&pre_tokenizer)?);
         let decoded_growth = steps.growth(&decoder)?;
-        let added = added_tokens.unwrap_or_default();
-        let mut bytes = 0_u64;
-        for Added { content, normalized, .. } in &added {
-            let growth = if *normalized == Some(false) { 1 } else { normalised };
-            let length = (content.len() as u64).saturating_mul(growth);
-            bytes = bytes.saturating_add(length);
-            if length > LONGEST_ADDED || bytes > MOST_ADDED_BYTES {
-                let (longest, all) = (size(LONGEST_ADDED), size(MOST_ADDED_BYTES));
-                return Err(format!(
-                    "added token {} has {}, which become up to {}; one may have {longest}, all of them {all}",
-                    quoted(content),
-                    size(content.len() as u64),
-                    size(length)
-                ));
-            }
-        }
-        if added.len() > MOST_ADDED {
-            return Err(format!("{} added tokens, more than the {MOST_ADDED} that are read", added.len()));
-        }
-        let longest_added = added.iter().map(|added| added.content.len() as u64).max().unwrap_or(0);
-        Ok(Bounds {
+        let mut bounds = Bounds {
             growth,
             work,
             decoded_growth,
-            longest_token: longest.max(longest_added),
+            longest_token: longest,
+            normalised,
+            added_count: 0,
+            added_bytes: 0,
             backtracks: steps.backtracks,
             largest: vocab.largest,
-            added: added.into_iter().map(|added| (added.id, added.content)).collect(),
-        })
+            added: Vec::new(),
+        };
+        for Added { id, content, normalized } in added_tokens.unwrap_or_default() {
+            bounds.add(&content, normalized != Some(false))?;
+            bounds.added.push((id, content));
+        }
+        Ok(bounds)
+    }
+
+    /// Counts one more added token, or refuses it.
+    pub(super) fn add(&mut self, content: &str, normalized: bool) -> Refused<()> {
+        let growth = if normalized { self.normalised } else { 1 };
+        let length = (content.len() as u64).saturating_mul(growth);
+        self.added_bytes = self.added_bytes.saturating_add(length);
+        self.added_count += 1;
+        self.longest_token = self.longest_token.max(content.len() as u64);
+        if length > LONGEST_ADDED || self.added_bytes > MOST_ADDED_BYTES {
+            let (longest, all) = (size(LONGEST_ADDED), size(MOST_ADDED_BYTES));
+            return Err(format!(
+                "added token {} has {}, which become up to {}; one may have {longest}, all of them {all}",
+                quoted(content),
+                size(content.len() as u64),
+                size(length)
+            ));
+        }
+        match self.added_count > MOST_ADDED {
+            true => Err(format!("more than {MOST_ADDED} added tokens, which are all that are read")),
+            false => Ok(()),
+        }
     }
 
     /// Refuses a text that would become too long, or take too long.

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
+use super::side_files::Told;
 use super::{Tokenizer, pre_tokenizer};
 use crate::checkpoint::gguf::{Metadata, Metadatum};
 use crate::error::{Error, Result};
@@ -48,7 +49,7 @@ impl Tokenizer {
         let json = serde_json::to_vec(&file).map_err(|error| Error::tokenizer(error.to_string()))?;
         let settings = vocabulary.settings(metadata);
         let template = metadata.text("tokenizer.chat_template").map(str::to_string);
-        let tokenizer = Self::from_parts(json, settings, template)?;
+        let tokenizer = Self::from_parts(json, Told::of(settings, template))?;
         match tokenizer.vocab_size() == vocabulary.tokens.len() {
             true => Ok(tokenizer),
             false => Err(Error::malformed(

@@ -7,6 +7,8 @@ use std::fs;
 use super::*;
 use crate::checkpoint::gguf::{Metadata, Metadatum};
 
+mod side_files;
+
 /// A byte-level tokenizer: two control tokens, a user-defined one, all bytes, and a few merges.
 fn byte_level(pre: &str) -> Metadata {
     let mut letters: Vec<String> =
@@ -180,7 +182,7 @@ fn with(parts: &[(&str, Value)]) -> Result<Tokenizer> {
     for (key, value) in parts {
         file[*key] = value.clone();
     }
-    Tokenizer::from_parts(serde_json::to_vec(&file).unwrap(), Map::new(), None)
+    Tokenizer::from_parts(serde_json::to_vec(&file).unwrap(), Told::default())
 }
 
 #[test]

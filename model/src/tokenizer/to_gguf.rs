@@ -60,6 +60,15 @@ impl Tokenizer {
         Err(refused(&format!("GGUF would cut this text into other tokens: {wrong:?}")))
     }
 
+    /// The Unicode form into which text is brought before it is cut, if there is one.
+    pub(crate) fn normal_form(&self) -> Option<String> {
+        let file: Value = serde_json::from_slice(&self.json).ok()?;
+        let normalizer = file.get("normalizer")?;
+        let steps = normalizer.get("normalizers").and_then(Value::as_array);
+        let mut kinds = steps.into_iter().flatten().chain([normalizer]).filter_map(|step| step.get("type")?.as_str());
+        kinds.find(|kind| ["NFC", "NFD", "NFKC", "NFKD"].contains(kind)).map(str::to_owned)
+    }
+
     /// Tokens, their kinds, special ids and the template.
     fn common(&self, source: &Source<'_>, config: &ModelConfig) -> Result<Values> {
         let rows = config.vocab_size;
@@ -84,9 +93,10 @@ impl Tokenizer {
                 kinds[id] = kind::UNKNOWN as i32;
             }
         }
-        for (id, special) in source.added() {
+        for (id, token) in self.inner.get_added_tokens_decoder() {
+            let special = self.inner.get_added_vocabulary().is_special_token(&token.content);
             let added = if special { kind::CONTROL } else { kind::USER_DEFINED };
-            if let Some(place) = kinds.get_mut(id).filter(|place| i64::from(**place) != kind::UNKNOWN) {
+            if let Some(place) = kinds.get_mut(id as usize).filter(|place| i64::from(**place) != kind::UNKNOWN) {
                 *place = added as i32;
             }
         }
@@ -98,7 +108,9 @@ impl Tokenizer {
         let bos = named(&self.special.bos_token).or(config.bos_token_id);
         let eos = named(&self.special.eos_token).or(config.eos_token_ids.first().copied());
         // Whatever else ends an answer; llama.cpp stops at both.
-        let turn = config.eos_token_ids.iter().copied().find(|id| Some(*id) != eos);
+        let learnt = self.chat_template()?.and_then(|template| self.token_id(&template.end_of_answer()?));
+        let ends = learnt.into_iter().chain(config.eos_token_ids.iter().copied());
+        let turn = ends.into_iter().find(|id| Some(*id) != eos);
         for (key, id) in [
             ("bos_token_id", bos),
             ("eos_token_id", eos),
@@ -163,12 +175,6 @@ impl<'a> Source<'a> {
 
     fn flag(&self, path: &[&str]) -> bool {
         self.at(path).and_then(Value::as_bool).unwrap_or(false)
-    }
-
-    /// Ids of added tokens, and whether each is special.
-    fn added(&self) -> impl Iterator<Item = (usize, bool)> + 'a {
-        let list = self.at(&["added_tokens"]).and_then(Value::as_array).into_iter().flatten();
-        list.filter_map(|token| Some((token.get("id")?.as_u64()? as usize, token.get("special")?.as_bool()?)))
     }
 
     /// Merges as pairs; older files write them with a space between.

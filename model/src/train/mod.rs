@@ -174,7 +174,7 @@ impl Session {
         let Some(report) = self.model.engine().report(wait)? else { return Ok(None) };
         if !report.finite {
             let what = if report.loss.is_finite() { "the gradient" } else { "the loss" };
-            return Err(Error::NonFinite { what: what.to_owned() });
+            return Err(Error::Diverged { what: what.to_owned() });
         }
         self.reported += 1;
         let clipped = report.gradient_norm > f64::from(self.optimiser.max_grad_norm);

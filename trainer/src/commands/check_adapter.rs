@@ -5,12 +5,13 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
-use model::{Checkpoint, ModelConfig};
+use model::Checkpoint;
 use serde_json::json;
 
-use super::{EXIT_NOT_MET, configs_root, note, opened, print};
+use super::{configs_root, note, opened, print};
 use crate::cli::CheckAdapter;
 use crate::config;
+use crate::ending::Ended;
 use crate::pull::{self, Cache};
 use crate::readers::{ALL, Facts, Judgement};
 use crate::shipped;
@@ -24,10 +25,11 @@ pub fn run(arguments: CheckAdapter) -> Result<ExitCode> {
     }
     let folder = shipped::adapter_folder(&arguments.what)?;
     let base = match &arguments.model {
-        Some(model) => Some(Checkpoint::open(&opened::pull_model(model, &configs_root(None))?.path)?.config),
+        Some(model) => Some(Checkpoint::open(&opened::pull_model(model, &configs_root(None))?.path)?),
         None => base_here(&arguments.what, &folder),
     };
-    let facts = Facts::read(&folder, base)?;
+    let mut facts = Facts::read(&folder, base.as_ref().map(|base| base.config.clone()))?;
+    facts.words = base.map(|mut base| base.adopt(&folder).map_err(|error| error.to_string()));
     let judged: Vec<(&str, Judgement)> = ALL.iter().map(|reader| (reader.name(), reader.judge(&facts))).collect();
     if arguments.json {
         let readers: Vec<_> = judged
@@ -48,8 +50,12 @@ pub fn run(arguments: CheckAdapter) -> Result<ExitCode> {
     } else {
         judged.iter().try_for_each(|(name, judgement)| print(&line(name, judgement)))?;
     }
-    let refused = |wanted: &String| judged.iter().any(|(name, it)| is(name, wanted) && !it.loads());
-    Ok(if arguments.require.iter().any(refused) { ExitCode::from(EXIT_NOT_MET) } else { ExitCode::SUCCESS })
+    let refuses = |wanted: &&String| judged.iter().any(|(name, it)| is(name, wanted) && !it.loads());
+    let missed: Vec<&str> = arguments.require.iter().filter(refuses).map(String::as_str).collect();
+    if missed.is_empty() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    Err(Ended::NotMet(format!("required, and would not load it: {}", missed.join(", "))).into())
 }
 
 fn line(name: &str, judgement: &Judgement) -> String {
@@ -67,7 +73,7 @@ fn line(name: &str, judgement: &Judgement) -> String {
 }
 
 /// The base that the run or the adapter names, if it is on this machine: nothing is fetched for a question.
-fn base_here(what: &str, folder: &Path) -> Option<ModelConfig> {
+fn base_here(what: &str, folder: &Path) -> Option<Checkpoint> {
     let (name, revision, configs) = match config::load_of_run(&Path::new(what).join("config.toml")) {
         Ok(run) => (run.base.to_string(), None, run.roots.configs),
         Err(_) => {
@@ -80,5 +86,5 @@ fn base_here(what: &str, folder: &Path) -> Option<ModelConfig> {
     if checkpoint.is_none() {
         note("the base is not on this machine, so names and shapes were not compared with it\nhint: --model names it");
     }
-    checkpoint.map(|checkpoint| checkpoint.config)
+    checkpoint
 }

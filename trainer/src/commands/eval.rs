@@ -7,32 +7,44 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use eval::Results;
 use eval::report::{Json, Report};
+use eval::verdict::Answer;
 use ground::lock::Lock;
-use model::LoadOptions;
 use model::adapter::Adapter;
+use model::{Checkpoint, LoadOptions};
 
-use super::{EXIT_NOT_MET, fit, interrupt, note, opened, print};
+use super::{fit, interrupt, note, opened, print};
 use crate::cli::Eval;
-use crate::config::Config;
 use crate::config::arm::{Provider, RawArm};
-use crate::controls::Controls;
+use crate::config::{self, Config};
+use crate::controls::{self, Controls};
+use crate::ending::Ended;
 use crate::evaluation::{self, Scope};
 use crate::held_out::Local;
+use crate::local_lm::Speech;
 use crate::observer::jsonl::Events;
 use crate::observer::{Dashboard, Observer, Plain};
 use crate::preflight::{self, Evaluation, Ready, Wanted};
 use crate::prepared::Prepared;
 use crate::run_dir;
-use crate::start;
 use crate::tui::terminal;
+use crate::{shipped, start};
 
 /// Runs the command.
 pub fn run(arguments: Eval) -> Result<ExitCode> {
+    let controls = interrupt::listen()?;
     let mut config = fit::load(&arguments.config, None)?;
     if arguments.limit.is_some() {
         config.eval.limit = arguments.limit;
     }
     let bars = bars(&arguments.fail_under)?;
+    if let Some(bar) = arguments.require.filter(|_| !decides(&arguments)) {
+        bail!(
+            "--require {}: {} has no [decision], so nobody said what may replace what\n\
+             hint: write [decision] with candidate, baseline and margin, as configs/legal.toml does",
+            bar.name(),
+            arguments.config.config.display()
+        );
+    }
     let run = arguments.run.clone().unwrap_or_else(|| config.run_folder.clone());
     // Without --run, --out names the run folder itself, as it does for `fit`.
     let out = match (&arguments.config.out, &arguments.run) {
@@ -45,6 +57,7 @@ pub fn run(arguments: Eval) -> Result<ExitCode> {
         only: arguments.arms.clone(),
         replay: arguments.replay.clone(),
         command: Some(command()),
+        must_decide: arguments.require.is_some(),
     };
     let metrics: Vec<String> = bars.iter().map(|bar| bar.metric.clone()).collect();
     let unfit = || format!("{} has no adapter that fits\nhint: trainer fit CONFIG, or --run DIR", run.display());
@@ -52,7 +65,6 @@ pub fn run(arguments: Eval) -> Result<ExitCode> {
         bail!(unfit());
     }
     start::look_at(&folder).with_context(unfit)?;
-    let controls = interrupt::listen()?;
     let evaluation = Evaluation { scope: &scope, metrics: &metrics, run: &run };
     let Ready { prepared, .. } = preflight::look(&config, &Wanted { training: false, evaluation: Some(evaluation) })?;
     let _held = hold(&run, &out)?;
@@ -60,7 +72,11 @@ pub fn run(arguments: Eval) -> Result<ExitCode> {
     let others = other_adapters(&config, &prepared)?;
     let device = opened::device_noted(config.device, config.precision)?;
     let layouts: Vec<_> = others.iter().map(|other| &other.adapter.layout).chain([&tuned.layout]).collect();
-    let options = LoadOptions { positions: prepared.positions(&config), adapters: &layouts };
+    let mut positions = prepared.positions(&config);
+    for other in &others {
+        positions = positions.max(prepared.positions_in(&config, &other.speech)?);
+    }
+    let options = LoadOptions { positions, adapters: &layouts };
     let model = device.load(&prepared.checkpoint, options, |_, _| {})?;
     let mut local = Local {
         model: &model,
@@ -70,10 +86,11 @@ pub fn run(arguments: Eval) -> Result<ExitCode> {
         base: evaluation::base_facts(&prepared),
         adapters: evaluation::adapter_facts("tuned", &folder)?,
     };
-    for Other { arm, folder, adapter } in others {
+    for Other { arm, folder, adapter, speech } in others {
         local.adapters.extend(evaluation::adapter_facts(&arm, &folder)?);
-        local.others.insert(arm, model.add_adapter(&adapter.layout, &adapter.values)?);
+        local.others.insert(arm, (model.add_adapter(&adapter.layout, &adapter.values)?, speech));
     }
+    controls.begin();
     let mut observer = progress(arguments.plain, &controls, &run)?;
     let found = evaluation::run(&config, &prepared, &local, &run, &scope, &controls.stop, &mut |event| {
         // What is on the terminal is the only listener here, and it never fails.
@@ -81,6 +98,10 @@ pub fn run(arguments: Eval) -> Result<ExitCode> {
     });
     // The view gives the terminal back before anything else is written to it.
     drop(observer);
+    if found.as_ref().is_err_and(controls::is_stop) {
+        let text = "stopped, nothing is reported; answers that were paid for are kept\nhint: the same command goes on";
+        return Err(Ended::Stopped(text.to_owned()).into());
+    }
     let (results, premises) = found?;
     evaluation::write(&results, &premises, &out)?;
     note(&format!("report    {}", out.join("report.html").display()));
@@ -89,9 +110,24 @@ pub fn run(arguments: Eval) -> Result<ExitCode> {
     } else {
         evaluation::print_table(&results)?
     }
-    let missed = missed(&results, &bars, &config.decision.candidate)?;
-    missed.iter().for_each(|line| note(line));
-    Ok(if missed.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(EXIT_NOT_MET) })
+    let mut missed = missed(&results, &bars, &config.decision.candidate)?;
+    missed.extend(arguments.require.and_then(|bar| below(&results, bar)));
+    if missed.is_empty() { Ok(ExitCode::SUCCESS) } else { Err(Ended::NotMet(missed.join("\n")).into()) }
+}
+
+/// Whether the config of an evaluation says what is decided.
+fn decides(arguments: &Eval) -> bool {
+    config::says(&arguments.config.config, &arguments.config.set, "decision")
+}
+
+/// What a verdict says that is not as good as the one that is required.
+fn below(results: &Results, bar: Answer) -> Option<String> {
+    let found = match &results.decided {
+        Some(decided) if decided.verdict.answer.reaches(bar) => return None,
+        Some(decided) => decided.verdict.sentence(),
+        None => format!("there is no verdict, {}", results.no_verdict.as_deref().unwrap_or("nothing was decided")),
+    };
+    Some(format!("--require {} is missed: {found}", bar.name()))
 }
 
 /// Holds the run, whose decisions, calls and results are of one evaluation at a time, and the place of the results where
@@ -131,6 +167,8 @@ struct Other {
     arm: String,
     folder: PathBuf,
     adapter: Adapter,
+    /// In whose words it is asked: its own, where it brings some.
+    speech: Speech,
 }
 
 fn other_adapters(config: &Config, prepared: &Prepared) -> Result<Vec<Other>> {
@@ -139,7 +177,10 @@ fn other_adapters(config: &Config, prepared: &Prepared) -> Result<Vec<Other>> {
         let folder = arm.adapter.clone().context("no adapter folder")?;
         let adapter = model::adapter::load(&folder, &prepared.checkpoint.config)
             .with_context(|| format!("arm {}: {} has no adapter that fits", arm.name, folder.display()))?;
-        Ok(Other { arm: arm.name.clone(), folder, adapter })
+        let mut checkpoint = Checkpoint::open(prepared.checkpoint.path())?;
+        shipped::adopt(&mut checkpoint, &folder).with_context(|| format!("arm {}", arm.name))?;
+        let speech = Speech::of(&checkpoint)?.worded(config);
+        Ok(Other { arm: arm.name.clone(), folder, adapter, speech })
     };
     arms.map(read).collect()
 }

@@ -13,13 +13,14 @@ use model::lora::LoraLayout;
 use model::train::Session;
 use model::{LoadOptions, OpenDevice};
 
-use super::{EXIT_NOT_MET, interrupt, note, opened, print};
+use super::{interrupt, note, opened, print};
 use crate::cli::{ConfigArgs, Fit};
 use crate::config::plan::PROMPT_OF_RUN;
 use crate::config::{self, Config};
-use crate::controls::Controls;
+use crate::controls::{self, Controls};
 use crate::data::loader::Extent;
 use crate::device_sampler::DeviceSampler;
+use crate::ending::Ended;
 use crate::event::{self, Event};
 use crate::memory_advice::Attempt;
 use crate::observer::jsonl::{self, Events};
@@ -34,17 +35,22 @@ use crate::{disk, evaluation, publishing};
 
 use account::Finished;
 
+/// The record of a run. It is the first file of one, so a folder without it holds none.
+const EVENTS: &str = "events.jsonl";
+
 /// Runs the command.
 pub fn run(arguments: Fit) -> Result<ExitCode> {
     let started = Instant::now();
+    let controls = interrupt::listen()?;
     let config = load(&arguments.config, arguments.max_steps)?;
-    if arguments.resume {
+    let events = config.run_folder.join(EVENTS);
+    let resume = arguments.resume || (arguments.resume_or_start && events.symlink_metadata().is_ok());
+    if resume {
         run_dir::refuse_missing(&config.run_folder)?;
         same_settings(&config)?;
     } else {
         run_dir::refuse_used(&config.run_folder)?;
     }
-    let controls = interrupt::listen()?;
     let scope = evaluation::Scope::default();
     let evaluation = Evaluation { scope: &scope, metrics: &[], run: &config.run_folder };
     let wanted = Wanted { training: true, evaluation: config.eval.enabled.then_some(evaluation) };
@@ -54,12 +60,11 @@ pub fn run(arguments: Fit) -> Result<ExitCode> {
     let parameters = LoraLayout::new(&prepared.checkpoint.config, &config.lora)?.length();
     let device = opened::device(config.device, config.precision)?;
     let identity = prepared.identity(&config, total_steps, start.as_ref());
-    let (run_dir, state, warnings) = if arguments.resume {
+    let (run_dir, state, warnings) = if resume {
         RunDir::open(&config.run_folder, identity, parameters)?
     } else {
         (RunDir::create(&config.run_folder, identity)?, None, Vec::new())
     };
-    let events = run_dir.join("events.jsonl");
     let summary = run_dir.join("summary.json");
     if state.as_ref().is_some_and(|state| state.step == total_steps) && summary.is_file() {
         return nothing_left(&summary, arguments.json);
@@ -72,8 +77,9 @@ pub fn run(arguments: Fit) -> Result<ExitCode> {
     let tried = opened.and_then(|mut session| train_loop::rehearse(&mut session, &extent.largest).map(|()| session));
     let mut session = tried.map_err(|error| attempt.explain(error))?;
     let done = state.as_ref().map_or(0, |state| state.step);
-    let writer = if arguments.resume { Jsonl::resume(&events, done)? } else { Jsonl::create(&events)? };
-    let past = if arguments.resume { jsonl::past(&events)? } else { Past::default() };
+    controls.begin();
+    let writer = if resume { Jsonl::resume(&events, done)? } else { Jsonl::create(&events)? };
+    let past = if resume { jsonl::past(&events)? } else { Past::default() };
     let progress = progress(arguments.plain, &config, &controls, &events)?;
     let sampler = session.model().memory().map(|_| DeviceSampler::start(&device.description));
     let mut observer = Sampled { inner: Observers(vec![Box::new(writer), progress]), sampler };
@@ -121,14 +127,19 @@ pub fn run(arguments: Fit) -> Result<ExitCode> {
         };
         let outcome = run.train(&mut session, &mut observer)?;
         if !outcome.finished {
-            observer.on(&finished(&outcome, started.elapsed().as_secs_f64(), None))?;
+            observer.on(&stopped(&outcome, started.elapsed().as_secs_f64()))?;
             return Ok(None);
         }
         publishing::save_adapter(&run_dir, &session, &prepared)?;
         session.end()?;
-        let results = evaluation::at_the_end(&config, &prepared, &session, &run_dir, &controls.stop, &mut observer)?;
+        let found = evaluation::at_the_end(&config, &prepared, &session, &run_dir, &controls.stop, &mut observer);
+        if found.as_ref().is_err_and(controls::is_stop) {
+            observer.on(&stopped(&outcome, started.elapsed().as_secs_f64()))?;
+            return Ok(None);
+        }
+        let results = found?;
         let wall_secs = started.elapsed().as_secs_f64();
-        observer.on(&finished(&outcome, wall_secs, Some(run_dir.join("adapter"))))?;
+        observer.on(&finished(&outcome, wall_secs, run_dir.join("adapter")))?;
         Ok(Some((outcome, results, wall_secs)))
     })();
     let result = result.map_err(|error| attempt.explain(error));
@@ -140,14 +151,7 @@ pub fn run(arguments: Fit) -> Result<ExitCode> {
     drop(observer);
     let (outcome, results, wall_secs) = match result {
         Ok(Some(finished)) => finished,
-        Ok(None) => {
-            note(&format!(
-                "hint: go on with  trainer fit {} --resume{}",
-                arguments.config.config.display(),
-                again(&arguments)
-            ));
-            return Ok(ExitCode::from(EXIT_NOT_MET));
-        }
+        Ok(None) => return Err(saved(&arguments, session.state_step(), total_steps).into()),
         Err(error) => return Err(error),
     };
     let mut summary = account::summary(&Finished {
@@ -203,9 +207,28 @@ fn nothing_left(summary: &Path, json: bool) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn finished(outcome: &Outcome, wall_seconds: f64, adapter: Option<PathBuf>) -> Event {
-    let Outcome { finished, steps, train_loss, valid_loss, .. } = *outcome;
-    Event::Finished { step: steps, complete: finished, train_loss, valid_loss, wall_seconds, adapter }
+/// The account of a run that did all that it was to do.
+fn finished(outcome: &Outcome, wall_seconds: f64, adapter: PathBuf) -> Event {
+    let Outcome { steps, train_loss, valid_loss, .. } = *outcome;
+    Event::Finished { step: steps, complete: true, train_loss, valid_loss, wall_seconds, adapter: Some(adapter) }
+}
+
+/// The account of a run that was told to stop, in a step or in its evaluation.
+fn stopped(outcome: &Outcome, wall_seconds: f64) -> Event {
+    let Outcome { steps, train_loss, valid_loss, .. } = *outcome;
+    Event::Finished { step: steps, complete: false, train_loss, valid_loss, wall_seconds, adapter: None }
+}
+
+/// How a run ends that was told to stop after so many steps, and what to type to go on.
+fn saved(arguments: &Fit, steps: u64, total_steps: u64) -> Ended {
+    let place = match steps {
+        0 => "stopped before the first step".to_owned(),
+        steps if steps == total_steps => "stopped after the last step, its evaluation is not done".to_owned(),
+        steps => format!("stopped after step {steps} of {total_steps}, which is saved"),
+    };
+    let config = arguments.config.config.display();
+    let resume = if arguments.resume_or_start { "--resume-or-start" } else { "--resume" };
+    Ended::Stopped(format!("{place}\nhint: go on with  trainer fit {config} {resume}{}", again(arguments)))
 }
 
 /// Reads a config with the overrides of a command line.

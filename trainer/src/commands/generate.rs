@@ -36,14 +36,19 @@ pub fn run(arguments: Generate) -> Result<ExitCode> {
     let start = std::time::Instant::now();
     let completions = model.generate(&[messages], &options)?;
     let Some(completion) = completions.into_iter().next() else { bail!("the model gave no answer") };
+    let said = completion.said();
     if arguments.json {
-        print(&serde_json::to_string(&completion)?)?;
+        let mut value = serde_json::to_value(&said)?;
+        if said.text != completion.text {
+            value["written"] = completion.text.into();
+        }
+        print(&serde_json::to_string(&value)?)?;
     } else {
-        print(&completion.text)?;
+        print(&said.text)?;
         let seconds = start.elapsed().as_secs_f64();
-        let (prompt, answer) = (completion.prompt_tokens, completion.completion_tokens);
+        let (prompt, answer) = (said.prompt_tokens, said.completion_tokens);
         note(&format!("{prompt} prompt tokens, {answer} new tokens, {seconds:.1} s"));
-        if completion.finish == eval::Finish::Length {
+        if said.finish == eval::Finish::Length {
             note("the answer was cut by --max-tokens or by the end of the context");
         }
     }

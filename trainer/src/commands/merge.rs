@@ -18,7 +18,6 @@ use super::{WriteLine, note, opened, print};
 use crate::cli::{Compared, Merge};
 use crate::disk;
 use crate::divergence::{self, Divergence, Reference};
-use crate::local_lm::Speech;
 use crate::shipped::Shipped;
 
 /// The account beside the weights.
@@ -88,7 +87,7 @@ pub(super) fn reference(shipped: &Shipped, compared: &Compared) -> Result<Option
         note("not compared with its origin: no held-out rows\nhint: --rows FILE.jsonl names some");
         return Ok(None);
     }
-    let speech = Speech::of(&shipped.checkpoint)?;
+    let speech = opened::noted(shipped.speech()?);
     let Some(rows) = shipped.held_out(&speech, compared.rows.as_deref(), compared.kl_rows)? else {
         note("not compared with its origin: the run has no held-out rows\nhint: --rows FILE.jsonl names some");
         return Ok(None);

@@ -1,4 +1,4 @@
-//! Owns the list of commands and what they share: exit codes, where configs lie, what a path or a name means.
+//! Owns the list of commands and what they share: where configs lie, what a path or a name means.
 //! Each command has a file; none knows another.
 
 mod check;
@@ -28,11 +28,6 @@ use anyhow::{Result, bail};
 use crate::cli::{Cli, Command};
 use crate::model_source::nearest;
 use crate::terminal_lines::{PullLine, WriteLine, note, print};
-
-/// Ran but failed a bar the user set, or was stopped by the user before its end.
-pub const EXIT_NOT_MET: u8 = 1;
-/// An error.
-pub const EXIT_ERROR: u8 = 2;
 
 /// Runs what was typed.
 pub fn run(cli: Cli) -> Result<ExitCode> {

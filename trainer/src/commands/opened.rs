@@ -51,7 +51,7 @@ pub fn device_noted(choice: DeviceChoice, precision: Precision) -> Result<OpenDe
 pub struct Chosen {
     /// A name for the whole.
     pub name: String,
-    /// Text to ids and back.
+    /// Text to ids and back, as the adapter was trained where it says so.
     pub speech: Speech,
     /// The words around what is asked: those of the run, unless the command line says otherwise.
     pub wording: Wording,
@@ -69,7 +69,7 @@ pub fn choose(arguments: &ModelArgs) -> Result<Chosen> {
             );
         };
         let checkpoint = Checkpoint::open(&pull_model(name, &super::configs_root(None))?.path)?;
-        let speech = Speech::of(&checkpoint)?;
+        let speech = noted(Speech::of(&checkpoint)?);
         let wording = Wording::new(arguments.system.clone(), None)?;
         return Ok(Chosen { name: name.clone(), speech, wording, checkpoint, adapter: None });
     };
@@ -86,9 +86,15 @@ pub fn choose(arguments: &ModelArgs) -> Result<Chosen> {
     let system = arguments.system.clone().or_else(|| words?.data.system.clone());
     let prompt = words.and_then(|config| config.prompt.as_ref()).map(|prompt| prompt.template.clone());
     let wording = Wording::new(system, prompt)?;
-    let speech = Speech::of(&shipped.checkpoint)?;
+    let speech = noted(if arguments.bare { Speech::of(&shipped.checkpoint)? } else { shipped.speech()? });
     let Shipped { name, checkpoint, adapter, .. } = shipped;
     Ok(Chosen { name, speech, wording, checkpoint, adapter })
+}
+
+/// Says where answers end with a token that the model does not name.
+pub fn noted(speech: Speech) -> Speech {
+    speech.note().iter().for_each(|text| note(text));
+    speech
 }
 
 /// What is taken from a run, in one line.
@@ -101,6 +107,8 @@ fn taken(arguments: &ModelArgs, what: &str, base: &str, config: &Config) -> Stri
     parts.extend(system.map(|_| "its system message".to_owned()));
     let prompt = config.prompt.as_ref().filter(|_| !arguments.bare);
     parts.extend(prompt.map(|_| "its prompt template".to_owned()));
+    let sets_template = config.sets_template() && !arguments.bare;
+    parts.extend(sets_template.then(|| "its settings of the chat template".to_owned()));
     if parts.is_empty() {
         return format!("of the run {what} nothing but the adapter is taken");
     }

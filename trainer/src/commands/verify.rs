@@ -6,8 +6,9 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use eval::proof::Tampered;
 
-use super::{EXIT_NOT_MET, note, of_evaluation, print};
+use super::{note, of_evaluation, print};
 use crate::cli::Verify;
+use crate::ending::Ended;
 use crate::evaluation::PROOF;
 
 /// Runs the command.
@@ -49,8 +50,7 @@ pub fn run(arguments: Verify) -> Result<ExitCode> {
         note("every number was computed again and holds");
         return Ok(ExitCode::SUCCESS);
     }
-    note(&format!("{} entries differ from what the answers say", tampered.len()));
-    Ok(ExitCode::from(EXIT_NOT_MET))
+    Err(Ended::NotMet(format!("{} entries differ from what the answers say", tampered.len())).into())
 }
 
 fn read(path: &Path) -> Result<String> {

@@ -74,3 +74,15 @@ pub enum InitWeights {
     /// `gaussian`.
     Named(String),
 }
+
+/// The value of a variable of the chat template.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Variable {
+    /// Yes or no.
+    Flag(bool),
+    /// A whole number.
+    Whole(u64),
+    /// A text.
+    Text(String),
+}

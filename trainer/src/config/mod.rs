@@ -104,6 +104,15 @@ fn parse_for(text: &str, path: &Path, overrides: &[String], usage: Use) -> Resul
     }
 }
 
+/// Whether a config or what overrides it says anything of a section. Of one that is left out the defaults hold, and those
+/// are nobody's choice. For a config that loads.
+#[must_use]
+pub fn says(path: &Path, overrides: &[String], section: &str) -> bool {
+    let is_of = |typed: &String| typed.strip_prefix(section).is_some_and(|rest| rest.starts_with(['.', '=']));
+    let table = || read::text(path, Kind::Config).ok().and_then(|text| text.parse::<Table>().ok());
+    overrides.iter().any(is_of) || table().is_some_and(|table| table.contains_key(section))
+}
+
 fn version_fault(table: &Table, places: &Places) -> Option<Fault> {
     let known = raw::VERSION;
     match table.get("version") {

@@ -1,6 +1,7 @@
 //! Owns what the program needs from a config: every path absolute, every word a type, nothing left to contradict.
 //! Knows nothing about rows, weights or a run; it only looks at which files exist and reads the prompt.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Component, Path, PathBuf};
 use std::str::FromStr;
@@ -14,7 +15,7 @@ use model::{DeviceChoice, Precision};
 use toml::{Table, Value};
 
 use super::decision::{RawCost, RawDecision, RawRedact};
-use super::raw::{InitWeights, RawConfig, RawData, RawEval, RawTrain, Recompute, Stored};
+use super::raw::{InitWeights, RawConfig, RawData, RawEval, RawTrain, Recompute, Stored, Variable};
 use super::validate::{self, Contradiction};
 
 /// A config that was checked.
@@ -26,6 +27,8 @@ pub struct Config {
     pub name: String,
     /// The base model.
     pub base: Base,
+    /// Variables of the chat template.
+    pub template: BTreeMap<String, Variable>,
     /// Where the rows are.
     pub source: Source,
     /// How rows become samples. Paths are absolute.
@@ -176,6 +179,12 @@ const NO_PART_OF_TRAINING: &[&str] = &[
 ];
 
 impl Config {
+    /// Whether it renders the chat template otherwise than the template does by itself.
+    #[must_use]
+    pub fn sets_template(&self) -> bool {
+        !self.template.is_empty() || self.data.close_think_block
+    }
+
     /// The optimiser's settings.
     #[must_use]
     pub fn adamw(&self) -> AdamWConfig {
@@ -250,7 +259,7 @@ impl Config {
     fn training_values(&self) -> Vec<(String, String)> {
         let table = Table::try_from(&self.resolved).unwrap_or_default();
         let mut values = Vec::new();
-        for section in ["data", "lora", "train"] {
+        for section in ["model", "data", "lora", "train"] {
             for (name, value) in table.get(section).and_then(Value::as_table).into_iter().flatten() {
                 values.push((format!("{section}.{name}"), value.to_string()));
             }
@@ -330,6 +339,7 @@ pub(super) fn resolve(mut raw: RawConfig, file: &Path, usage: Use) -> Result<Con
                 true => Base::Path(PathBuf::from(&raw.model.base)),
                 false => Base::Name(raw.model.base.clone()),
             },
+            template: raw.model.template.clone(),
             source,
             data: raw.data.clone(),
             prompt,

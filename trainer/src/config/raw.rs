@@ -2,6 +2,7 @@
 //! default. `schema` reads all of them; there is no other list of keys.
 //! Knows nothing about what the values mean together; `plan` does.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use eval::egress::Egress;
@@ -11,7 +12,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use super::arm::RawArm;
-pub use super::choices::{Decay, InitWeights, Overflow, Recompute, Stored, TrainOn};
+pub use super::choices::{Decay, InitWeights, Overflow, Recompute, Stored, TrainOn, Variable};
 use super::decision::{RawCost, RawDecision, RawRedact};
 use super::limits::{MOST_NEW_TOKENS, MOST_ROWS, MOST_STEPS, MOST_TABLES, MOST_TOKENS};
 
@@ -58,6 +59,10 @@ pub struct RawModel {
     /// file; with a `/` in it, it is a path.
     #[schemars(extend("x-default" = "needed"))]
     pub base: String,
+    /// Variables of the chat template, such as `{ enable_thinking = false }`: yes or no, a number or a text each.
+    #[schemars(schema_with = "variables", extend("x-default" = "none"))]
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub template: BTreeMap<String, Variable>,
 }
 
 /// `[data]`
@@ -81,6 +86,10 @@ pub struct RawData {
     pub max_tokens: usize,
     /// What happens to a longer row.
     pub overflow: Overflow,
+    /// Where the chat template's prompt opens a think block: learn answers without reasoning with the block closed at once.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schemars(extend("x-default" = false))]
+    pub close_think_block: bool,
     /// Which tokens are learnt.
     pub train_on: TrainOn,
     /// Share of the groups outside test that is used for validation.
@@ -250,6 +259,14 @@ pub struct RawOutput {
     pub dir: PathBuf,
 }
 
+fn variables(_: &mut SchemaGenerator) -> Schema {
+    let kinds = json_schema!({ "anyOf": [
+        { "type": "boolean" }, { "type": "integer", "minimum": 0, "maximum": 1_000_000_000 },
+        { "type": "string", "maxLength": 1000 },
+    ] });
+    json_schema!({ "type": "object", "additionalProperties": kinds, "maxProperties": 32 })
+}
+
 fn text_or_texts(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "anyOf": [{ "type": "string" }, { "type": "array", "items": { "type": "string" } }] })
 }
@@ -285,6 +302,7 @@ impl Default for RawData {
             prompt: None,
             max_tokens: 512,
             overflow: Overflow::Refuse,
+            close_think_block: false,
             train_on: TrainOn::Last,
             valid_fraction: None,
             split_modulus: None,

@@ -32,6 +32,7 @@ pub(super) fn contradictions(raw: &RawConfig, roots: &Roots) -> Vec<Contradictio
     let mut all = Findings::default();
     run_name(raw, &mut all);
     base(&raw.model.base, roots, &mut all);
+    variables(raw, &mut all);
     source(&raw.data, roots, &mut all);
     rows(&raw.data, &raw.train, &mut all);
     lora(&raw.lora, &mut all);
@@ -112,6 +113,22 @@ fn base(base: &str, roots: &Roots, all: &mut Findings) {
     let names = ModelSource::names(&roots.configs);
     if !names.iter().any(|name| name == base) {
         named("model.base", base, &models, &names, all);
+    }
+}
+
+fn variables(raw: &RawConfig, all: &mut Findings) {
+    let of_ours = ["messages", "add_generation_prompt", "tools", "documents"];
+    let is_free = |name: &str| {
+        let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+        plain
+            && !name.is_empty()
+            && !name.starts_with(|c: char| c.is_ascii_digit())
+            && !of_ours.contains(&name)
+            && !name.ends_with("_token")
+    };
+    if let Some(name) = raw.model.template.keys().find(|name| !is_free(name)) {
+        let hint = "a variable that the chat template asks for, such as template = { enable_thinking = false }";
+        all.require("model.template", false, format!("model.template sets {}", shown::name(name)), hint);
     }
 }
 

@@ -2,9 +2,11 @@
 //! chat template rendered, never from token ids and never from searching the text.
 //! Knows no file and no count of rows: it decides about one row, and says why.
 
+use std::collections::HashMap;
 use std::ops::Range;
 
-use model::chat_template::{ChatMessage, ChatTemplate};
+use eval::reasoning::content;
+use model::chat_template::{ChatMessage, ChatTemplate, holds};
 use model::tokenizer::Tokenizer;
 
 use crate::config::raw::{Overflow, TrainOn};
@@ -125,6 +127,7 @@ impl Masking<'_> {
         let spans: Vec<Range<usize>> = rendered.assistant.into_iter().map(|turn| turn.span).collect();
         let Some(target) = spans.last().cloned() else { return Ok(Outcome::Refused(Refusal::NothingSupervised)) };
         let prompt = self.prompt(messages, &text, &target)?;
+        self.check_contents(messages, &text, &spans)?;
         let tokens = self.tokenizer.encode_with_offsets(&text).map_err(|error| of_model(&error))?;
         let ids: Vec<u32> = tokens.iter().map(|(id, _)| *id).collect();
         let pieces = Pieces::new(&text, tokens.into_iter().map(|(_, range)| range).collect());
@@ -190,6 +193,36 @@ impl Masking<'_> {
             ));
         }
         Ok(prompt)
+    }
+
+    /// What a row says must stand in the text: a template may drop a system message, or reasoning that is to be learnt.
+    fn check_contents(&self, messages: &[ChatMessage], text: &str, spans: &[Range<usize>]) -> Result<(), Mismatch> {
+        let answers: Vec<usize> = (0..messages.len()).filter(|at| messages[*at].role == "assistant").collect();
+        // The spans are those of the last answers.
+        let learnt = answers.len().saturating_sub(spans.len());
+        let mut said: HashMap<&str, usize> = HashMap::new();
+        for (at, message) in messages.iter().enumerate() {
+            let place = answers.iter().skip(learnt).position(|answer| *answer == at);
+            let is_learnt = place.is_some() || self.train_on == TrainOn::All;
+            // Reasoning of an answer that is only read is dropped when the model serves, too.
+            let content = if is_learnt { message.content.as_str() } else { content(&message.content) }.trim();
+            // A prompt may have begun the answer, as one that opens a think block does, so all of the text counts.
+            let times = said.entry(content).or_default();
+            *times += 1;
+            let is_there = match *times {
+                1 => holds(text, content),
+                times => text.matches(content).count() >= times || content.is_empty(),
+            };
+            if !is_there {
+                return Err(left_out(message, is_learnt));
+            }
+            if let Some(span) = place.and_then(|place| spans.get(place))
+                && !holds(&text[span.clone()], content_of_answer(content))
+            {
+                return Err(left_out(message, is_learnt));
+            }
+        }
+        Ok(())
     }
 
     fn check_start(&self, ids: &[u32]) -> Result<(), Mismatch> {
@@ -298,6 +331,32 @@ impl<'a> Pieces<'a> {
             None => Ok(count),
         }
     }
+}
+
+/// What comes behind the reasoning of an answer.
+fn content_of_answer(text: &str) -> &str {
+    content(text).trim()
+}
+
+/// A template that does not write all of a message.
+fn left_out(message: &ChatMessage, is_learnt: bool) -> Mismatch {
+    const SHOWN: usize = 60;
+    let reasons = is_learnt && content(&message.content).len() < message.content.len();
+    let shown: String = message.content.trim().chars().take(SHOWN).collect();
+    let (what, hint) = match message.role.as_str() {
+        "system" => (
+            "the system text",
+            "leave out data.system and say it around the question with data.prompt, a file with {{ text }} in it; a system \
+             message of the row goes into its first question",
+        ),
+        "assistant" if reasons => (
+            "the reasoning of the answer",
+            "this chat template drops think blocks from written answers: take them out of the rows, or take a base whose \
+             template keeps them",
+        ),
+        _ => ("a message", "use the chat template that the model was made for, or take the row out"),
+    };
+    mismatch(format!("the chat template leaves out {what}: {shown:?}"), hint)
 }
 
 fn mismatch(what: impl Into<String>, hint: impl Into<String>) -> Mismatch {

@@ -3,7 +3,6 @@
 
 use std::time::{Duration, Instant};
 
-use eval::verdict::Answer;
 use eval::{ArmResult, HeldOut, Outcome, Parse, Progress, Results, Running, Task};
 
 use crate::event::{ArmStanding, Disagreement, Event, Flips, Sample};
@@ -179,7 +178,7 @@ impl<'a> Live<'a> {
         self.flips(results);
         let (answer, reason) = match &results.decided {
             Some(decided) => {
-                let (answer, sentence) = (name_of(decided.verdict.answer), decided.verdict.sentence());
+                let (answer, sentence) = (decided.verdict.answer.name().to_owned(), decided.verdict.sentence());
                 // The sentence begins with the answer, which stands by itself here.
                 let reason = sentence.strip_prefix(&answer).map(|rest| rest.trim_start_matches(':').trim_start());
                 (answer.clone(), reason.unwrap_or(&sentence).to_owned())
@@ -245,11 +244,6 @@ fn words_of(value: &impl serde::Serialize) -> String {
     name.unwrap_or_default().replace('_', " ")
 }
 
-fn name_of(answer: Answer) -> String {
-    let name = serde_json::to_value(answer).ok().and_then(|name| name.as_str().map(str::to_owned));
-    name.unwrap_or_default()
-}
-
 /// A text without its middle, where it is long.
 fn shortened(text: &str) -> String {
     let num_chars = text.chars().count();
@@ -276,7 +270,6 @@ mod tests {
 
     #[test]
     fn names_are_those_of_the_files() {
-        assert_eq!(name_of(Answer::ReplaceBetter), "REPLACE_BETTER");
         assert_eq!(words_of(&eval::Reason::NotALabel), "not a label");
     }
 }

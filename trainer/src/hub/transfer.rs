@@ -24,15 +24,8 @@ use super::{HubFolder, HubRequest, HubSettings, LARGEST_PLAIN_FILE, Message};
 use crate::pull::cache::{FileRecord, hash_file, remove_folder};
 use crate::pull::git_object;
 
-/// What a checkpoint folder is made of, beside its weights.
-const SMALL_FILES: [&str; 6] = [
-    "config.json",
-    "generation_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "chat_template.jinja",
-];
+/// What a checkpoint folder is made of, beside its weights and its tokenizer.
+const CONFIGS: [&str; 2] = ["config.json", "generation_config.json"];
 const INDEX: &str = "model.safetensors.index.json";
 const SINGLE: &str = "model.safetensors";
 /// Attempts for one piece.
@@ -134,8 +127,8 @@ impl Task<'_> {
             let wanted = FILES.iter().chain(&["README.md"]);
             return Ok(wanted.filter(|name| has(name)).map(|name| (*name).to_owned()).collect());
         }
-        let mut names: BTreeSet<String> =
-            SMALL_FILES.iter().filter(|name| has(name)).map(|name| (*name).to_owned()).collect();
+        let small = CONFIGS.into_iter().chain(model::tokenizer::FILES.map(|(name, _)| name));
+        let mut names: BTreeSet<String> = small.filter(|name| has(name)).map(str::to_owned).collect();
         if !names.contains("config.json") {
             bail!("{} has no config.json, so it is not a checkpoint", self.repo);
         }
@@ -403,14 +396,14 @@ fn words(broken: &Broken) -> anyhow::Error {
 fn most_bytes(name: &str) -> u64 {
     let kind = match name {
         "config.json" | "generation_config.json" => Kind::ModelConfig,
-        "tokenizer.json" => Kind::Tokenizer,
-        "tokenizer_config.json" | "special_tokens_map.json" | "added_tokens.json" => Kind::TokenizerConfig,
-        "chat_template.jinja" => Kind::Template,
         INDEX => Kind::ShardIndex,
         CONFIG_FILE => Kind::AdapterConfig,
         WEIGHTS_FILE => Kind::Adapter,
         "README.md" => Kind::Prose,
-        _ => return LARGEST_FILE,
+        other => match model::tokenizer::file_kind(other) {
+            Some(kind) => kind,
+            None => return LARGEST_FILE,
+        },
     };
     kind.most_bytes()
 }

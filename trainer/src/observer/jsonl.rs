@@ -44,7 +44,7 @@ pub fn past(path: &Path) -> Result<Past> {
     for event in Events::read(path)? {
         match event? {
             Event::Step { loss, supervised_tokens, .. } => past.losses.push((loss, supervised_tokens)),
-            Event::Valid { loss, .. } => past.valid_loss = Some(loss),
+            Event::Valid { step, loss, .. } => (past.valid_loss, past.valid_step) = (Some(loss), Some(step)),
             _ => {}
         }
     }
@@ -189,6 +189,9 @@ mod tests {
         assert!(read(&path).unwrap().contains(&saved(2)));
         let past = past(&path).unwrap();
         assert_eq!((past.losses.len(), past.losses[1], past.valid_loss), (4, (0.5, 2), None));
+        second.on(&Event::Valid { step: 4, loss: 0.5, tokens: 3 }).unwrap();
+        let past = super::past(&path).unwrap();
+        assert_eq!((past.valid_loss, past.valid_step), (Some(0.5), Some(4)));
     }
 
     #[test]

@@ -57,7 +57,10 @@ pub fn of(folder: &Path, adapter: &str, texts: &mut Texts, faults: &mut Vec<Faul
             .iter()
             .enumerate()
             .flat_map(|(at, outcome)| outcome.samples.iter().map(move |sample| (at, sample)));
-        samples.for_each(|(at, sample)| keep(format!("answer of {} to row {}", arm.name, at + 1), &sample.text));
+        samples.for_each(|(at, sample)| {
+            let text = sample.written.as_ref().unwrap_or(&sample.text);
+            keep(format!("answer of {} to row {}", arm.name, at + 1), text);
+        });
     }
     let hash =
         |arm: &&eval::ArmResult| arm.identity.facts.get("adapter_sha256").is_some_and(|sha256| sha256 == adapter);

@@ -264,8 +264,6 @@ fn kind_of(name: &str) -> Kind {
     match name {
         model::adapter::CONFIG_FILE => Kind::AdapterConfig,
         model::adapter::WEIGHTS_FILE => Kind::Adapter,
-        "tokenizer.json" => Kind::Tokenizer,
-        "chat_template.jinja" => Kind::Template,
-        _ => Kind::TokenizerConfig,
+        other => model::tokenizer::file_kind(other).unwrap_or(Kind::TokenizerConfig),
     }
 }

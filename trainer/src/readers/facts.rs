@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use model::tokenizer::Brought;
 use model::{ModelConfig, adapter};
 use serde_json::Value;
 
@@ -24,6 +25,8 @@ pub struct Facts {
     pub pickle: bool,
     /// The base, where it was found.
     pub base: Option<ModelConfig>,
+    /// What the folder brings of a tokenizer and a chat template, or why they do not fit the base; `None` without a base.
+    pub words: Option<Result<Brought, String>>,
 }
 
 impl Facts {
@@ -42,7 +45,7 @@ impl Facts {
             Err(_) => BTreeMap::new(),
         };
         let pickle = folder.join("adapter_model.bin").is_file();
-        Ok(Facts { folder: folder.to_path_buf(), config, tensors, pickle, base })
+        Ok(Facts { folder: folder.to_path_buf(), config, tensors, pickle, base, words: None })
     }
 
     /// A setting that is there and is neither null, false, empty nor zero.
@@ -93,14 +96,7 @@ impl Facts {
     /// A starting point for which the base itself was changed, so that the adapter only fits the changed base.
     #[must_use]
     pub fn changed_base(&self) -> Option<&str> {
-        let name = self.text("init_lora_weights")?;
-        let known = ["pissa", "olora", "corda", "loftq", "lora_ga", "eva"];
-        // EVA only chooses where A points to, and changes no base.
-        known
-            .iter()
-            .filter(|kind| **kind != "eva")
-            .any(|kind| name.to_ascii_lowercase().starts_with(kind))
-            .then_some(name)
+        adapter::changed_base(&self.config)
     }
 
     /// Modules with A or B, without their prefix and layer: `q_proj`, `lm_head`, …

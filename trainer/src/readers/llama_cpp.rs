@@ -3,6 +3,9 @@
 
 use super::{Facts, Judgement, Reader};
 
+/// aLoRA, which its converter and its server know, and the export of this program does not.
+const ALORA: &str = "alora_invocation_tokens";
+
 /// llama.cpp and what is built on it, such as Ollama.
 pub(super) struct LlamaCpp;
 
@@ -16,21 +19,23 @@ impl Reader for LlamaCpp {
             how: "trainer export ADAPTER --type lora --out adapter.gguf, then llama-server -m BASE.gguf --lora adapter.gguf".to_owned(),
             ..Judgement::default()
         };
-        let merged = "trainer export ADAPTER --type q8_0 --out model.gguf writes the merged model instead";
-        judgement.refuse_settings(
-            facts,
-            &["use_dora", "modules_to_save", "alpha_pattern", "rank_pattern", "lora_bias"],
-            merged,
-        );
+        let settings = ["use_dora", "modules_to_save", "alpha_pattern", "rank_pattern", "lora_bias"];
+        judgement.refuse_settings(facts, &settings);
+        judgement.refuse_methods(facts, &[ALORA]);
+        if facts.is_set(ALORA) {
+            judgement.how = "convert_lora_to_gguf.py --base BASE --outfile adapter.gguf ADAPTER, which writes the \
+                             invocation tokens, then llama-server -m BASE.gguf --lora adapter.gguf"
+                .to_owned();
+        }
         if let Some(bias) = facts.bias() {
-            judgement.refuse_if(true, format!("bias = \"{bias}\": only A and B are converted"), merged);
+            let what = format!("bias = \"{bias}\": only A and B are converted");
+            judgement.refuse_if(true, what, "train with bias = \"none\"");
         }
         judgement.refuse_without_alpha(facts);
         judgement.refuse_without_weights(facts);
         let is_norm = |name: &&str| name.contains("_layernorm") || name.contains(".norm");
-        if let Some(name) = facts.others().into_iter().find(|name| !is_norm(name)) {
-            judgement.refuse_if(true, format!("tensor {name}: the converter takes A and B alone"), merged);
-        }
+        let other = facts.others().into_iter().find(|name| !is_norm(name));
+        judgement.refuse_tensor(other, "is neither A nor B, and the converter takes no other");
         let tied_head = facts.base.as_ref().is_some_and(|base| base.tie_word_embeddings)
             && facts.leaves().iter().any(|leaf| leaf == "lm_head");
         judgement.refuse_if(

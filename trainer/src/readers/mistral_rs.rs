@@ -1,7 +1,7 @@
 //! mistral.rs. Sources: `mistralrs-quant/src/lora/mod.rs` (`validate_dynamic`) and `dynamic/loader.rs` of
 //! <https://github.com/EricLBuehler/mistral.rs>, as of 2026. Versions before that scaled rsLoRA wrongly.
 
-use super::{Facts, Judgement, Reader};
+use super::{Facts, Judgement, MERGE_WITH_PEFT, Reader};
 
 /// The mistral.rs server.
 pub(super) struct MistralRs;
@@ -29,8 +29,8 @@ impl Reader for MistralRs {
             how: format!("mistralrs serve -m BASE --lora {}", facts.folder.display()),
             ..Judgement::default()
         };
-        let without = "merge it: trainer merge ADAPTER --out DIR, and serve the folder";
-        judgement.refuse_settings(facts, &REFUSED, without);
+        judgement.refuse_settings(facts, &REFUSED);
+        judgement.refuse_methods(facts, &REFUSED);
         if let Some(bias) = facts.bias() {
             judgement.refuse_if(
                 true,
@@ -47,14 +47,9 @@ impl Reader for MistralRs {
         );
         let ends: Vec<String> =
             facts.leaves().into_iter().filter(|leaf| ["lm_head", "embed_tokens"].contains(&leaf.as_str())).collect();
-        judgement.refuse_if(!ends.is_empty(), format!("it adapts no {}", ends.join(", ")), without);
-        if let Some(name) = facts.others().first() {
-            judgement.refuse_if(
-                true,
-                format!("tensor {name} belongs to no linear, and it refuses what it cannot use"),
-                without,
-            );
-        }
+        judgement.refuse_if(!ends.is_empty(), format!("it adapts no {}", ends.join(", ")), MERGE_WITH_PEFT);
+        let why = "belongs to no linear, and it refuses what it cannot use";
+        judgement.refuse_tensor(facts.others().first().copied(), why);
         judgement.refuse_foreign_modules(facts);
         judgement.refuse_changed_base(facts);
         if facts.is_set("use_rslora") {

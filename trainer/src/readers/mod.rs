@@ -3,6 +3,8 @@
 //!
 //! Rules were read in the sources of each program, as named in its file; a newer version may take more.
 
+use model::adapter::{self, MERGE_WITH_PEFT};
+
 mod facts;
 mod llama_cpp;
 mod mistral_rs;
@@ -30,6 +32,22 @@ pub trait Reader: Sync {
 /// Every reader, in the order in which they are told.
 pub const ALL: [&dyn Reader; 5] =
     [&peft::Peft, &vllm::Vllm, &mistral_rs::MistralRs, &llama_cpp::LlamaCpp, &own::Trainer];
+
+/// What to do where this program computes an adapter that a reader does not.
+const MERGE: &str = "merge it: trainer merge ADAPTER --out DIR, and serve the folder";
+
+/// Settings of PEFT that change what A and B mean, or adapt more than linears.
+const METHODS: [&str; 9] = [
+    "alora_invocation_tokens",
+    "arrow_config",
+    "kasa_config",
+    "layer_replication",
+    "megatron_config",
+    "target_parameters",
+    "trainable_token_indices",
+    "use_bdlora",
+    "use_qalora",
+];
 
 /// What a reader would do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -92,10 +110,31 @@ impl Judgement {
         self.refuse_if(missing, "there is no adapter_model.safetensors", "fetch the adapter again");
     }
 
-    /// A reason for each of these settings that a reader has no form for.
-    fn refuse_settings(&mut self, facts: &Facts, keys: &[&str], hint: &str) {
+    /// A reason for each of these settings that a reader has no form for. What this program does not compute either has a
+    /// way out of its own.
+    fn refuse_settings(&mut self, facts: &Facts, keys: &[&str]) {
+        let refusals = adapter::refusals(&facts.config);
         for key in keys.iter().filter(|key| facts.is_set(key)) {
-            self.against.push(Reason { what: format!("{key} = {}", facts.shown(key)), hint: hint.to_owned() });
+            let own = refusals.iter().find(|refusal| refusal.key == **key);
+            let hint = own.map_or(MERGE, |refusal| refusal.way_out);
+            self.refuse_if(true, format!("{key} = {}", facts.shown(key)), hint);
+        }
+    }
+
+    /// A reason for each method of PEFT that a reader of A and B does not look for, and computes as if it were not there.
+    /// `known` are those that it looks for.
+    fn refuse_methods(&mut self, facts: &Facts, known: &[&str]) {
+        for refusal in adapter::refusals(&facts.config) {
+            let key = refusal.key.as_str();
+            let holds = METHODS.contains(&key) && !known.contains(&key);
+            self.refuse_if(holds, refusal.what, refusal.way_out);
+        }
+    }
+
+    /// Refuses tensors that are neither A nor B.
+    fn refuse_tensor(&mut self, name: Option<&str>, why: &str) {
+        if let Some(name) = name {
+            self.refuse_if(true, format!("tensor {name} {why}"), MERGE_WITH_PEFT);
         }
     }
 }

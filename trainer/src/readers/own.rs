@@ -1,8 +1,8 @@
 //! This program: `generate`, `score`, `eval`, `merge` and `fit` from an adapter. Asks the code that reads adapters.
 
-use model::adapter;
+use model::{Error, adapter};
 
-use super::{Facts, Judgement, Reader};
+use super::{Facts, Judgement, MERGE_WITH_PEFT, Reader};
 
 /// `trainer`.
 pub(super) struct Trainer;
@@ -17,23 +17,46 @@ impl Reader for Trainer {
             how: format!("trainer generate --model BASE --adapter {} PROMPT", facts.folder.display()),
             ..Judgement::default()
         };
-        let refusal = match &facts.base {
+        let refusals = adapter::refusals(&facts.config);
+        let read = match &facts.base {
+            // Each of these is a reason; what is read stops at the first.
+            _ if !refusals.is_empty() => Ok(()),
             Some(base) => adapter::load(&facts.folder, base).map(drop),
             None => adapter::read_settings(&facts.folder).map(drop),
         };
-        if let Err(error) = refusal {
-            let text = error.to_string();
+        for refusal in refusals {
+            judgement.refuse_if(true, refusal.what, refusal.way_out);
+        }
+        if let Err(error) = read {
+            let text = match error {
+                // The path is that of the question.
+                Error::Adapter { what, .. } | Error::Malformed { what, .. } => what,
+                other => other.to_string(),
+            };
             let (what, hint) = text
                 .split_once("\nhint: ")
                 .unwrap_or((&text, "use an adapter that PEFT or this program made for this base"));
-            // The path is that of the question.
-            let what = what.rsplit_once(": ").map_or(what, |(_, what)| what);
             judgement.refuse_if(true, what, hint);
         }
         if facts.base.is_none() {
+            let beside = |name: &String| adapter::beside_a_and_b(name).map(|what| format!("{name} is {what}"));
+            if let Some(what) = facts.tensors.keys().find_map(beside) {
+                judgement.refuse_if(true, format!("{what}, which is not computed"), MERGE_WITH_PEFT);
+            }
             judgement
                 .notes
                 .push("shapes were not compared: the base is not on this machine (--model names it)".to_owned());
+        }
+        match &facts.words {
+            Some(Err(text)) => {
+                let (what, hint) = text.split_once("\nhint: ").unwrap_or((text, "take the tokenizer of its base"));
+                let what = what.split_once(": ").map_or(what, |(_, what)| what);
+                judgement.refuse_if(true, what, hint);
+            }
+            Some(Ok(brought)) if brought.tokenizer || brought.template => judgement
+                .notes
+                .push("it brings its own tokenizer or chat template, used in place of the base's".to_owned()),
+            _ => {}
         }
         judgement
     }

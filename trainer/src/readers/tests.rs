@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use super::{ALL, Facts};
+use super::{ALL, Facts, Reader};
 
 fn facts(change: &Value, tensors: &[&str]) -> Facts {
     let mut config = json!({
@@ -22,7 +22,7 @@ fn facts(change: &Value, tensors: &[&str]) -> Facts {
         shapes.insert(format!("base_model.model.model.layers.0.self_attn.{module}.lora_B.weight"), vec![64, rank]);
     }
     shapes.extend(tensors.iter().map(|name| ((*name).to_owned(), vec![64, 64])));
-    Facts { folder: PathBuf::from("adapter"), config, tensors: shapes, pickle: false, base: None }
+    Facts { folder: PathBuf::from("adapter"), config, tensors: shapes, pickle: false, base: None, words: None }
 }
 
 /// Names of the readers that refuse. `trainer` reads the folder itself and is tested with real ones.
@@ -53,10 +53,37 @@ fn each_fault_is_refused_by_those_who_cannot_read_it() {
         (json!({"rank_pattern": {"q_proj": 8}}), vec![], vec!["vLLM", "llama.cpp"]),
         (json!({"r": 600}), vec![], vec!["vLLM"]),
         (json!({"use_rslora": true}), vec![], vec![]),
+        (json!({"init_lora_weights": "eva"}), vec![], vec![]),
+        (json!({"ensure_weight_tying": true}), vec![], vec!["mistral.rs"]),
+        (json!({"lora_bias": true}), vec![], all_but_peft.to_vec()),
+        (json!({"alora_invocation_tokens": [7]}), vec![], vec!["vLLM", "mistral.rs"]),
+        (json!({"use_bdlora": {"nblocks": 2}}), vec![], all_but_peft.to_vec()),
+        (json!({"arrow_config": {}}), vec![], all_but_peft.to_vec()),
+        (json!({"layer_replication": [[0, 2]]}), vec![], all_but_peft.to_vec()),
+        // Only its training is another one.
+        (json!({"velora_config": {"num_groups": 8}}), vec![], vec![]),
         (json!({}), vec!["base_model.model.lm_head.lora_A.weight"], vec!["mistral.rs"]),
         (json!({}), vec!["model.layers.0.self_attn.k_proj.lora_A.weight"], vec!["PEFT"]),
     ] {
         assert_eq!(against(&facts(&change, &tensors)), expected, "{change} {tensors:?}");
+    }
+}
+
+#[test]
+fn this_program_tells_every_setting_that_it_does_not_compute() {
+    let facts = facts(&json!({"use_dora": true, "velora_config": {}, "init_lora_weights": "olora", "new": 1}), &[]);
+    let against = super::own::Trainer.judge(&facts).against;
+    let told: Vec<&str> = against.iter().map(|reason| reason.what.split(" = ").next().unwrap_or_default()).collect();
+    assert_eq!(told, ["use_dora", "init_lora_weights", "velora_config", "unknown key \"new\""]);
+}
+
+#[test]
+fn a_way_out_does_not_send_to_a_command_that_refuses_the_same() {
+    for change in [json!({"use_dora": true}), json!({"lora_bias": true}), json!({"modules_to_save": ["lm_head"]})] {
+        let facts = facts(&change, &["base_model.model.lm_head.weight"]);
+        for reason in ALL.iter().flat_map(|reader| reader.judge(&facts).against) {
+            assert!(!reason.hint.contains("trainer "), "{change}: {reason:?}");
+        }
     }
 }
 

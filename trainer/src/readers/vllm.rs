@@ -1,7 +1,7 @@
 //! vLLM. Sources: `vllm/lora/peft_helper.py` (what it refuses), `vllm/config/lora.py` (ranks) and
 //! `vllm/lora/lora_model.py` (modules) of <https://github.com/vllm-project/vllm>.
 
-use super::{Facts, Judgement, Reader};
+use super::{Facts, Judgement, MERGE, MERGE_WITH_PEFT, Reader};
 
 /// The vLLM server.
 pub(super) struct Vllm;
@@ -26,8 +26,10 @@ impl Reader for Vllm {
 
     fn judge(&self, facts: &Facts) -> Judgement {
         let mut judgement = Judgement::default();
-        let without = "merge it: trainer merge ADAPTER --out DIR, and serve the folder";
-        judgement.refuse_settings(facts, &["modules_to_save", "use_dora"], without);
+        // It reads `r` and `lora_alpha` alone, and scales every module by them.
+        let settings = ["modules_to_save", "use_dora", "lora_bias", "alpha_pattern", "rank_pattern"];
+        judgement.refuse_settings(facts, &settings);
+        judgement.refuse_methods(facts, &[]);
         if let Some(bias) = facts.bias() {
             judgement.refuse_if(
                 true,
@@ -35,12 +37,6 @@ impl Reader for Vllm {
                 "train with bias = \"none\"",
             );
         }
-        // It reads `r` and `lora_alpha` alone, and scales every module by them.
-        judgement.refuse_settings(
-            facts,
-            &["alpha_pattern", "rank_pattern"],
-            "train all modules with one rank and alpha; vLLM reads r and lora_alpha alone, and would scale by them",
-        );
         for key in ["r", "lora_alpha", "target_modules"] {
             judgement.refuse_if(
                 facts.config.get(key).is_none(),
@@ -51,15 +47,12 @@ impl Reader for Vllm {
         judgement.refuse_without_weights(facts);
         let strange: Vec<String> =
             facts.leaves().into_iter().filter(|leaf| !MODULES.contains(&leaf.as_str())).collect();
-        judgement.refuse_if(!strange.is_empty(), format!("it adapts no {}", strange.join(", ")), without);
-        let others = facts.others();
-        if let Some(name) = others.first() {
-            judgement.refuse_if(true, format!("tensor {name} is no part of a low-rank pair"), without);
-        }
+        judgement.refuse_if(!strange.is_empty(), format!("it adapts no {}", strange.join(", ")), MERGE_WITH_PEFT);
+        judgement.refuse_tensor(facts.others().first().copied(), "is no part of a low-rank pair");
         judgement.refuse_changed_base(facts);
         let Some(rank) = facts.largest_rank() else { return judgement };
         let allowed = allowed_rank(rank);
-        judgement.refuse_if(allowed.is_none(), format!("rank {rank} is above {}", RANKS[RANKS.len() - 1]), without);
+        judgement.refuse_if(allowed.is_none(), format!("rank {rank} is above {}", RANKS[RANKS.len() - 1]), MERGE);
         if let Some(allowed) = allowed {
             let option = if allowed > DEFAULT_RANK { format!(" --max-lora-rank {allowed}") } else { String::new() };
             judgement.how =

@@ -11,6 +11,7 @@ use model::generate::{Generated, Limits};
 use model::kernels::AdamWStep;
 use model::lora::LoraLayout;
 use model::sampler::Sampler;
+use model::train::SessionState;
 use model::{Error, Model, ModelConfig};
 
 use super::*;
@@ -217,6 +218,11 @@ struct Done {
 
 /// Trains seven steps of two rows each.
 fn train(engine: impl Engine + 'static, asks: Asks) -> Done {
+    train_after(0, Past::default(), engine, asks)
+}
+
+/// The same, resumed after so many steps of which this is known.
+fn train_after(done: u64, past: Past, engine: impl Engine + 'static, asks: Asks) -> Done {
     let (config, samples) = (config(), samples(14));
     let loader = Loader::new(&samples, &config.train).unwrap();
     let folder = tempfile::tempdir().unwrap();
@@ -230,7 +236,9 @@ fn train(engine: impl Engine + 'static, asks: Asks) -> Done {
     let run_dir = RunDir::create(folder.path(), identity).unwrap();
     let controls = Controls::default();
     let mut session = session(engine, &config);
-    let past = Past::default();
+    let values = vec![0.0; session.layout().length()];
+    let state = SessionState { step: done, parameters: values.clone(), first: values.clone(), second: values };
+    session.restore(&state).unwrap();
     let run =
         Run { config: &config, loader: &loader, valid: &samples[..3], past, run_dir: &run_dir, controls: &controls };
     let mut heard = Heard { events: Vec::new(), asks, controls: controls.clone() };
@@ -335,6 +343,27 @@ fn a_run_that_is_told_to_stop_waits_saves_and_ends() {
         let steps = said(&done.events).iter().filter(|line| line.starts_with("step")).count();
         assert_eq!(steps as u64, outcome.steps);
         assert!((2..5).contains(&outcome.steps), "{}", outcome.steps);
+    }
+}
+
+#[test]
+fn a_validation_that_a_stop_cut_short_is_made_when_the_run_goes_on() {
+    for (step, then) in [(4, "step 5"), (7, "")] {
+        let stopped = train(engine(Speed::AtOnce), Asks::Stop(step));
+        assert_eq!(stopped.checkpoints.last(), Some(&format!("step-{step:06}")));
+        assert!(!said(&stopped.events).contains(&format!("valid {step}")), "{:?}", said(&stopped.events));
+        let outcome = stopped.outcome.unwrap();
+        assert!(!outcome.finished && outcome.steps == step, "{outcome:?}");
+        let gone_on = train_after(step, Past::default(), engine(Speed::AtOnce), Asks::Nothing);
+        let told = said(&gone_on.events);
+        assert_eq!(told.first(), Some(&format!("valid {step}")), "{told:?}");
+        assert!(told.get(1).map_or("", String::as_str).starts_with(then), "{told:?}");
+        assert_eq!(told.iter().filter(|line| line.starts_with("valid")).count(), if step == 7 { 1 } else { 2 });
+        let outcome = gone_on.outcome.unwrap();
+        assert!(outcome.finished && outcome.valid_loss == Some(0.5), "{outcome:?}");
+        let known = Past { valid_step: Some(step), valid_loss: Some(0.25), ..Past::default() };
+        let told = said(&train_after(step, known, engine(Speed::AtOnce), Asks::Nothing).events);
+        assert_ne!(told.first(), Some(&format!("valid {step}")), "it was made before");
     }
 }
 

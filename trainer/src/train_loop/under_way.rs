@@ -144,15 +144,19 @@ impl<'a> UnderWay<'a> {
         Ok(())
     }
 
-    /// Mean loss over the supervised tokens of the validation rows, with the same kernels as training.
-    pub(super) fn validate(&mut self) -> Result<()> {
+    /// Mean loss over the supervised tokens of the validation rows, with the same kernels as training. False if it was
+    /// told to stop meanwhile: a validation may take longer than a scheduler waits, and can be made later.
+    pub(super) fn validate(&mut self) -> Result<bool> {
         self.settle()?;
         self.outcome.valid_loss = None;
         if self.run.valid.is_empty() {
-            return Ok(());
+            return Ok(true);
         }
         let (mut sum, mut tokens) = (0.0, 0_usize);
         for batch in loader::all(self.run.valid, self.run.config.train.micro_batch_tokens) {
+            if self.run.controls.stops() {
+                return Ok(false);
+            }
             let scores = self.session.log_probabilities(&batch)?;
             sum -= scores.iter().map(|&score| f64::from(score)).sum::<f64>();
             tokens += scores.len();
@@ -164,7 +168,7 @@ impl<'a> UnderWay<'a> {
         self.observer.on(&Event::Valid { step: self.begun(), loss, tokens: tokens as u64 })?;
         self.outcome.valid_loss = Some(loss);
         self.since = Instant::now();
-        Ok(())
+        Ok(true)
     }
 
     /// Saves a checkpoint, unless nothing was done since the last one.

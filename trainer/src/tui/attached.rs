@@ -94,8 +94,7 @@ struct Keys<'a> {
 
 impl Driver for Keys<'_> {
     fn feed(&mut self, app: &mut App) -> bool {
-        if self.controls.stops() && app.notice.is_none() {
-            app.notice = Some("stopping after this step and saving; Ctrl-C once more ends at once".to_owned());
+        if self.controls.stops() && app.hear_of_stop() {
             return true;
         }
         self.shared.changed.swap(false, Ordering::SeqCst)
@@ -106,10 +105,7 @@ impl Driver for Keys<'_> {
             Request::Save => self.controls.ask_save(),
             Request::TogglePause => self.controls.toggle_pause(),
             Request::Stop => self.controls.ask_stop(),
-            Request::Kill => {
-                terminal::restore();
-                std::process::exit(130);
-            }
+            Request::Kill => terminal::leave(crate::ending::AT_ONCE),
             Request::Leave => {
                 self.left = true;
                 return Next::Leave;

@@ -69,9 +69,23 @@ pub fn restore() {
     }
 }
 
+/// Gives the terminal back and ends the process here and now. What libraries left to be done at the end of a process is not
+/// done: with threads and a device still at work it could hang or fault.
+pub fn leave(code: u8) -> ! {
+    restore();
+    signal_hook::low_level::exit(i32::from(code))
+}
+
 /// Lets go of a terminal that is gone: a view that goes on reading from it would read nothing without end.
 pub fn abandon() {
     OPEN.store(false, Ordering::SeqCst);
+}
+
+/// Whether this process has a terminal at all: one of its three streams is one.
+#[must_use]
+pub fn is_here() -> bool {
+    use std::io::IsTerminal;
+    std::io::stdin().is_terminal() || std::io::stdout().is_terminal() || std::io::stderr().is_terminal()
 }
 
 /// Whether a view can be shown: standard error is a terminal that takes more than lines, keys come from one, and this

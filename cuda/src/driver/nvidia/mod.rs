@@ -55,15 +55,28 @@ pub(crate) fn count() -> usize {
     0
 }
 
-/// Opens a GPU; compiled kernels are kept under `cache` where one is given.
-pub(crate) fn open(index: usize, cache: Option<PathBuf>) -> Result<Box<dyn Driver>> {
+/// What a GPU is, without a context on it.
+pub(crate) fn look(index: usize) -> Result<DeviceInfo> {
+    let device = handle(index)?;
+    // SAFETY: the handle is one of the driver's.
+    unsafe { describe(device) }
+}
+
+fn handle(index: usize) -> Result<cu::CUdevice> {
     if count() <= index {
         return Err(Error::Unsupported { what: format!("CUDA device {index} is not there: {} answer", count()) });
     }
+    let mut device = 0;
+    // SAFETY: writes one number.
+    check("cuDeviceGet", unsafe { cu::cuDeviceGet(&raw mut device, index as i32) })?;
+    Ok(device)
+}
+
+/// Opens a GPU; compiled kernels are kept under `cache` where one is given.
+pub(crate) fn open(index: usize, cache: Option<PathBuf>) -> Result<Box<dyn Driver>> {
+    let device = handle(index)?;
     // SAFETY: the calls get pointers to values that outlive them.
     unsafe {
-        let mut device = 0;
-        check("cuDeviceGet", cu::cuDeviceGet(&raw mut device, index as i32))?;
         let mut context = std::ptr::null_mut();
         check("cuDevicePrimaryCtxRetain", cu::cuDevicePrimaryCtxRetain(&raw mut context, device))?;
         check("cuCtxSetCurrent", cu::cuCtxSetCurrent(context))?;
@@ -97,6 +110,7 @@ unsafe fn describe(device: cu::CUdevice) -> Result<DeviceInfo> {
         Ok(value.unsigned_abs())
     };
     let mut name = [0_u8; 128];
+    let mut bus = [0_u8; 32];
     let (mut bytes, mut version) = (0, 0);
     // SAFETY: writes at most the length it is given.
     check("cuDeviceGetName", unsafe { cu::cuDeviceGetName(name.as_mut_ptr().cast(), 127, device) })?;
@@ -104,9 +118,15 @@ unsafe fn describe(device: cu::CUdevice) -> Result<DeviceInfo> {
     check("cuDeviceTotalMem", unsafe { cu::cuDeviceTotalMem_v2(&raw mut bytes, device) })?;
     // SAFETY: as above.
     check("cuDriverGetVersion", unsafe { cu::cuDriverGetVersion(&raw mut version) })?;
-    let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
+    // SAFETY: as above. A driver that does not tell it leaves nothing.
+    let told = unsafe { cu::cuDeviceGetPCIBusId(bus.as_mut_ptr().cast(), 31, device) } == OK;
+    let text = |bytes: &[u8]| {
+        let until_zero = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
+        String::from_utf8_lossy(until_zero).into_owned()
+    };
     Ok(DeviceInfo {
-        name: String::from_utf8_lossy(name).into_owned(),
+        name: text(&name),
+        bus: if told { text(&bus) } else { String::new() },
         compute_capability: (
             attribute(Of::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?,
             attribute(Of::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?,

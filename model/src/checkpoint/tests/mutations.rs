@@ -33,10 +33,23 @@ fn mutated_safetensors_files_never_panic() {
 #[test]
 fn mutated_texts_of_a_folder_never_panic() {
     let folder = copy(&golden("tiny-chat"));
-    fs::write(folder.path().join("chat_template.jinja"), "{{ messages[0].content }}").unwrap();
-    for (seed, name) in
-        [(1, "config.json"), (2, "generation_config.json"), (3, "tokenizer.json"), (4, "tokenizer_config.json")]
-    {
+    for (name, text) in [
+        ("chat_template.jinja", "{{ messages[0].content }}"),
+        ("special_tokens_map.json", r#"{"bos_token": {"content": "<|im_start|>"}, "extra_special_tokens": ["a"]}"#),
+        ("added_tokens.json", r#"{"<|im_end|>": 2, "<|endoftext|>": 0, "a": 67}"#),
+    ] {
+        // Spaces at the end, of which some can be lost without a fault.
+        fs::write(folder.path().join(name), format!("{text:<200}")).unwrap();
+    }
+    let texts = [
+        "config.json",
+        "generation_config.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "special_tokens_map.json",
+        "added_tokens.json",
+    ];
+    for (seed, name) in (1..).zip(texts) {
         let path = folder.path().join(name);
         let whole = fs::read(&path).unwrap();
         many(0xA076_1D64_78BD_642F + seed, 700, |random| {

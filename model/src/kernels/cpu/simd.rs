@@ -9,6 +9,24 @@ pub(crate) fn vectorised<R>(f: impl FnOnce() -> R) -> R {
     pulp::Arch::new().dispatch(f)
 }
 
+/// The widest vectors of this processor, as its makers call them.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn vectors() -> &'static str {
+    if std::arch::is_x86_feature_detected!("avx512f") {
+        "avx512"
+    } else if std::arch::is_x86_feature_detected!("avx2") {
+        "avx2"
+    } else {
+        "sse2"
+    }
+}
+
+/// What this processor is.
+#[cfg(not(target_arch = "x86_64"))]
+pub(crate) fn vectors() -> &'static str {
+    std::env::consts::ARCH
+}
+
 /// Calls `f(row index, row)` for every row of `rows`, in parallel over blocks of rows.
 pub(crate) fn each_row(rows: &mut [f32], width: usize, f: impl Fn(usize, &mut [f32]) + Sync) {
     const BLOCK: usize = 32;

@@ -4,7 +4,18 @@ use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
 use super::{App, Pane, Request, Role, Screen, Zoom};
 
+const STOPPING: &str = "stopping after this step and saving; Ctrl-C once more ends at once";
+
 impl App {
+    /// Hears that the run is being stopped, whoever asked; true if that is news. The next Ctrl-C ends it at once.
+    pub fn hear_of_stop(&mut self) -> bool {
+        let is_news = self.stop_asked < 2;
+        if is_news {
+            (self.stop_asked, self.notice) = (2, Some(STOPPING.to_owned()));
+        }
+        is_news
+    }
+
     /// Takes a key; what it asks of others is handed back.
     pub fn key(&mut self, key: KeyEvent) -> Option<Request> {
         if key.kind == KeyEventKind::Release {
@@ -53,7 +64,7 @@ impl App {
         self.stop_asked = (self.stop_asked + 1).min(3);
         let (request, notice) = match self.stop_asked {
             1 => (None, "Ctrl-C once more saves and ends the run; q only closes the view"),
-            2 => (Some(Request::Stop), "stopping after this step and saving; Ctrl-C once more ends at once"),
+            2 => (Some(Request::Stop), STOPPING),
             _ => (Some(Request::Kill), "ending"),
         };
         self.notice = Some(notice.to_owned());

@@ -31,6 +31,15 @@ fn ctrl_c_twice_stops_a_run_and_once_only_says_so() {
 }
 
 #[test]
+fn after_a_signal_that_stops_the_run_ctrl_c_ends_it_at_once() {
+    let mut running = app(Role::Running);
+    assert!(running.hear_of_stop() && !running.hear_of_stop(), "it is news once");
+    assert!(running.notice.as_ref().unwrap().contains("Ctrl-C once more ends at once"));
+    press(&mut running, "l");
+    assert_eq!(interrupt(&mut running), Some(Request::Kill));
+}
+
+#[test]
 fn only_the_terminal_of_the_run_can_change_it() {
     assert_eq!(press(&mut app(Role::Running), "spq"), [Request::Save, Request::TogglePause, Request::Leave]);
     let mut watching = app(Role::Watching);

@@ -94,11 +94,19 @@ macro_rules! plane_reduce_op_to_spirv_dialect {
                 let op = self.get_operation();
                 let uniformity = cubecl_opt::passes::uniformity::op_dyn_uniformity(ctx, op);
                 let inp = op.operand(ctx, 0);
+                let inp = crate::ops::base::widened(ctx, rewriter, inp);
                 let out_ty = ty_to_spirv_dialect(ctx, self.result_type(ctx));
-                let new_op = <$new_ty>::new(ctx, out_ty, Scope::Subgroup, $action, inp, None);
+                let wide_ty = crate::ops::base::computed_in(ctx, out_ty).unwrap_or(out_ty);
+                let new_op = <$new_ty>::new(ctx, wide_ty, Scope::Subgroup, $action, inp, None);
                 crate::compiler::decorate_uniform(ctx, new_op.get_operation(), uniformity);
                 rewriter.append_op(ctx, &new_op);
-                rewriter.replace_operation(ctx, op, new_op.get_operation());
+                crate::ops::base::replace_narrowed(
+                    ctx,
+                    rewriter,
+                    op,
+                    new_op.get_operation(),
+                    out_ty,
+                );
 
                 Ok(())
             }
