@@ -111,7 +111,8 @@ fn a_hosted_arm_is_measured_and_priced_and_its_key_stands_nowhere() {
     let calls = server.calls();
     assert_eq!(calls.len(), NUM_ROWS);
     for call in &calls {
-        assert_eq!((call.path.as_str(), call.headers["x-api-key"].as_str()), ("/v1/messages", KEY));
+        assert_eq!((call.path.as_str(), &call.headers["authorization"]), ("/v1/messages", &format!("Bearer {KEY}")));
+        assert_eq!((call.headers["anthropic-version"].as_str(), call.headers.get("x-api-key")), ("2026-10-21", None));
         assert_eq!(call.system.as_deref(), Some("Name the kind."));
         assert!(!call.body.contains(KEY));
         let body: Value = serde_json::from_str(&call.body).unwrap();

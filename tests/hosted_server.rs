@@ -20,6 +20,8 @@ pub(crate) enum Reply {
     Says(String),
     /// With this status, these further headers, and an error of this type.
     Fails(u16, &'static str, &'static [(&'static str, &'static str)]),
+    /// With status 400 and this message.
+    Refuses(&'static str),
 }
 
 /// One call as it arrived.
@@ -95,6 +97,10 @@ fn serve(reader: &mut BufReader<&TcpStream>, plan: &Plan, seen: &Mutex<Vec<Call>
         Reply::Fails(status, error, headers) => {
             let error = json!({"type": "error", "error": {"type": error, "message": "as planned"}});
             (status, headers, "application/json", error.to_string())
+        }
+        Reply::Refuses(message) => {
+            let error = json!({"type": "error", "error": {"type": "invalid_request_error", "message": message}});
+            (400, [].as_slice(), "application/json", error.to_string())
         }
         Reply::Says(text) if streams => (200, [].as_slice(), "text/event-stream", streamed(&path, &text)),
         Reply::Says(text) => (200, [].as_slice(), "application/json", whole(&path, &text).to_string()),

@@ -1,6 +1,9 @@
 //! Providers that fail and evaluations that are killed: what is asked again, what is missing, and what is not paid twice.
 //! Knows the hosted arm of `hosted` and a server that fails as it is told.
 
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -61,6 +64,64 @@ fn a_key_that_is_refused_stops_at_the_first_row_and_is_not_shown() {
     scene.edit_config("repeats = 1", "repeats = 1\nkey_variable = \"TEAM_KEY\"");
     let done = Done::of(command(&scene, &[]).env("TEAM_KEY", KEY).output().unwrap());
     done.refused(&["check that TEAM_KEY holds a whole key"]);
+}
+
+#[test]
+fn a_field_that_is_refused_is_named_with_the_key_to_leave_out_and_not_sent_again() {
+    let server = HostedServer::planned(|prompt, num_before| match num_before {
+        0 => Reply::Refuses("`temperature` is deprecated for this model."),
+        _ => Reply::Says(right(prompt)),
+    });
+    let scene = hosted(&server, "temperature = 0.0", PRICED);
+    let told = ["frontier", "it refuses `temperature`", "hint: take temperature out of the arm"];
+    eval_with_key(&scene, &["--limit", "3"]).refused(&told);
+    assert_eq!(server.num_calls(), 1);
+}
+
+/// A server that reads what it is told, says `answer` and hangs up.
+fn hangs_up(answer: &'static str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for mut socket in listener.incoming().flatten() {
+            let _ = socket.read(&mut [0; 1 << 16]);
+            let _ = socket.write_all(answer.as_bytes());
+        }
+    });
+    url
+}
+
+#[test]
+fn what_never_left_costs_nothing_and_what_left_may_have_been_billed() {
+    let server = HostedServer::start(right);
+    let scene = hosted(&server, "max_retries = 0", PRICED);
+    // Whether money may be gone after two rows were asked for in vain at this address.
+    let billed = |url: &str, proxy: Option<&str>| {
+        let text = fs::read_to_string(scene.path("config.toml")).unwrap();
+        scene.edit_config(&format!("url = \"{}\"", server.url), &format!("url = \"{url}\""));
+        let mut program = command(&scene, &["--limit", "2"]);
+        program.env("ANTHROPIC_API_KEY", KEY);
+        for name in ["ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY"] {
+            program.env_remove(name).env_remove(name.to_lowercase());
+        }
+        program.envs(proxy.map(|proxy| ("HTTPS_PROXY", proxy)));
+        let done = Done::of(program.output().unwrap()).good();
+        scene.write("config.toml", text);
+        assert_eq!(arm(&results(&scene), "frontier")["classes"], json!({"missing": 2}), "{url} {proxy:?}");
+        done.stdout.contains("may have been billed")
+    };
+    scene.edit_config("egress = \"loopback\"", "egress = \"public\"");
+    let (plain, refusing) = (hangs_up(""), hangs_up("HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\n\r\n"));
+    let no_tls = plain.replace("http://", "https://");
+    let unknown = "https://name.invalid";
+    // No TLS on the other side, no address, and proxies without an address and without a way on.
+    for (url, proxy) in
+        [(&*no_tls, None), (unknown, None), (unknown, Some("http://proxy.invalid:3128")), (unknown, Some(&*refusing))]
+    {
+        assert!(!billed(url, proxy), "{url} {proxy:?}");
+    }
+    // What was spent on a row is not forgotten, so this comes last.
+    assert!(billed(&plain, None), "a call that left and was not answered counts as nothing");
 }
 
 #[test]

@@ -11,8 +11,9 @@ use ground::write::Access;
 use crate::digest::Hashing;
 use crate::error::{Error, Fault, RowFault, SHOWN_ROWS};
 use crate::record::Record;
+use crate::shape;
 pub use crate::shape::Shape;
-use crate::shape::{self, Row};
+use crate::strict::{self, StrictObject};
 
 /// Bytes that are asked of the system at a time.
 const READ_BYTES: usize = 1 << 16;
@@ -149,7 +150,7 @@ pub(crate) fn parse(text: &[u8], place: &str) -> Result<(Record, Shape), Fault> 
             "a row is one conversation: leave out what no model is asked",
         ));
     }
-    let row: Row = serde_json::from_str(text).map_err(|error| not_json(&error))?;
+    let row: StrictObject = serde_json::from_str(text).map_err(|error| not_json(&error))?;
     shape::parse(row.0, place)
 }
 
@@ -187,6 +188,9 @@ fn not_json(error: &serde_json::Error) -> Fault {
         0 => String::new(),
         column => format!(" (column {column})"),
     };
+    if strict::is_about_a_repeated_key(words) {
+        return Fault::new(format!("{words}{place}"), "write each key once: readers differ in which of two they take");
+    }
     Fault::new(format!("not a JSON object: {words}{place}"), "each line is one complete JSON object")
 }
 
@@ -201,6 +205,7 @@ mod tests {
 
     use super::*;
     use crate::record::{Message, Role};
+    use crate::weight::{Weight, Weights};
 
     fn read_text(bytes: &[u8]) -> Result<Rows, String> {
         let folder = tempfile::tempdir().unwrap();
@@ -239,7 +244,7 @@ mod tests {
                   rows.jsonl:7: id `x` is already used in line 6
                   hint: give each row its own id, or leave `id` out
                   rows.jsonl:8: unknown shape of row, its keys are `question`
-                  hint: rows read are {"id","messages","group","meta"}, {"messages"}, {"prompt","completion"}, {"instruction","input","output"} (Alpaca) and {"conversations"} (ShareGPT)
+                  hint: rows read are {"messages"}, {"prompt","completion"}, {"instruction","input","output"} (Alpaca) and {"conversations"} (ShareGPT), each with "id", "group", "meta", "system" and "weight" if you like
                   rows.jsonl:9: not a JSON object: invalid type: sequence, expected a JSON object
                   hint: each line is one complete JSON object"#]],
         );
@@ -277,6 +282,25 @@ mod tests {
             expect![[r#"
             rows.jsonl holds no rows (2 blank lines)
             hint: write one JSON object per line"#]],
+        );
+    }
+
+    #[test]
+    fn a_key_that_stands_twice_is_refused_with_its_line_wherever_it_stands() {
+        let text = concat!(
+            "{\"prompt\":\"q\",\"completion\":\"a\"}\n",
+            "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\",\"content\":\"a\",\"content\":\"b\"}]}\n",
+            "{\"prompt\":\"q\",\"completion\":\"a\",\"completion\":\"b\"}\n",
+            "{\"group\":\"g\",\"prompt\":\"q\",\"completion\":\"a\",\"meta\":{\"x\":[{\"y\":1,\"y\":1}]}}\n",
+        );
+        check_error(
+            text.as_bytes(),
+            expect![[r#"
+                3 of 4 rows in rows.jsonl cannot be used
+                  rows.jsonl:2: key "content" occurs twice (column 86)
+                  rows.jsonl:3: key "completion" occurs twice (column 43)
+                  rows.jsonl:4: key "y" occurs twice (column 66)
+                  hint: write each key once: readers differ in which of two they take"#]],
         );
     }
 
@@ -364,13 +388,17 @@ mod tests {
         let text = "\\PC{0,6}[a-z]\\PC{0,6}(\n|\t|\u{2028}|\"|\\\\)?";
         let turn = (prop_oneof![Just(Role::System), Just(Role::User), Just(Role::Assistant)], text);
         let meta = proptest::collection::btree_map("[a-z]{1,4}", any::<i32>(), 0..3);
-        (proptest::collection::vec(turn, 0..3), text, text, "[a-z:0-9]{1,6}", meta).prop_map(
-            |(turns, question, answer, group, meta)| {
+        let weight = || prop_oneof![Just(None), Just(Some(Weight::Zero)), Just(Some(Weight::One))];
+        let weights = (weight(), proptest::collection::vec(weight(), 5));
+        (proptest::collection::vec(turn, 0..3), text, text, "[a-z:0-9]{1,6}", meta, weights).prop_map(
+            |(turns, question, answer, group, meta, (row, of_messages))| {
                 let mut messages: Vec<_> = turns.into_iter().map(|(role, text)| Message::new(role, text)).collect();
                 messages.push(Message::new(Role::User, question));
                 messages.push(Message::new(Role::Assistant, answer));
                 let meta = meta.into_iter().map(|(key, value)| (key, Value::from(value))).collect();
-                Record { id: String::new(), messages, group, meta }
+                let stated = of_messages.into_iter().take(messages.len()).enumerate();
+                let of_messages = stated.filter_map(|(at, weight)| Some((at, weight?))).collect();
+                Record { id: String::new(), messages, group, meta, weights: Weights { row, messages: of_messages } }
             },
         )
     }

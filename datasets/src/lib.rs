@@ -17,9 +17,11 @@ pub mod recipe;
 pub mod record;
 mod shape;
 pub mod split;
+pub mod strict;
 pub mod survey;
 pub mod tfidf;
 mod turn;
+mod weight;
 
 pub use error::{Error, Fault, RowFault, SHOWN_ROWS};
 pub use folder::Folder;
@@ -28,3 +30,4 @@ pub use manifest::Manifest;
 pub use record::{Message, Record, Role};
 pub use split::{Rule, Split, Splits};
 pub use tfidf::TfIdf;
+pub use weight::{Weight, Weights};

@@ -1,9 +1,11 @@
 //! Owns one record: messages in, the last of which is the target. Knows nothing about files, templates or tokens.
 
-use serde::{Deserialize, Serialize};
+use serde::ser::SerializeStruct;
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use crate::error::Fault;
+use crate::weight::{Weight, Weights};
 
 /// Who speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -27,17 +29,17 @@ impl Role {
         }
     }
 
-    /// Reads the word in the file. A role that is not trained on is refused by name.
+    /// Reads the word in the file; newer clients write `developer` for `system`. A role that is not trained on is refused
+    /// by name.
     pub fn parse(word: &str) -> Result<Role, Fault> {
         match word {
-            "system" => Ok(Role::System),
+            "system" | "developer" => Ok(Role::System),
             "user" => Ok(Role::User),
             "assistant" => Ok(Role::Assistant),
             "tool" | "function" | "function_call" | "tool_call" | "observation" | "ipython" => Err(Fault::new(
                 format!("role `{word}` belongs to tool calls, which are not trained on"),
                 "leave out rows with tool calls, or write the tool's answer into a user turn",
             )),
-            "developer" => Err(Fault::new("unknown role `developer`", "write `system` for it")),
             _ => Err(Fault::new(format!("unknown role `{word}`"), "roles are `system`, `user` and `assistant`")),
         }
     }
@@ -61,7 +63,7 @@ impl Message {
 }
 
 /// One row: a conversation whose last assistant turn is the target.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Record {
     /// Unique within a set.
     pub id: String,
@@ -71,12 +73,14 @@ pub struct Record {
     pub group: String,
     /// Whatever else is known about the row.
     pub meta: Map<String, Value>,
+    /// What the row says about what of it is learnt.
+    pub weights: Weights,
 }
 
 impl Record {
     /// A record that can be trained on and scored, or why it cannot.
     pub fn new(id: String, messages: Vec<Message>, group: String, meta: Map<String, Value>) -> Result<Record, Fault> {
-        let record = Record { id, messages, group, meta };
+        let record = Record { id, messages, group, meta, weights: Weights::default() };
         record.check()?;
         Ok(record)
     }
@@ -129,6 +133,36 @@ impl Record {
     }
 }
 
+/// As rows are read: a weight stands in what it is of, and only where it was stated.
+impl Serialize for Record {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let messages = self.messages.iter().enumerate().map(|(at, message)| Weighed {
+            role: message.role,
+            content: &message.content,
+            weight: self.weights.messages.get(&at).copied(),
+        });
+        let mut row = serializer.serialize_struct("Record", 5)?;
+        row.serialize_field("id", &self.id)?;
+        row.serialize_field("messages", &messages.collect::<Vec<_>>())?;
+        row.serialize_field("group", &self.group)?;
+        row.serialize_field("meta", &self.meta)?;
+        match self.weights.row {
+            Some(weight) => row.serialize_field("weight", &weight)?,
+            None => row.skip_field("weight")?,
+        }
+        row.end()
+    }
+}
+
+/// A message with its weight.
+#[derive(Serialize)]
+struct Weighed<'a> {
+    role: Role,
+    content: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    weight: Option<Weight>,
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -165,8 +199,9 @@ mod tests {
     }
 
     #[test]
-    fn tool_roles_are_refused_by_name() {
+    fn tool_roles_are_refused_by_name_and_developer_is_system() {
         assert!(Role::parse("tool").unwrap_err().what.contains("tool calls"));
         assert_eq!(Role::parse("narrator").unwrap_err().what, "unknown role `narrator`");
+        assert_eq!(Role::parse("developer"), Ok(Role::System));
     }
 }

@@ -1,31 +1,62 @@
-//! Owns the shapes of row that are read: our record, chat, prompt and completion, Alpaca, ShareGPT. One JSON object
-//! in, one record out, nothing dropped on the way. Knows nothing about files and lines.
+//! Owns the shapes of row that are read: messages, prompt and completion, Alpaca, ShareGPT. One JSON object in, one record
+//! out, nothing dropped on the way, and what every row may have is read alike in all. Knows nothing about files and lines.
 
-use std::fmt;
-
-use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
 use crate::error::Fault;
-use crate::record::{Message, Record, Role};
-use crate::turn::{expected, is_nothing, kind, turns};
+use crate::record::{Record, Role};
+use crate::turn::{Turns, content, expected, is_nothing, kind};
+use crate::weight::{Weight, Weights};
 
 /// The shapes, as a hint names them.
-const READ: &str = "rows read are {\"id\",\"messages\",\"group\",\"meta\"}, {\"messages\"}, {\"prompt\",\"completion\"}, \
-                    {\"instruction\",\"input\",\"output\"} (Alpaca) and {\"conversations\"} (ShareGPT)";
+const READ: &str = "rows read are {\"messages\"}, {\"prompt\",\"completion\"}, {\"instruction\",\"input\",\"output\"} (Alpaca) \
+                    and {\"conversations\"} (ShareGPT), each with \"id\", \"group\", \"meta\", \"system\" and \"weight\" if you like";
 
-/// Keys that change what a row means and that we do not train on: silence would train on something else.
-const REFUSED_KEYS: [&str; 11] =
-    ["tools", "functions", "history", "chosen", "rejected", "image", "images", "audio", "audios", "video", "videos"];
+/// Keys that ask for something that is not done, with what to do: silence would train on something else.
+const NOT_DONE: [(&[&str], &str); 3] = [
+    (
+        &[
+            "tools",
+            "functions",
+            "function_call",
+            "tool_calls",
+            "tool_choice",
+            "parallel_tool_calls",
+            "image",
+            "images",
+            "audio",
+            "audios",
+            "video",
+            "videos",
+            "history",
+            "chosen",
+            "rejected",
+            "rejected_response",
+            "rejected_messages",
+            "preferred_output",
+            "non_preferred_output",
+            "kto_tag",
+        ],
+        "rows are text turns with one right answer: write such rows as `messages`, or remove them",
+    ),
+    (
+        &["chat_template", "chat_template_kwargs"],
+        "one chat template and its variables hold for all rows of a run: leave it out of the row",
+    ),
+    (
+        &["loss_weight", "sample_weight", "loss_mask"],
+        "write `weight`, which is 0 or 1, or move what means something else under `meta`",
+    ),
+];
+/// Keys that every row may have and that change what is learnt; a misspelt one would be kept as a fact about the row.
+const FREE_TO_HAVE: [&str; 4] = ["group", "weight", "system", "meta"];
 
 /// How a row was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Shape {
-    /// `{"id","messages","group","meta"}`.
-    Record,
-    /// `{"messages"}` as hosted fine-tuning services take it.
-    Chat,
+    /// `{"messages"}`: our own record, or as hosted fine-tuning services take it.
+    Messages,
     /// `{"prompt","completion"}`, text or lists of messages.
     PromptCompletion,
     /// `{"instruction","input","output"}`.
@@ -34,89 +65,40 @@ pub enum Shape {
     ShareGpt,
 }
 
-/// A JSON object in which no key stands twice.
-pub(crate) struct Row(pub(crate) Map<String, Value>);
-
-impl<'de> Deserialize<'de> for Row {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Keys;
-        impl<'de> Visitor<'de> for Keys {
-            type Value = Row;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a JSON object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Row, A::Error> {
-                let mut row = Map::new();
-                while let Some((key, value)) = access.next_entry::<String, Value>()? {
-                    if row.contains_key(&key) {
-                        return Err(A::Error::custom(format!("key `{key}` stands twice")));
-                    }
-                    row.insert(key, value);
-                }
-                Ok(Row(row))
-            }
-        }
-        deserializer.deserialize_map(Keys)
-    }
-}
-
 /// Turns one object into a record. `place` is the id of a row that brings none.
 pub(crate) fn parse(mut row: Map<String, Value>, place: &str) -> Result<(Record, Shape), Fault> {
     let shape = recognise(&row)?;
-    let refused = REFUSED_KEYS.iter().find(|key| row.get(**key).is_some_and(|value| !is_nothing(value)));
-    if let Some(key) = refused {
-        return Err(Fault::new(
-            format!("`{key}` is not supported"),
-            "rows are text turns with one right answer: write such rows as `messages`, or remove them",
-        ));
-    }
+    refuse_what_is_not_done(&row, shape)?;
     let id = take_name(&mut row, "id")?.unwrap_or_else(|| place.to_string());
     let group = take_name(&mut row, "group")?.unwrap_or_else(|| id.clone());
-    let mut meta = match row.shift_remove("meta") {
-        None | Some(Value::Null) => Map::new(),
-        Some(Value::Object(meta)) => meta,
-        Some(other) => return Err(expected("`meta`", "an object", &other)),
+    let weight = Weight::read(&take(&mut row, "weight"))?;
+    let mut meta = match take(&mut row, "meta") {
+        Value::Null => Map::new(),
+        Value::Object(meta) => meta,
+        other => return Err(expected("`meta`", "an object", &other)),
     };
-    let messages = match shape {
-        Shape::Record | Shape::Chat => turns(take(&mut row, "messages"), "messages", shape == Shape::Chat)?,
-        Shape::PromptCompletion => prompt_completion(&mut row)?,
-        Shape::Alpaca => alpaca(&mut row)?,
-        Shape::ShareGpt => {
-            let mut messages = system(&mut row)?;
-            messages.extend(turns(take(&mut row, "conversations"), "conversations", true)?);
-            messages
+    let turns = turns(&mut row, shape)?;
+    for (key, value) in row.into_iter().filter(|(_, value)| !value.is_null()) {
+        if let Some(known) = misspelt(&key, shape) {
+            let hint = format!("did you mean `{known}`? Anything else goes under `meta`");
+            return Err(Fault::new(format!("unknown key `{key}`"), hint));
         }
-    };
-    if shape == Shape::Record {
-        refuse_rest(&row)?;
-    }
-    for (key, value) in row {
         if meta.contains_key(&key) {
             return Err(Fault::new(format!("`{key}` stands in the row and in `meta`"), "keep one of them"));
         }
         meta.insert(key, value);
     }
-    Ok((Record::new(id, messages, group, meta)?, shape))
+    let weights = Weights { row: weight, messages: turns.weights };
+    Ok((Record { weights, ..Record::new(id, turns.messages, group, meta)? }, shape))
 }
 
 /// A row that reads as two shapes is refused: which answer counts is not ours to choose.
 fn recognise(row: &Map<String, Value>) -> Result<Shape, Fault> {
-    let has = |key: &str| row.contains_key(key);
-    let mut found = Vec::new();
-    if has("messages") {
-        let ours = has("id") || has("group") || has("meta");
-        found.push((if ours { Shape::Record } else { Shape::Chat }, "messages"));
-    }
-    if has("prompt") && has("completion") {
-        found.push((Shape::PromptCompletion, "prompt` and `completion"));
-    }
-    if has("instruction") && has("output") {
-        found.push((Shape::Alpaca, "instruction` and `output"));
-    }
-    if has("conversations") {
-        found.push((Shape::ShareGpt, "conversations"));
+    // A table of rows of several shapes has the columns of all, null where a row has another. A row whose own columns are
+    // null is told which of them is.
+    let mut found = shapes(|key| row.get(key).is_some_and(|value| !value.is_null()));
+    if found.is_empty() {
+        found = shapes(|key| row.contains_key(key));
     }
     match found.as_slice() {
         [(shape, _)] => Ok(*shape),
@@ -131,57 +113,104 @@ fn recognise(row: &Map<String, Value>) -> Result<Shape, Fault> {
     }
 }
 
-/// A key our own record does not have. Silence would lose it, `meta` keeps it.
-fn refuse_rest(row: &Map<String, Value>) -> Result<(), Fault> {
-    let Some(key) = row.keys().next() else {
-        return Ok(());
-    };
-    // The distance takes memory and time with the product of the lengths.
-    let near = ["id", "messages", "group", "meta"]
-        .into_iter()
-        .find(|known| key.len() <= known.len() + 2 && strsim::damerau_levenshtein(known, key) <= 2);
-    let hint = match near {
-        Some(known) => format!("did you mean `{known}`? Anything else goes under `meta`"),
-        None => "a record has `id`, `messages`, `group` and `meta`: move it under `meta`".to_string(),
-    };
-    Err(Fault::new(format!("unknown key `{key}`"), hint))
+/// The shapes of which a row has all that they need, with those keys in words.
+fn shapes(has: impl Fn(&str) -> bool) -> Vec<(Shape, &'static str)> {
+    let mut found = Vec::new();
+    if has("messages") {
+        found.push((Shape::Messages, "messages"));
+    }
+    if has("prompt") && has("completion") {
+        found.push((Shape::PromptCompletion, "prompt` and `completion"));
+    }
+    if has("instruction") && has("output") {
+        found.push((Shape::Alpaca, "instruction` and `output"));
+    }
+    if has("conversations") {
+        found.push((Shape::ShareGpt, "conversations"));
+    }
+    found
 }
 
-fn prompt_completion(row: &mut Map<String, Value>) -> Result<Vec<Message>, Fault> {
-    let mut messages = system(row)?;
+fn refuse_what_is_not_done(row: &Map<String, Value>, shape: Shape) -> Result<(), Fault> {
+    let said = |key: &&&str| row.get(**key).is_some_and(|value| !is_nothing(value));
+    for (keys, hint) in NOT_DONE {
+        if let Some(key) = keys.iter().find(said) {
+            return Err(Fault::new(format!("`{key}` is not supported"), hint));
+        }
+    }
+    // The rows of KTO: a completion with `"label": false` is one that a model should not write.
+    if shape == Shape::PromptCompletion && row.get("label").is_some_and(Value::is_boolean) {
+        return Err(Fault::new(
+            "`label` is true or false, as for preference training, which is not supported",
+            "leave out the rows of false and the key, or move what means something else under `meta`",
+        ));
+    }
+    Ok(())
+}
+
+/// The key that a misspelt one stands for, if it is one letter away: a first letter is seldom wrong, and `height` is no `weight`.
+fn misspelt(key: &str, shape: Shape) -> Option<&'static str> {
+    let of_shape = (shape == Shape::Alpaca).then_some("input");
+    let typed = key.to_lowercase();
+    FREE_TO_HAVE.into_iter().chain(of_shape).find(|known| {
+        // The distance takes memory and time with the product of the lengths.
+        typed.len() <= known.len() + 1
+            && typed.chars().next() == known.chars().next()
+            && strsim::damerau_levenshtein(known, &typed) <= 1
+    })
+}
+
+/// The turns of a row in which every key of its shape is taken.
+fn turns(row: &mut Map<String, Value>, shape: Shape) -> Result<Turns, Fault> {
+    let mut turns = Turns::default();
+    // The `system` key that several tools put beside the turns.
+    let system = match take(row, "system") {
+        Value::Null => String::new(),
+        value => content(value, "system")?,
+    };
+    let beside = !system.trim().is_empty();
+    if beside {
+        turns.say(Role::System, system);
+    }
+    match shape {
+        Shape::Messages => turns.read(take(row, "messages"), "messages")?,
+        Shape::ShareGpt => turns.read(take(row, "conversations"), "conversations")?,
+        Shape::PromptCompletion => prompt_completion(row, &mut turns)?,
+        Shape::Alpaca => alpaca(row, &mut turns)?,
+    }
+    if beside && turns.messages.iter().skip(1).any(|message| message.role == Role::System) {
+        return Err(Fault::new("the row has `system` and a system turn", "keep one of them"));
+    }
+    Ok(turns)
+}
+
+fn prompt_completion(row: &mut Map<String, Value>, turns: &mut Turns) -> Result<(), Fault> {
     match (take(row, "prompt"), take(row, "completion")) {
         (Value::String(prompt), Value::String(completion)) => {
-            messages.push(Message::new(Role::User, prompt));
-            messages.push(Message::new(Role::Assistant, completion));
+            turns.say(Role::User, prompt);
+            turns.say(Role::Assistant, completion);
+            Ok(())
         }
         (prompt @ Value::Array(_), completion @ Value::Array(_)) => {
-            messages.extend(turns(prompt, "prompt", true)?);
-            messages.extend(turns(completion, "completion", true)?);
+            turns.read(prompt, "prompt")?;
+            turns.read(completion, "completion")
         }
         (prompt, completion) => {
             let what = format!("`prompt` is {} and `completion` is {}", kind(&prompt), kind(&completion));
-            return Err(Fault::new(what, "both are text, or both are lists of messages"));
+            Err(Fault::new(what, "both are text, or both are lists of messages"))
         }
     }
-    Ok(messages)
 }
 
 /// No preamble is added around the instruction: that is the chat template's work.
-fn alpaca(row: &mut Map<String, Value>) -> Result<Vec<Message>, Fault> {
-    let mut messages = system(row)?;
+fn alpaca(row: &mut Map<String, Value>, turns: &mut Turns) -> Result<(), Fault> {
     let instruction = take_text(row, "instruction")?.unwrap_or_default();
     let input = take_text(row, "input")?.unwrap_or_default();
     let output = take_text(row, "output")?.unwrap_or_default();
     let question = if input.trim().is_empty() { instruction } else { format!("{instruction}\n\n{input}") };
-    messages.push(Message::new(Role::User, question));
-    messages.push(Message::new(Role::Assistant, output));
-    Ok(messages)
-}
-
-/// The `system` key that several tools put beside the turns.
-fn system(row: &mut Map<String, Value>) -> Result<Vec<Message>, Fault> {
-    let text = take_text(row, "system")?.filter(|text| !text.trim().is_empty());
-    Ok(text.map(|text| Message::new(Role::System, text)).into_iter().collect())
+    turns.say(Role::User, question);
+    turns.say(Role::Assistant, output);
+    Ok(())
 }
 
 fn take(row: &mut Map<String, Value>, key: &str) -> Value {
@@ -208,106 +237,4 @@ fn take_name(row: &mut Map<String, Value>, key: &str) -> Result<Option<String>, 
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic)]
-mod tests {
-    use super::*;
-
-    fn read(line: &str) -> Result<(Record, Shape), Fault> {
-        parse(serde_json::from_str::<Row>(line).unwrap().0, "rows:1")
-    }
-
-    fn turns_of(line: &str) -> (Shape, String) {
-        let (record, shape) = read(line).unwrap_or_else(|fault| panic!("{line}: {fault}"));
-        let words = record.messages.iter().map(|m| format!("{}={}", m.role.as_str(), m.content));
-        (shape, words.collect::<Vec<_>>().join("|"))
-    }
-
-    #[test]
-    fn every_shape_gives_the_same_turns() {
-        for (line, shape) in [
-            (
-                r#"{"id":"a","messages":[{"role":"user","content":"q"},{"role":"assistant","content":"a"}]}"#,
-                Shape::Record,
-            ),
-            (
-                r#"{"messages":[{"role":"user","content":[{"type":"text","text":"q"}]},{"role":"assistant","content":"a","tool_calls":null}]}"#,
-                Shape::Chat,
-            ),
-            (r#"{"prompt":"q","completion":"a"}"#, Shape::PromptCompletion),
-            (
-                r#"{"prompt":[{"role":"user","content":"q"}],"completion":[{"role":"assistant","content":"a"}]}"#,
-                Shape::PromptCompletion,
-            ),
-            (r#"{"instruction":"q","input":"","output":"a"}"#, Shape::Alpaca),
-            (r#"{"conversations":[{"from":"human","value":"q"},{"from":"gpt","value":"a"}]}"#, Shape::ShareGpt),
-        ] {
-            assert_eq!(turns_of(line), (shape, "user=q|assistant=a".to_string()));
-        }
-    }
-
-    #[test]
-    fn alpaca_input_and_a_system_key_become_turns() {
-        let (_, turns) = turns_of(r#"{"system":"s","instruction":"i","input":"x","output":"o"}"#);
-        assert_eq!(turns, "system=s|user=i\n\nx|assistant=o");
-    }
-
-    #[test]
-    fn foreign_extra_keys_are_kept_in_meta() {
-        let (record, _) = read(r#"{"prompt":"q","completion":"a","id":7,"group":"g","source":"web"}"#).unwrap();
-        assert_eq!((record.id.as_str(), record.group.as_str()), ("7", "g"));
-        assert_eq!(record.meta["source"], "web");
-    }
-
-    #[test]
-    fn a_row_without_id_and_group_is_its_own_group() {
-        let (record, _) = read(r#"{"prompt":"q","completion":"a"}"#).unwrap();
-        assert_eq!((record.id.as_str(), record.group.as_str()), ("rows:1", "rows:1"));
-    }
-
-    #[test]
-    fn what_would_change_the_meaning_is_refused_with_a_hint() {
-        for (line, what, hint) in [
-            (r#"{"question":"q","answer":"a"}"#, "unknown shape of row, its keys are `question`, `answer`", "ShareGPT"),
-            (r#"{"id":"a","mesages":[]}"#, "unknown shape", "messages"),
-            (
-                r#"{"id":"a","grup":"g","messages":[{"role":"user","content":"q"},{"role":"assistant","content":"a"}]}"#,
-                "unknown key `grup`",
-                "did you mean `group`",
-            ),
-            (
-                r#"{"id":"a","source":"g","messages":[{"role":"user","content":"q"},{"role":"assistant","content":"a"}]}"#,
-                "unknown key `source`",
-                "move it under `meta`",
-            ),
-            (
-                r#"{"prompt":"q","completion":"a","conversations":[]}"#,
-                "both `prompt` and `completion` and `conversations`",
-                "keep the one",
-            ),
-            (r#"{"prompt":"q","completion":"a","tools":[{}]}"#, "`tools` is not supported", "text turns"),
-            (r#"{"prompt":"q","completion":["a"]}"#, "`prompt` is text and `completion` is a list", "both are text"),
-            (
-                r#"{"messages":[{"role":"user","content":[{"type":"image_url"}]}]}"#,
-                "messages[0]: a content part `image_url`",
-                "only text",
-            ),
-            (
-                r#"{"messages":[{"role":"user","content":"q","weight":0}]}"#,
-                "a message with `weight`",
-                "`role` and `content`",
-            ),
-            (r#"{"messages":[{"role":"tool","content":"q"}]}"#, "tool calls", "leave out"),
-            (r#"{"conversations":[{"from":"narrator","value":"q"}]}"#, "unknown role `narrator`", "`user`"),
-            (r#"{"messages":[{"role":"assistant","content":null}]}"#, "`content` is null", "must be text"),
-        ] {
-            let fault = read(line).unwrap_err();
-            assert!(fault.what.contains(what), "{line}: {}", fault.what);
-            assert!(fault.hint.contains(hint), "{line}: {}", fault.hint);
-        }
-    }
-
-    #[test]
-    fn a_key_that_stands_twice_is_refused() {
-        let error = serde_json::from_str::<Row>(r#"{"prompt":"a","prompt":"b","completion":"c"}"#).err().unwrap();
-        assert!(error.to_string().contains("key `prompt` stands twice"));
-    }
-}
+mod tests;

@@ -1,48 +1,75 @@
-//! Owns one turn of a foreign or own row: which keys name the speaker and the text, and which extra keys change what is
-//! said. Knows nothing about whole rows. Tested through `shape`.
+//! Owns the turns of a row, whatever its shape: which keys name the speaker and the text, what a turn weighs, and which
+//! extra keys change what is said. Knows nothing about whole rows. Tested through `shape`.
 
-use serde_json::Value;
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
 
 use crate::error::Fault;
 use crate::record::{Message, Role};
+use crate::weight::Weight;
 
-/// Reads a list of turns. `foreign` rows may write text as parts, use ShareGPT's words and have empty extra keys.
-pub(crate) fn turns(value: Value, key: &str, foreign: bool) -> Result<Vec<Message>, Fault> {
-    let Value::Array(items) = value else {
-        return Err(expected(&format!("`{key}`"), "a list of messages", &value));
-    };
-    let read = |(index, item)| {
-        turn(item, foreign).map_err(|fault| Fault::new(format!("{key}[{index}]: {}", fault.what), fault.hint))
-    };
-    items.into_iter().enumerate().map(read).collect()
+/// The keys that a message may have.
+const READ: &str = "a message has `role` and `content`, or `from` and `value`, and perhaps `weight`";
+/// What other tools call the weight of a message.
+const OTHER_WEIGHTS: [&str; 6] = ["train", "training", "trainable", "loss", "mask", "loss_mask"];
+
+/// The turns of a row in order, and the weights that they state.
+#[derive(Debug, Default)]
+pub(crate) struct Turns {
+    pub(crate) messages: Vec<Message>,
+    pub(crate) weights: BTreeMap<usize, Weight>,
 }
 
-fn turn(item: Value, foreign: bool) -> Result<Message, Fault> {
+impl Turns {
+    /// Adds a turn that states no weight.
+    pub(crate) fn say(&mut self, role: Role, content: String) {
+        self.messages.push(Message { role, content });
+    }
+
+    /// Adds the messages of a list.
+    pub(crate) fn read(&mut self, value: Value, key: &str) -> Result<(), Fault> {
+        let Value::Array(items) = value else {
+            return Err(expected(&format!("`{key}`"), "a list of messages", &value));
+        };
+        for (index, item) in items.into_iter().enumerate() {
+            let read = turn(item);
+            let (message, weight) =
+                read.map_err(|fault| Fault::new(format!("{key}[{index}]: {}", fault.what), fault.hint))?;
+            if let Some(weight) = weight {
+                self.weights.insert(self.messages.len(), weight);
+            }
+            self.messages.push(message);
+        }
+        Ok(())
+    }
+}
+
+fn turn(item: Value) -> Result<(Message, Option<Weight>), Fault> {
     let Value::Object(mut item) = item else {
         return Err(expected("a message", "an object", &item));
     };
-    let from = foreign && item.contains_key("from");
+    // A table of rows from several sources has all columns in each, most of them null.
+    let from = item.get("from").is_some_and(|value| !value.is_null());
     let (role_key, content_key) = if from { ("from", "value") } else { ("role", "content") };
-    let hint = if foreign {
-        "a message has `role` and `content`, or `from` and `value`"
-    } else {
-        "a message has `role` and `content`"
-    };
     let role = match item.shift_remove(role_key) {
         Some(Value::String(word)) => role(&word, from)?,
         Some(other) => return Err(expected(&format!("`{role_key}`"), "text", &other)),
-        None => return Err(Fault::new(format!("no `{role_key}`"), hint)),
+        None => return Err(Fault::new(format!("no `{role_key}`"), READ)),
     };
     let content = match item.shift_remove(content_key) {
-        Some(Value::String(text)) => text,
-        Some(Value::Array(parts)) if foreign => joined(parts)?,
-        Some(other) => return Err(expected(&format!("`{content_key}`"), "text", &other)),
-        None => return Err(Fault::new(format!("no `{content_key}`"), hint)),
+        Some(value) => content(value, content_key)?,
+        None => return Err(Fault::new(format!("no `{content_key}`"), READ)),
     };
+    let weight = Weight::read(&item.shift_remove("weight").unwrap_or(Value::Null))?;
     // Exports write `"tool_calls": null` and the like; a value there would change what the turn means.
-    match item.iter().find(|(_, value)| !(foreign && is_nothing(value))) {
-        Some((key, _)) => Err(Fault::new(format!("a message with `{key}` is not supported"), hint)),
-        None => Ok(Message { role, content }),
+    match meant(&item) {
+        Some(key) if OTHER_WEIGHTS.contains(&key) => Err(Fault::new(
+            format!("a message with `{key}` is not supported"),
+            "write `\"weight\": 0` into a message that is not learnt",
+        )),
+        Some(key) => Err(Fault::new(format!("a message with `{key}` is not supported"), READ)),
+        None => Ok((Message { role, content }, weight)),
     }
 }
 
@@ -54,22 +81,38 @@ fn role(word: &str, share_gpt: bool) -> Result<Role, Fault> {
     }
 }
 
-fn joined(parts: Vec<Value>) -> Result<String, Fault> {
-    let mut text = String::new();
-    for part in parts {
-        let is_text = part.get("type").and_then(Value::as_str) == Some("text");
-        match part.get("text").and_then(Value::as_str) {
-            Some(piece) if is_text => text.push_str(piece),
-            _ => {
-                let named = part.get("type").and_then(Value::as_str).unwrap_or("without a type");
-                return Err(Fault::new(
-                    format!("a content part `{named}` is not text"),
-                    "only text parts are trained on",
-                ));
-            }
-        }
+/// What is said: text, or a list of parts that are text.
+pub(crate) fn content(value: Value, key: &str) -> Result<String, Fault> {
+    match value {
+        Value::String(text) => Ok(text),
+        Value::Array(parts) => parts.into_iter().map(text_of).collect(),
+        other => Err(expected(&format!("`{key}`"), "text", &other)),
     }
-    Ok(text)
+}
+
+fn text_of(part: Value) -> Result<String, Fault> {
+    let Value::Object(mut part) = part else {
+        return Err(expected("a content part", "an object with `type` and `text`", &part));
+    };
+    let named = part.shift_remove("type");
+    match (named.as_ref().and_then(Value::as_str), part.shift_remove("text")) {
+        (Some("text"), Some(Value::String(text))) => match meant(&part) {
+            Some(key) => Err(Fault::new(
+                format!("a text part with `{key}` is not supported"),
+                "a text part has `type` and `text`: leave out the rest",
+            )),
+            None => Ok(text),
+        },
+        (named, _) => Err(Fault::new(
+            format!("a content part `{}` is not text", named.unwrap_or("without a type")),
+            "only text parts are trained on",
+        )),
+    }
+}
+
+/// The first key that has a value.
+fn meant(object: &Map<String, Value>) -> Option<&str> {
+    object.iter().find(|(_, value)| !is_nothing(value)).map(|(key, _)| key.as_str())
 }
 
 /// Whether a value says nothing: null or empty.

@@ -3,6 +3,8 @@
 
 use std::path::PathBuf;
 
+use crate::right_targets::wrong::{Listed, WrongTarget};
+
 /// What stopped an evaluation.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -73,6 +75,19 @@ pub enum Error {
         id: String,
         /// What is wrong with it.
         problem: &'static str,
+    },
+    /// Targets that the scorers of the task do not take for right, all of them in one error.
+    #[error(
+        "{total} of {rows} held-out rows have a target that its own scorer does not score 1{}\nhint: a model that had learnt these rows by heart would fail them: correct the targets, or choose a scorer under [[eval.scorer]], or options of it, that reads them",
+        Listed { shown, total: *total }
+    )]
+    WrongTargets {
+        /// Held-out rows.
+        rows: usize,
+        /// Rows with such a target.
+        total: usize,
+        /// The first of them.
+        shown: Vec<WrongTarget>,
     },
     /// An option has a value that cannot work.
     #[error("{option} must be {expected}")]
@@ -275,6 +290,16 @@ pub enum Error {
         found: i64,
         /// The version this program reads.
         expected: i64,
+    },
+    /// A provider cannot be asked in the way that an arm says.
+    #[error("{model}: {problem}\nhint: {hint}")]
+    BadForm {
+        /// The model.
+        model: String,
+        /// What cannot be done.
+        problem: String,
+        /// What to type.
+        hint: String,
     },
     /// An address to which no key and no prompt may be sent.
     #[error("the address {address} of {model} cannot be used: {problem}\nhint: {hint}")]

@@ -26,6 +26,7 @@ pub mod reasoning;
 pub mod redact;
 pub mod report;
 pub mod results;
+pub mod right_targets;
 pub mod run;
 pub mod running;
 pub mod scorer;

@@ -207,4 +207,6 @@ fn explain(refused: &Refused) -> Error {
 }
 
 #[cfg(test)]
+mod forms;
+#[cfg(test)]
 mod tests;

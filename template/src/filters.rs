@@ -1,432 +1,398 @@
-//! Owns the filters, tests, functions and methods of templates: those of the engine, each with the size of its result
-//! found before and its work paid, and in their place our own where they call others or stay lazy.
+//! Owns the list of filters and functions of templates, and the filters of one text, number or value. They are those of
+//! Jinja2; a few of it are named here only to say that they are not here. Each pays for its work, and the size of its
+//! result is found before it is made.
 
-use std::cmp::Ordering;
-use std::sync::Arc;
+use minijinja::value::Rest;
+use minijinja::{Environment, Error, ErrorKind, State, Value, filters as engine};
 
-use minijinja::value::{Enumerator, Kwargs, Object, ObjectRepr, Rest, ValueKind, from_args};
-use minijinja::{Environment, Error, ErrorKind, State, UndefinedBehavior, Value, filters, tests};
-
+use super::Dialect;
+use super::globals;
 use super::growth::{allow, bytes};
+use super::letters::{self, Ends};
+use super::listing;
 use super::meter;
-use super::operators::{compare, defined, invalid, join, print};
-use super::value::{Space, items, keep, key_cost, length, list, map, weigh};
+use super::methods::{self, bind, needed, number_or};
+use super::number::{invalid, kind_of, negative, real_of, whole, whole_of};
+use super::order::defined;
+use super::percent;
+use super::value::{List, keep, length, map};
+use super::written::{escaped, like, print};
 
-/// How long a `range` may be; the sandbox of transformers has the same limit.
-const RANGE: u64 = 100_000;
+type Filter = fn(&State, &Value, &[Value]) -> Result<Value, Error>;
 
-/// What a filter of the engine reads of its arguments.
-#[derive(Clone, Copy)]
-enum Reads {
-    /// All of a text, and of a list hardly anything.
-    Length,
-    /// The items of a list, or all of a text.
-    Items,
-    /// All that its arguments hold.
-    All,
-    /// All, as text: what is no text is written first.
-    Text,
-    /// All of them, as often as a sort does.
-    Sorted,
-}
+/// The filters of Jinja2.
+const FILTERS: &[(&str, Filter)] = &[
+    ("abs", abs),
+    ("attr", attr),
+    ("batch", listing::batch),
+    ("capitalize", |_, value, rest| changed(value, rest, letters::capitalize)),
+    ("center", center),
+    ("count", listing::length),
+    ("d", default),
+    ("default", default),
+    ("dictsort", listing::dictsort),
+    ("e", escape),
+    ("escape", escape),
+    ("filesizeformat", not_here),
+    ("first", listing::first),
+    ("float", float),
+    ("forceescape", force_escape),
+    ("format", format),
+    ("groupby", listing::group),
+    ("indent", indent),
+    ("int", int),
+    ("items", listing::items_of),
+    ("join", listing::joined),
+    ("last", listing::last),
+    ("length", listing::length),
+    ("list", listing::list_of),
+    ("lower", |_, value, rest| changed(value, rest, str::to_lowercase)),
+    ("map", listing::map_each),
+    ("max", |state, value, rest| listing::extreme(state, value, rest, true)),
+    ("min", |state, value, rest| listing::extreme(state, value, rest, false)),
+    ("pprint", not_here),
+    ("random", not_here),
+    ("reject", |state, value, rest| listing::select(state, value, rest, false, false)),
+    ("rejectattr", |state, value, rest| listing::select(state, value, rest, true, false)),
+    ("replace", replace),
+    ("reverse", listing::reverse),
+    ("round", round),
+    ("safe", safe),
+    ("select", |state, value, rest| listing::select(state, value, rest, false, true)),
+    ("selectattr", |state, value, rest| listing::select(state, value, rest, true, true)),
+    ("slice", listing::slices),
+    ("sort", listing::sort),
+    ("string", |_, value, rest| {
+        let [] = bind([], rest)?;
+        soft(value)
+    }),
+    ("striptags", not_here),
+    ("sum", listing::sum),
+    ("title", |_, value, rest| changed(value, rest, letters::title_words)),
+    ("tojson", not_here),
+    ("trim", trim),
+    ("truncate", truncate),
+    ("unique", listing::unique),
+    ("upper", |_, value, rest| changed(value, rest, str::to_uppercase)),
+    ("urlencode", not_here),
+    ("urlize", not_here),
+    ("wordcount", word_count),
+    ("wordwrap", not_here),
+    ("xmlattr", not_here),
+];
 
-/// The filters of the engine that are kept.
-fn engine_filters() -> Vec<(&'static str, Value, Reads)> {
-    use Reads::{All, Items, Length, Sorted, Text};
+/// Filters of the engine that prompts may use beside those of Jinja2.
+fn of_prompts() -> Vec<(&'static str, Value)> {
     vec![
-        ("abs", Value::from_function(filters::abs), Length),
-        ("attr", Value::from_function(filters::attr), Length),
-        ("batch", Value::from_function(filters::batch), Items),
-        ("bool", Value::from_function(filters::bool), Length),
-        ("capitalize", Value::from_function(filters::capitalize), Text),
-        ("chain", Value::from_function(filters::chain), Items),
-        ("count", Value::from_function(filters::length), Length),
-        ("d", Value::from_function(filters::default), Length),
-        ("default", Value::from_function(filters::default), Length),
-        ("dictsort", Value::from_function(filters::dictsort), Sorted),
-        ("e", Value::from_function(filters::escape), Text),
-        ("escape", Value::from_function(filters::escape), Text),
-        ("first", Value::from_function(filters::first), Length),
-        ("float", Value::from_function(filters::float), Length),
-        ("format", Value::from_function(filters::format), All),
-        ("indent", Value::from_function(filters::indent), Text),
-        ("int", Value::from_function(filters::int), Length),
-        ("items", Value::from_function(filters::items), Items),
-        ("last", Value::from_function(filters::last), Length),
-        ("length", Value::from_function(filters::length), Length),
-        ("lines", Value::from_function(filters::lines), Text),
-        ("list", Value::from_function(filters::list), Items),
-        ("lower", Value::from_function(filters::lower), Text),
-        ("max", Value::from_function(filters::max), All),
-        ("min", Value::from_function(filters::min), All),
-        ("pprint", Value::from_function(filters::pprint), All),
-        ("replace", Value::from_function(filters::replace), Text),
-        ("reverse", Value::from_function(filters::reverse), Items),
-        ("round", Value::from_function(filters::round), Length),
-        ("safe", Value::from_function(filters::safe), Text),
-        ("slice", Value::from_function(filters::slice), Items),
-        ("sort", Value::from_function(filters::sort), Sorted),
-        ("split", Value::from_function(filters::split), Text),
-        ("sum", Value::from_function(filters::sum), Items),
-        ("title", Value::from_function(filters::title), Text),
-        ("tojson", Value::from_function(filters::tojson), All),
-        ("trim", Value::from_function(filters::trim), Text),
-        ("unique", Value::from_function(filters::unique), Sorted),
-        ("upper", Value::from_function(filters::upper), Text),
-        ("zip", Value::from_function(filters::zip), Items),
+        ("bool", Value::from_function(engine::bool)),
+        ("chain", Value::from_function(engine::chain)),
+        ("lines", Value::from_function(engine::lines)),
+        ("pprint", Value::from_function(engine::pprint)),
+        ("split", Value::from_function(engine::split)),
+        ("tojson", Value::from_function(engine::tojson)),
+        ("zip", Value::from_function(engine::zip)),
     ]
 }
 
-/// Gives the engine the filters, tests and functions.
-pub(super) fn add_to(environment: &mut Environment<'static>) {
-    for (name, inner, reads) in engine_filters() {
+/// Whether Jinja2 has a filter of this name.
+pub(super) fn is_known(name: &str) -> bool {
+    FILTERS.iter().any(|(known, _)| *known == name)
+}
+
+/// Gives the engine the filters and functions.
+pub(super) fn add_to(environment: &mut Environment<'static>, dialect: Dialect) {
+    for &(name, filter) in FILTERS {
         environment.add_filter(name, move |state: &State, value: &Value, rest: Rest<Value>| {
-            let mut values: Vec<Value> = std::iter::once(value.clone()).chain(rest.0).collect();
-            pay(reads, &values)?;
-            if matches!(reads, Reads::Text) {
-                for value in values.iter_mut().filter(|value| value.as_object().is_some() && !value.is_kwargs()) {
-                    *value = written(value)?;
-                }
+            if !matches!(name, "default" | "d") {
+                defined(state, value)?;
             }
-            allow(name, &values)?;
-            keep(inner.call(state, &values)?)
+            pay(name, value, &rest)?;
+            keep(filter(state, value, &rest)?)
         });
     }
-    for (name, by_attribute, wanted) in
-        [("select", false, true), ("reject", false, false), ("selectattr", true, true), ("rejectattr", true, false)]
-    {
-        environment.add_filter(name, move |state: &State, value: &Value, rest: Rest<Value>| {
-            let (attribute, rest) = match rest.split_first() {
-                Some((attribute, rest)) if by_attribute => (Some(path(attribute)?), rest),
-                None if by_attribute => return Err(Error::from(ErrorKind::MissingArgument)),
-                _ => (None, &rest[..]),
-            };
-            select(state, value, attribute, rest, wanted)
-        });
-    }
-    environment.add_filter("string", |state: &State, value: &Value| {
-        defined(state, value)?;
-        written(value)
-    });
-    environment.add_filter("join", |value: &Value, glue: Option<Value>| {
-        let glue = glue.map_or_else(|| Ok(Value::from("")), |glue| written(&glue))?;
-        allow("join", &[value.clone(), glue.clone()])?;
-        join(value, glue.as_str().unwrap_or_default())
-    });
-    environment.add_filter("map", map_each);
-    environment.add_filter("groupby", group);
-    for (name, sign) in [
-        ("eq", '='),
-        ("equalto", '='),
-        ("==", '='),
-        ("ne", '!'),
-        ("!=", '!'),
-        ("lt", '<'),
-        ("lessthan", '<'),
-        ("<", '<'),
-        ("le", 'l'),
-        ("<=", 'l'),
-        ("gt", '>'),
-        ("greaterthan", '>'),
-        (">", '>'),
-        ("ge", 'g'),
-        (">=", 'g'),
-        ("in", 'i'),
-    ] {
-        environment.add_test(name, move |state: &State, left: &Value, right: &Value| compare(state, sign, left, right));
-    }
-    for (name, inner) in [
-        ("endingwith", Value::from_function(tests::is_endingwith)),
-        ("lower", Value::from_function(tests::is_lower)),
-        ("sameas", Value::from_function(tests::is_sameas)),
-        ("startingwith", Value::from_function(tests::is_startingwith)),
-        ("upper", Value::from_function(tests::is_upper)),
-    ] {
-        environment.add_test(name, move |state: &State, value: &Value, rest: Rest<Value>| {
-            let values: Vec<Value> = std::iter::once(value.clone()).chain(rest.0).collect();
-            pay(Reads::All, &values)?;
-            meter::room(bytes(&values)?)?;
-            inner.call(state, &values).map(|value| value.is_true())
-        });
-    }
-    // It writes everything that the template knows.
-    environment.remove_global("debug");
-    environment.add_function("range", range);
-    environment.add_function("dict", |rest: Rest<Value>| map(pairs(&rest)?));
-    environment.add_function("namespace", |rest: Rest<Value>| {
-        let space = Space::default();
-        for (name, value) in pairs(&rest)? {
-            space.set(&name, value)?;
+    if dialect == Dialect::Prompt {
+        for (name, inner) in of_prompts() {
+            environment.add_filter(name, move |state: &State, value: &Value, rest: Rest<Value>| {
+                let values: Vec<Value> = std::iter::once(value.clone()).chain(rest.0).collect();
+                meter::read(bytes(&values)?)?;
+                meter::work(values.iter().filter(|value| value.as_object().is_some()).map(length).sum())?;
+                allow(name, &values)?;
+                keep(inner.call(state, &values)?)
+            });
         }
-        Ok::<Value, Error>(Value::from_object(space))
-    });
+    }
+    globals::add_to(environment);
 }
 
-/// The methods of texts, lists and maps.
-pub(super) fn method(state: &State, value: &Value, name: &str, args: &[Value]) -> Result<Value, Error> {
-    if !matches!(value.kind(), ValueKind::String | ValueKind::Map | ValueKind::Seq) {
-        return Err(Error::from(ErrorKind::UnknownMethod));
-    }
-    if value.kind() == ValueKind::Map && !matches!(name, "keys" | "values" | "items" | "get") {
-        return Err(Error::from(ErrorKind::UnknownMethod));
-    }
-    let text = value.as_str();
-    let counted = if name == "join" && text.is_some() { "str.join" } else { name };
-    if let Some(text) = text {
-        meter::read(text.len() as u64)?;
-        if name == "count" && args.first().and_then(Value::as_str) == Some("") {
-            return Ok(Value::from(text.chars().count() + 1));
-        }
-    } else {
-        meter::work(1 + if name == "get" { 0 } else { length(value) })?;
-        if name == "count" {
-            meter::read(weigh(value)?.bytes)?;
-        }
-    }
-    if !args.is_empty() {
-        meter::read(bytes(args)?)?;
-        if name == "get" {
-            meter::work(key_cost(&args[0])?)?;
-        }
-    }
-    if text.is_some() {
-        let values: Vec<Value> = std::iter::once(value).chain(args).cloned().collect();
-        allow(counted, &values)?;
-    }
-    if let ("str.join", Some(glue), [value]) = (counted, text, args) {
-        return join(value, glue);
-    }
-    keep(minijinja_contrib::pycompat::unknown_method_callback(state, value, name, args)?)
+/// Pays for texts and arguments that are read, and has the size of the result allowed.
+fn pay(name: &str, value: &Value, rest: &[Value]) -> Result<(), Error> {
+    let values: Vec<Value> = std::iter::once(value).chain(rest).cloned().collect();
+    meter::read(values.iter().filter_map(Value::as_str).map(|text| text.len() as u64).sum())?;
+    allow(name, &values)
 }
 
-/// A value as a text.
-fn written(value: &Value) -> Result<Value, Error> {
+/// In place of filters that no chat template is known to use.
+fn not_here(_: &State, _: &Value, _: &[Value]) -> Result<Value, Error> {
+    Err(invalid("this filter of Jinja2 is not here"))
+}
+
+/// A value as a text, which stays marked as safe where it is.
+fn soft(value: &Value) -> Result<Value, Error> {
     if value.as_str().is_some() {
         return Ok(value.clone());
     }
     let mut text = String::new();
     print(value, &mut text)?;
-    keep(Value::from(text))
+    Ok(Value::from(text))
 }
 
-fn pay(reads: Reads, values: &[Value]) -> Result<(), Error> {
-    let read = match reads {
-        Reads::Length | Reads::Items => {
-            let texts: u64 = values.iter().filter_map(Value::as_str).map(|text| text.len() as u64).sum();
-            if matches!(reads, Reads::Items) {
-                meter::work(values.iter().filter(|value| value.as_object().is_some()).map(length).sum())?;
-            }
-            texts
-        }
-        Reads::All | Reads::Text => bytes(values)?,
-        Reads::Sorted => {
-            let items = values.first().map_or(1, length).max(1);
-            let rounds = u64::from(items.ilog2()) + 1;
-            let named = values.get(1..).map_or(Ok(0), bytes)?;
-            let each =
-                bytes(values)?.saturating_add(named.saturating_mul(items)).saturating_add(items.saturating_mul(8));
-            each.saturating_mul(rounds).saturating_mul(2)
-        }
+fn changed(value: &Value, rest: &[Value], change: impl Fn(&str) -> String) -> Result<Value, Error> {
+    let [] = bind([], rest)?;
+    let text = soft(value)?;
+    meter::room(3 * text.as_str().map_or(0, str::len) as u64)?;
+    like(change(text.as_str().unwrap_or_default()), value)
+}
+
+fn default(_: &State, value: &Value, rest: &[Value]) -> Result<Value, Error> {
+    let [default, boolean] = bind(["default_value", "boolean"], rest)?;
+    let missing = value.is_undefined() || (boolean.is_some_and(|boolean| boolean.is_true()) && !value.is_true());
+    Ok(if missing { default.unwrap_or_else(|| Value::from("")) } else { value.clone() })
+}
+
+fn abs(_: &State, value: &Value, rest: &[Value]) -> Result<Value, Error> {
+    let [] = bind([], rest)?;
+    let is_negative = real_of(value).is_some_and(f64::is_sign_negative);
+    match whole_of(value) {
+        _ if is_negative => negative(value),
+        Some(number) => Ok(whole(number)),
+        None if real_of(value).is_some() => Ok(value.clone()),
+        None => Err(invalid(format!("a value of the type {} has no size", kind_of(value)))),
+    }
+}
+
+fn attr(_: &State, value: &Value, rest: &[Value]) -> Result<Value, Error> {
+    let [name] = bind(["name"], rest)?;
+    let name = needed(name)?;
+    let name = name.as_str().ok_or_else(|| invalid("an attribute is named by a text"))?;
+    if let Some(method) = methods::bound(value, name) {
+        return Ok(method);
+    }
+    // Items of a list or map are no attributes.
+    if value.downcast_object_ref::<List>().is_some() { Ok(Value::UNDEFINED) } else { value.get_attr(name) }
+}
+
+fn center(_: &State, value: &Value, rest: &[Value]) -> Result<Value, Error> {
+    let [width] = bind(["width"], rest)?;
+    let width = usize::try_from(number_or(width.as_ref(), 80)?.max(0)).unwrap_or(usize::MAX);
+    let text = soft(value)?;
+    like(letters::pad(text.as_str().unwrap_or_default(), width, ' ', "center"), value)
+}
+
+fn escape(_: &State, value: &Value, rest: &[Value]) -> Result<Value, Error> {
+    let [] = bind([], rest)?;
+    escaped(value).map(Value::from_safe_string)
+}
+
+fn force_escape(_: &State, value: &Value, rest: &[Value]) -> Result<Value, Error> {
+    let [] = bind([], rest)?;
+    escaped(&Value::from(soft(value)?.as_str().unwrap_or_default())).map(Value::from_safe_string)
+}
+
+fn safe(_: &State, value: &Value, rest: &[Value]) -> Result<Value, Error> {
+    let [] = bind([], rest)?;
+    let mut text = String::new();
+    print(value, &mut text)?;
+    Ok(Value::from_safe_string(text))
+}
+
+fn trim(_: &State, value: &Value, rest: &[Value]) -> Result<Value, Error> {
+    let [gone] = bind(["chars"], rest)?;
+    let text = soft(value)?;
+    let gone = gone.filter(|gone| !gone.is_none());
+    let gone = gone.as_ref().map(|gone| gone.as_str().ok_or_else(|| invalid("what is trimmed must be a text")));
+    like(letters::strip(text.as_str().unwrap_or_default(), gone.transpose()?, Ends::Both).to_owned(), value)
+}
+
+fn replace(_: &State, value: &Value, rest: &[Value]) -> Result<Value, Error> {
+    let [old, new, count] = bind(["old", "new", "count"], rest)?;
+    let (text, old, new) = (soft(value)?, soft(&needed(old)?)?, soft(&needed(new)?)?);
+    let count = count.filter(|count| !count.is_none());
+    let part = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    methods::replace(&part(&text), &part(&old), &part(&new), number_or(count.as_ref(), -1)?).map(Value::from)
+}
+
+fn indent(_: &State, value: &Value, rest: &[Value]) -> Result<Value, Error> {
+    let [width, first, blank] = bind(["width", "first", "blank"], rest)?;
+    let gap = match width.as_ref().and_then(Value::as_str) {
+        Some(text) => text.to_owned(),
+        None => " ".repeat(usize::try_from(number_or(width.as_ref(), 4)?.max(0)).unwrap_or(0)),
     };
-    meter::read(read)
-}
-
-/// Names with dots between them.
-fn path(value: &Value) -> Result<String, Error> {
-    value.as_str().map(str::to_owned).ok_or_else(|| invalid("an attribute is named by a text"))
-}
-
-fn follow(value: &Value, path: &str) -> Result<Value, Error> {
-    meter::read(path.len() as u64)?;
-    let mut found = value.clone();
-    for part in path.split('.') {
-        found = match part.parse::<usize>() {
-            Ok(index) => found.get_item_by_index(index)?,
-            Err(_) => found.get_attr(part)?,
-        };
+    let text = value.as_str().ok_or_else(|| invalid(format!("a value of the type {} has no lines", kind_of(value))))?;
+    let is_set = |value: Option<Value>| value.is_some_and(|value| value.is_true());
+    let (first, blank) = (is_set(first), is_set(blank));
+    let ended = format!("{text}\n");
+    let lines = letters::lines(&ended, false);
+    meter::room((ended.len() as u64).saturating_add((gap.len() as u64).saturating_mul(lines.len() as u64)))?;
+    let mut out = String::new();
+    for (at, line) in lines.into_iter().enumerate() {
+        if at > 0 {
+            out.push('\n');
+        }
+        if if at == 0 { first } else { blank || !line.is_empty() } {
+            out.push_str(&gap);
+        }
+        out.push_str(line);
     }
-    Ok(found)
+    like(out, value)
 }
 
-fn select(
-    state: &State,
-    value: &Value,
-    attribute: Option<String>,
-    rest: &[Value],
-    wanted: bool,
-) -> Result<Value, Error> {
-    let (test, rest) = match rest.split_first() {
-        Some((test, rest)) => (Some(path(test)?), rest),
-        None => (None, rest),
+fn truncate(_: &State, value: &Value, rest: &[Value]) -> Result<Value, Error> {
+    let [length, killwords, end, leeway] = bind(["length", "killwords", "end", "leeway"], rest)?;
+    let text = value.as_str().ok_or_else(|| invalid(format!("a {} cannot be cut short", kind_of(value))))?;
+    let end = end.unwrap_or_else(|| Value::from("..."));
+    let end = end.as_str().ok_or_else(|| invalid("the end of what is cut short must be a text"))?;
+    let leeway = leeway.filter(|leeway| !leeway.is_none());
+    let (most, leeway) = (number_or(length.as_ref(), 255)?, number_or(leeway.as_ref(), 5)?);
+    let kept = most - end.chars().count() as i128;
+    if kept < 0 || leeway < 0 {
+        return Err(invalid("a text cannot be cut shorter than its end"));
+    }
+    if text.chars().count() as i128 <= most.saturating_add(leeway) {
+        return Ok(value.clone());
+    }
+    let cut = text.char_indices().nth(usize::try_from(kept).unwrap_or(usize::MAX)).map_or(text.len(), |(at, _)| at);
+    let head = match text[..cut].rsplit_once(' ') {
+        Some((head, _)) if !killwords.is_some_and(|kill| kill.is_true()) => head,
+        _ => &text[..cut],
     };
-    let mut chosen = Vec::new();
-    for item in each(state, value)? {
-        let asked = match &attribute {
-            Some(attribute) => follow(&item, attribute)?,
-            None => item.clone(),
-        };
-        meter::work(2 + rest.len() as u64)?;
-        let passed = match &test {
-            Some(test) => {
-                let args: Vec<Value> = std::iter::once(asked).chain(rest.iter().cloned()).collect();
-                state.perform_test(test, &args)?
-            }
-            None => asked.is_true(),
-        };
-        if passed == wanted {
-            chosen.push(item);
-        }
-    }
-    list(chosen)
+    like(format!("{head}{end}"), value)
 }
 
-fn map_each(state: &State, value: &Value, rest: Rest<Value>) -> Result<Value, Error> {
-    let (args, named): (&[Value], Kwargs) = from_args(&rest)?;
-    let mut found = Vec::new();
-    if let Some(attribute) = named.get::<Option<Value>>("attribute")? {
-        if !args.is_empty() {
-            return Err(Error::from(ErrorKind::TooManyArguments));
-        }
-        let default = if named.has("default") { named.get::<Value>("default")? } else { Value::UNDEFINED };
-        named.assert_all_used()?;
-        for item in each(state, value)? {
-            let own = match attribute.as_str() {
-                Some(path) => follow(&item, path),
-                None => item.get_item(&attribute),
-            };
-            found.push(match own {
-                Ok(own) if own.is_undefined() => default.clone(),
-                Ok(own) => own,
-                Err(_) if !default.is_undefined() => default.clone(),
-                Err(error) => return Err(error),
-            });
-        }
-        return list(found);
-    }
-    let (name, args) = args.split_first().ok_or_else(|| invalid("filter name is required"))?;
-    let name = name.as_str().ok_or_else(|| invalid("filter name must be a string"))?;
-    if name == "map" {
-        return Err(invalid("map cannot call itself"));
-    }
-    for item in each(state, value)? {
-        meter::work(2 + args.len() as u64)?;
-        let args: Vec<Value> = std::iter::once(item).chain(args.iter().cloned()).collect();
-        found.push(state.apply_filter(name, &args)?);
-    }
-    list(found)
+fn word_count(_: &State, value: &Value, rest: &[Value]) -> Result<Value, Error> {
+    let [] = bind([], rest)?;
+    let text = soft(value)?;
+    let words = text.as_str().unwrap_or_default().split(|letter: char| !(letter.is_alphanumeric() || letter == '_'));
+    Ok(Value::from(words.filter(|word| !word.is_empty()).count()))
 }
 
-/// One group of `groupby`: a pair, whose parts have names.
-#[derive(Debug)]
-struct Group {
-    grouper: Value,
-    list: Value,
-}
-
-impl Object for Group {
-    fn repr(self: &Arc<Self>) -> ObjectRepr {
-        ObjectRepr::Seq
-    }
-
-    fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
-        match (key.as_usize(), key.as_str()) {
-            (Some(0), None) | (None, Some("grouper")) => Some(self.grouper.clone()),
-            (Some(1), None) | (None, Some("list")) => Some(self.list.clone()),
-            _ => None,
-        }
-    }
-
-    fn enumerate(self: &Arc<Self>) -> Enumerator {
-        Enumerator::Seq(2)
-    }
-}
-
-fn group(state: &State, value: &Value, rest: Rest<Value>) -> Result<Value, Error> {
-    let (args, named): (&[Value], Kwargs) = from_args(&rest)?;
-    let attribute = match args.first() {
-        Some(attribute) => path(attribute)?,
-        None => named.get::<&str>("attribute")?.to_owned(),
+fn format(_: &State, value: &Value, rest: &[Value]) -> Result<Value, Error> {
+    let (places, names) = match rest.split_last() {
+        Some((last, before)) if last.is_kwargs() => (before, Some(map(globals::pairs(std::slice::from_ref(last))?)?)),
+        _ => (rest, None),
     };
-    let default = named.get::<Option<Value>>("default")?.unwrap_or_default();
-    let case_sensitive = named.get::<Option<bool>>("case_sensitive")?.unwrap_or(false);
-    named.assert_all_used()?;
-    let mut keyed = Vec::new();
-    for item in each(state, value)? {
-        let key = follow(&item, &attribute).ok().filter(|key| !key.is_undefined()).unwrap_or_else(|| default.clone());
-        keyed.push((key, item));
-    }
-    let all =
-        keyed.iter().try_fold(0, |sum: u64, (key, _)| Ok::<_, Error>(sum.saturating_add(weigh(key)?.bytes + 8)))?;
-    meter::read(all.saturating_mul(2 * u64::from((keyed.len() as u64).max(1).ilog2() + 1)))?;
-    let order = |left: &Value, right: &Value| match (left.as_str(), right.as_str()) {
-        (Some(left), Some(right)) if !case_sensitive => {
-            left.bytes().map(|b| b.to_ascii_lowercase()).cmp(right.bytes().map(|b| b.to_ascii_lowercase()))
-        }
-        _ => left.cmp(right),
-    };
-    keyed.sort_by(|left, right| order(&left.0, &right.0));
-    let mut groups: Vec<(Value, Vec<Value>)> = Vec::new();
-    for (key, item) in keyed {
-        match groups.last_mut() {
-            Some((grouper, members)) if order(grouper, &key) == Ordering::Equal => {
-                *grouper = key;
-                members.push(item);
-            }
-            _ => groups.push((key, vec![item])),
-        }
-    }
-    let mut found = Vec::with_capacity(groups.len());
-    for (grouper, members) in groups {
-        found.push(Value::from_object(Group { grouper, list: list(members)? }));
-    }
-    // The groups keep the names of their parts, which a list of this module would not.
-    Ok(Value::from(found))
+    percent::filter(&soft(value)?, places, names)
 }
 
-/// The items of a value; none of what is undefined, unless that is an error here.
-fn each(state: &State, value: &Value) -> Result<Vec<Value>, Error> {
+/// A text as a whole number, with `_` between digits, or as a float.
+fn without_marks(text: &str) -> Option<String> {
+    let text = letters::strip(text, None, Ends::Both);
+    let bytes = text.as_bytes();
+    let digit = |at: Option<usize>| at.and_then(|at| bytes.get(at)).is_some_and(u8::is_ascii_alphanumeric);
+    let placed =
+        bytes.iter().enumerate().all(|(at, byte)| *byte != b'_' || digit(at.checked_sub(1)) && digit(Some(at + 1)));
+    placed.then(|| text.replace('_', ""))
+}
+
+fn int(_: &State, value: &Value, rest: &[Value]) -> Result<Value, Error> {
+    let [default, base] = bind(["default", "base"], rest)?;
+    let default = default.unwrap_or_else(|| Value::from(0));
+    let base = u32::try_from(number_or(base.as_ref(), 10)?).ok().filter(|base| (2..=36).contains(base));
+    let base = base.ok_or_else(|| invalid("a base is a number from 2 to 36"))?;
     if value.is_undefined() {
-        let strict = state.undefined_behavior() == UndefinedBehavior::Strict;
-        return if strict { Err(Error::from(ErrorKind::UndefinedError)) } else { Ok(Vec::new()) };
+        return Err(Error::from(ErrorKind::UndefinedError));
     }
-    allow("list", std::slice::from_ref(value))?;
-    items(value)
-}
-
-fn range(lower: i64, upper: Option<i64>, step: Option<i64>) -> Result<Value, Error> {
-    let (start, stop) = upper.map_or((0, lower), |upper| (lower, upper));
-    let step = step.unwrap_or(1);
-    if step == 0 {
-        return Err(invalid("cannot create range with step of 0"));
-    }
-    let distance = if step > 0 { i128::from(stop) - i128::from(start) } else { i128::from(start) - i128::from(stop) };
-    let wide = i128::from(step).abs();
-    let count = u64::try_from((distance.max(0) + wide - 1) / wide).unwrap_or(u64::MAX);
-    if count > RANGE {
-        return Err(meter::refuse(&format!("it makes a range of more than {RANGE} numbers")));
-    }
-    let mut numbers = Vec::new();
-    let mut next = i128::from(start);
-    for _ in 0..count {
-        numbers.push(i64::try_from(next).map_or(Value::UNDEFINED, Value::from));
-        next += i128::from(step);
-    }
-    list(numbers)
-}
-
-/// The entries of all maps among arguments, named arguments included.
-fn pairs(values: &[Value]) -> Result<Vec<(Value, Value)>, Error> {
-    let mut all = Vec::new();
-    for value in values {
-        match value.as_object() {
-            Some(object) if value.kind() == ValueKind::Map => {
-                meter::work(length(value))?;
-                meter::room(24 * (all.len() as u64 + length(value)))?;
-                all.extend(object.try_iter_pairs().into_iter().flatten());
+    let real = match value.as_str() {
+        Some(text) => {
+            let Some(text) = without_marks(text) else { return Ok(default) };
+            let (sign, digits) = match text.strip_prefix('-') {
+                Some(digits) => ("-", digits),
+                None => ("", text.strip_prefix('+').unwrap_or(&text)),
+            };
+            let prefix = match base {
+                2 => ["0b", "0B"],
+                8 => ["0o", "0O"],
+                16 => ["0x", "0X"],
+                _ => ["", ""],
+            };
+            let digits = prefix.iter().find_map(|prefix| digits.strip_prefix(prefix)).unwrap_or(digits);
+            if !digits.starts_with(['+', '-'])
+                && let Ok(number) = i128::from_str_radix(&format!("{sign}{digits}"), base)
+            {
+                return Ok(whole(number));
             }
-            _ if value.is_undefined() => {}
-            _ => return Err(invalid(format!("expected object or keyword arguments, got {}", value.kind()))),
+            if digits.len() > 38 && digits.bytes().all(|byte| byte.is_ascii_digit()) {
+                return Err(invalid("a whole number has more than 128 bits"));
+            }
+            text.parse::<f64>().ok().filter(|real| real.is_finite())
         }
+        None => match (whole_of(value), real_of(value)) {
+            (Some(number), _) => return Ok(whole(number)),
+            (None, Some(real)) if real.is_infinite() => return Err(invalid("infinity is no whole number")),
+            (None, real) => real.filter(|real| real.is_finite()),
+        },
+    };
+    match real {
+        None => Ok(default),
+        Some(real) if real.abs() < 1e38 => Ok(whole(real.trunc() as i128)),
+        Some(_) => Err(invalid("a whole number has more than 128 bits")),
     }
-    Ok(all)
+}
+
+fn float(_: &State, value: &Value, rest: &[Value]) -> Result<Value, Error> {
+    let [default] = bind(["default"], rest)?;
+    if value.is_undefined() {
+        return Err(Error::from(ErrorKind::UndefinedError));
+    }
+    let real = match value.as_str() {
+        Some(text) => without_marks(text).and_then(|text| text.parse().ok()),
+        None => real_of(value),
+    };
+    Ok(real.map_or_else(|| default.unwrap_or_else(|| Value::from(0.0)), Value::from))
+}
+
+fn round(_: &State, value: &Value, rest: &[Value]) -> Result<Value, Error> {
+    let [precision, method] = bind(["precision", "method"], rest)?;
+    let places = number_or(precision.as_ref(), 0)?;
+    let method = method.unwrap_or_else(|| Value::from("common"));
+    let Some(real) = real_of(value) else {
+        return Err(invalid(format!("a value of the type {} cannot be rounded", kind_of(value))));
+    };
+    let tens = 10_f64.powi(i32::try_from(places.clamp(-400, 400)).unwrap_or(0));
+    match (method.as_str(), whole_of(value)) {
+        (Some("ceil"), _) => Ok(Value::from((real * tens).ceil() / tens)),
+        (Some("floor"), _) => Ok(Value::from((real * tens).floor() / tens)),
+        (Some("common"), Some(number)) if places >= 0 => Ok(whole(number)),
+        (Some("common"), Some(number)) => {
+            let unit = u32::try_from(places.unsigned_abs()).ok().and_then(|places| 10_i128.checked_pow(places));
+            Ok(whole(unit.map_or(0, |unit| nearest(number, unit))))
+        }
+        (Some("common"), None) if !real.is_finite() => Ok(value.clone()),
+        (Some("common"), None) if places >= 0 => {
+            // Beyond these digits a float has none.
+            let places = usize::try_from(places.min(330)).unwrap_or(0);
+            Ok(Value::from(format!("{real:.places$}").parse::<f64>().unwrap_or(real)))
+        }
+        (Some("common"), None) if real.abs() < 1e37 => {
+            // In halves, so that a fraction counts where a whole number would be in the middle.
+            let halves = 2 * (real.abs().trunc() as i128) + i128::from(real.fract() != 0.0);
+            let unit = u32::try_from(places.unsigned_abs())
+                .ok()
+                .and_then(|places| 10_i128.checked_pow(places)?.checked_mul(2));
+            let rounded = unit.map_or(0, |unit| nearest(halves, unit) / 2);
+            Ok(Value::from((rounded as f64).copysign(real)))
+        }
+        (Some("common"), None) => Err(invalid("so large a float is not rounded to tens here")),
+        _ => Err(invalid("method must be common, ceil or floor")),
+    }
+}
+
+/// The multiple of a unit that is nearest to a number; of two the even one.
+fn nearest(number: i128, unit: i128) -> i128 {
+    let (down, rest) = (number.div_euclid(unit), number.rem_euclid(unit));
+    let up = match rest.cmp(&(unit - rest)) {
+        std::cmp::Ordering::Less => 0,
+        std::cmp::Ordering::Greater => 1,
+        std::cmp::Ordering::Equal => down.rem_euclid(2),
+    };
+    (down + up).saturating_mul(unit)
 }

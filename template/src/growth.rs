@@ -43,7 +43,7 @@ pub(super) fn allow(name: &str, values: &[Value]) -> Result<(), Error> {
         "format" => format_bytes(text, rest, all)?,
         "batch" => length(value).saturating_mul(4 * SLOT).saturating_add(largest_number(rest).saturating_mul(SLOT)),
         "slice" => length(value).saturating_add(largest_number(rest)).saturating_mul(4 * SLOT),
-        "split" | "splitlines" | "lines" => {
+        "split" | "rsplit" | "splitlines" | "lines" => {
             let parts = match rest.first().and_then(Value::as_str) {
                 Some("") => all,
                 Some(separator) => text.matches(separator).count() as u64,
@@ -61,7 +61,18 @@ pub(super) fn allow(name: &str, values: &[Value]) -> Result<(), Error> {
             meter::read(text.len() as u64 * argument(0).len() as u64 / 4)?;
             all
         }
-        "upper" | "lower" | "title" | "capitalize" => all.saturating_mul(3),
+        "center" | "ljust" | "rjust" | "zfill" => {
+            if largest_number(rest) > WIDEST {
+                return Err(meter::refuse(&format!("it fills a text to more than {WIDEST} letters")));
+            }
+            all.saturating_add(largest_number(rest).saturating_mul(4))
+        }
+        "expandtabs" => {
+            narrow(rest)?;
+            let tabs = text.matches('\t').count() as u64;
+            all.saturating_add(tabs.saturating_mul(largest_number(rest).max(8)))
+        }
+        "upper" | "lower" | "title" | "capitalize" | "swapcase" | "casefold" => all.saturating_mul(3),
         // What takes the letters of a text makes a value of each.
         _ if LISTS.contains(&name) => {
             values.iter().filter_map(Value::as_str).map(|text| text.len() as u64 * SLOT).sum()

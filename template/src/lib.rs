@@ -5,6 +5,10 @@
 //! A template can be refused, when it is read or when it runs. Three things make sure of it: what the engine would do in
 //! one step without a bound is ours ([`operators`], [`filters`], [`growth`]), every value knows its size ([`value`]),
 //! and everything pays for its work ([`meter`]).
+//!
+//! Chat templates are written for Jinja2, and what they write is what a model learnt. So values are written, compared and
+//! counted as Python does it ([`show`], [`order`], [`number`], [`percent`]), filters, tests and methods are those of Jinja2
+//! ([`filters`], [`listing`], [`checks`], [`methods`]), and what is not here is refused by its name.
 #![warn(missing_docs)]
 
 use std::collections::{BTreeMap, HashSet};
@@ -20,13 +24,25 @@ use minijinja::{AutoEscape, Environment, Error, ErrorKind, Output, State, Undefi
 
 use ground::panics;
 
+mod checks;
 mod filters;
+mod globals;
 mod growth;
 mod json;
+mod letters;
+mod listing;
 mod meter;
+mod methods;
+mod number;
 mod operators;
+mod order;
+mod percent;
 mod rewrite;
+mod show;
+mod source;
+mod tree;
 mod value;
+mod written;
 
 pub use json::to_json;
 pub use meter::Input;
@@ -127,20 +143,25 @@ impl Template {
     /// Where it is no Jinja, or too long or too deep to be read.
     pub fn new(source: &str, dialect: Dialect) -> Result<Self, Refused> {
         check_size(source, dialect)?;
-        let source = interned(source);
+        let source = match dialect {
+            Dialect::Chat => interned(&source::rewritten(source)),
+            Dialect::Prompt => interned(source),
+        };
         // The parser, the generator and the tree's end recurse as deep as the tree is.
         let program = panics::caught_with_stack(|| meter::within(Input::default(), || compile(source, dialect)).0);
         let program = program.unwrap_or_else(|panic| Err(broken(&panic)))?;
-        let mut environment = Environment::new();
+        // What Jinja2 does not have, chat templates do not have here.
+        let mut environment = if dialect == Dialect::Chat { Environment::empty() } else { Environment::new() };
         environment.set_recursion_limit(RECURSION);
         environment.set_debug(false);
         environment.set_formatter(write);
         match dialect {
-            Dialect::Chat => environment.set_unknown_method_callback(filters::method),
+            Dialect::Chat => environment.set_unknown_method_callback(methods::call),
             Dialect::Prompt => environment.set_undefined_behavior(UndefinedBehavior::Strict),
         }
         operators::add_to(&mut environment);
-        filters::add_to(&mut environment);
+        filters::add_to(&mut environment, dialect);
+        checks::add_to(&mut environment, dialect);
         Ok(Self { environment, program: Arc::new(program) })
     }
 
@@ -228,7 +249,7 @@ pub fn pay_for(bytes: usize) -> Result<(), Error> {
 /// When the template may not take so much.
 pub fn written(value: &Value) -> Result<String, Error> {
     let mut text = String::new();
-    operators::print(value, &mut text)?;
+    written::print(value, &mut text)?;
     Ok(text)
 }
 
@@ -273,7 +294,8 @@ fn check_size(source: &str, dialect: Dialect) -> Result<(), Refused> {
 
 fn compile(source: &'static str, dialect: Dialect) -> Result<Program, Refused> {
     let parsed = parse(source, NAME, Default::default(), whitespace(dialect)).map_err(|error| Refused::from(&error))?;
-    let (tree, undeclared) = rewrite::rewrite(&parsed).map_err(|what| Refused { what, limit: true })?;
+    let rewritten = rewrite::rewrite(&parsed, source, dialect);
+    let (tree, undeclared) = rewritten.map_err(|rewrite::Fault { what, limit }| Refused { what, limit })?;
     let mut generator = CodeGenerator::new(NAME, source);
     generator.compile_stmt(&tree);
     let (instructions, blocks) = generator.finish();
@@ -295,14 +317,12 @@ fn interned(source: &str) -> &'static str {
 
 /// The formatter: everything that a template writes passes it, captured text too.
 fn write(out: &mut Output<'_>, _: &State<'_, '_>, value: &Value) -> Result<(), Error> {
-    use fmt::Write as _;
     if let Some(text) = value.as_str() {
         meter::write(text.len() as u64)?;
         return out.write_str(text).map_err(Error::from);
     }
-    meter::work(value::weigh(value)?.bytes / 8)?;
     let mut bounded = meter::Bounded::new(out);
-    let result = write!(bounded, "{value}");
+    let result = written::write(value, &mut bounded)?;
     bounded.done(result).and_then(meter::write)
 }
 

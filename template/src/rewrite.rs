@@ -9,12 +9,15 @@ use std::collections::BTreeSet;
 use minijinja::Value;
 use minijinja::machinery::Span;
 use minijinja::machinery::ast::{
-    BinOp, BinOpKind, Call, CallArg, CallBlock, CompareOpKind, Const, Do, EmitExpr, Expr, Filter, FilterBlock, ForLoop,
-    GetAttr, GetItem, IfCond, IfExpr, List, Macro, Set, SetBlock, Spanned, Stmt, Template, Test, UnaryOp, UnaryOpKind,
-    Var, WithBlock,
+    BinOp, BinOpKind, Call, CallArg, CallBlock, CompareOpKind, Do, Expr, Filter, FilterBlock, ForLoop, GetAttr,
+    GetItem, IfCond, IfExpr, List, Macro, Set, SetBlock, Spanned, Stmt, Template, Test, UnaryOp, UnaryOpKind,
+    WithBlock,
 };
+use minijinja::value::ValueKind;
 
-use super::value;
+use super::tree::{binary, constant, emit, filter, plain_block, span_of, variable};
+use super::value::{self, Kind};
+use super::{Dialect, checks, filters, methods};
 
 /// How deep expressions and blocks may be nested or chained.
 const DEPTH: u32 = 400;
@@ -23,12 +26,22 @@ const PARKED: [&str; 8] = ["__a", "__b", "__c", "__d", "__e", "__f", "__g", "__h
 /// Lists of constants up to this length are compared by the engine.
 const SHORT: u64 = 16;
 
+/// What is wrong with a template, and whether it is a limit that it meets.
+pub(super) struct Fault {
+    pub(super) what: String,
+    pub(super) limit: bool,
+}
+
 /// Rewrites a template, and says which names it reads and sets nowhere.
 ///
 /// # Errors
-/// What of it is too deep.
-pub(super) fn rewrite<'a>(template: &Stmt<'a>) -> Result<(Stmt<'a>, Vec<String>), String> {
-    let mut rewriter = Rewriter::default();
+/// What of it is too deep, or not in the dialect.
+pub(super) fn rewrite<'a>(
+    template: &Stmt<'a>,
+    source: &'a str,
+    dialect: Dialect,
+) -> Result<(Stmt<'a>, Vec<String>), Fault> {
+    let mut rewriter = Rewriter { source, chat: dialect == Dialect::Chat, ..Rewriter::default() };
     let children = match template {
         Stmt::Template(template) => rewriter.block(&template.children, 0),
         _ => Vec::new(),
@@ -38,12 +51,21 @@ pub(super) fn rewrite<'a>(template: &Stmt<'a>) -> Result<(Stmt<'a>, Vec<String>)
             let undeclared = rewriter.used.difference(&rewriter.set).map(|&name| name.to_owned()).collect();
             Ok((Stmt::Template(Spanned::new(Template { children }, Span::default())), undeclared))
         }
-        Some((what, line)) => Err(format!("{what} (line {line} of the template)")),
+        Some((what, line, limit)) => Err(Fault { what: format!("{what} (line {line} of the template)"), limit }),
     }
 }
 
 #[derive(Default)]
 struct Rewriter<'a> {
+    source: &'a str,
+    /// Whether it is a chat template, which is what Jinja2 makes of it; a prompt keeps what the engine makes of it.
+    chat: bool,
+    /// Inside a condition: there Jinja2 looks a filter or test up only when it is used.
+    soft: bool,
+    /// Blocks with a scope between the innermost loop and here.
+    scopes: u32,
+    /// The minus that is taken out of an expression to stand before it.
+    moved: Option<*const Expr<'a>>,
     /// Names that are read.
     used: BTreeSet<&'a str>,
     /// Names that are set somewhere.
@@ -51,7 +73,7 @@ struct Rewriter<'a> {
     /// Steps of the loop or macro that is being read.
     steps: u64,
     depth: u32,
-    fault: Option<(String, u16)>,
+    fault: Option<(String, u16, bool)>,
 }
 
 impl<'a> Rewriter<'a> {
@@ -86,7 +108,48 @@ impl<'a> Rewriter<'a> {
     }
 
     fn fail(&mut self, what: String, span: Span) {
-        self.fault.get_or_insert((what, span.start_line));
+        self.fault.get_or_insert((what, span.start_line, true));
+    }
+
+    /// Refuses what is no fault of size.
+    fn refuse(&mut self, what: String, span: Span) {
+        self.fault.get_or_insert((what, span.start_line, false));
+    }
+
+    /// Reads what stands in a condition, or in a frame of its own.
+    fn framed<T>(&mut self, soft: bool, read: impl FnOnce(&mut Self) -> T) -> T {
+        let outside = std::mem::replace(&mut self.soft, soft);
+        let read = read(self);
+        self.soft = outside;
+        read
+    }
+
+    /// Reads a block that has a scope: what it sets is unknown behind it.
+    fn scoped(&mut self, statements: &[Stmt<'a>]) -> Vec<Stmt<'a>> {
+        self.scopes += 1;
+        let block = self.framed(false, |this| this.block(statements, 0));
+        self.scopes -= 1;
+        block
+    }
+
+    /// The body of a block whose text is caught; Jinja2 gives it a scope.
+    fn caught(&mut self, statements: &[Stmt<'a>], span: Span) -> Vec<Stmt<'a>> {
+        let body = self.scoped(statements);
+        if self.chat { vec![plain_block(body, span)] } else { body }
+    }
+
+    /// Leaving a loop from inside a scope would leave the scope open in the engine.
+    fn leaves(&mut self, name: &str, span: Span) {
+        if self.scopes > 0 {
+            self.refuse(format!("{name} inside a block of a loop (with, set, filter, generation) is not here"), span);
+        }
+    }
+
+    /// Jinja2 refuses a template that names what it does not have, unless it stands in a condition.
+    fn known(&mut self, what: &str, name: &str, is_known: fn(&str) -> bool, span: Span) {
+        if self.chat && !self.soft && !name.starts_with("__") && !is_known(name) {
+            self.refuse(format!("no {what} named {name:?}"), span);
+        }
     }
 
     fn statement(&mut self, statement: &Stmt<'a>, all: &mut Vec<Stmt<'a>>) {
@@ -111,7 +174,9 @@ impl<'a> Rewriter<'a> {
                 self.set.insert("loop");
                 let iter = filter("__each", self.expression(&one.iter), []);
                 let target = self.target(&one.target);
-                let body = self.paid(&one.body);
+                let scopes = std::mem::take(&mut self.scopes);
+                let body = self.framed(false, |this| this.paid(&one.body));
+                self.scopes = scopes;
                 let filter_expr = one.filter_expr.as_ref().map(|condition| {
                     let outside = std::mem::take(&mut self.steps);
                     let condition = self.expression(condition);
@@ -119,37 +184,38 @@ impl<'a> Rewriter<'a> {
                     // Paying gives an empty text, which is false.
                     binary(BinOpKind::ScOr, filter("__steps", steps, []), condition, span)
                 });
-                let else_body = self.block(&one.else_body, 0);
+                let else_body = self.framed(false, |this| this.block(&one.else_body, 0));
                 Stmt::ForLoop(Spanned::new(
                     ForLoop { target, iter, filter_expr, recursive: one.recursive, body, else_body },
                     span,
                 ))
             }
-            Stmt::IfCond(one) => {
-                let expr = self.expression(&one.expr);
-                let (true_body, false_body) = (self.block(&one.true_body, 0), self.block(&one.false_body, 0));
+            Stmt::IfCond(one) => self.framed(true, |this| {
+                let expr = this.expression(&one.expr);
+                let (true_body, false_body) = (this.block(&one.true_body, 0), this.block(&one.false_body, 0));
                 Stmt::IfCond(Spanned::new(IfCond { expr, true_body, false_body }, span))
-            }
+            }),
             Stmt::WithBlock(one) => {
                 let assignments =
                     one.assignments.iter().map(|(name, value)| (self.target(name), self.expression(value))).collect();
-                Stmt::WithBlock(Spanned::new(WithBlock { assignments, body: self.block(&one.body, 0) }, span))
+                Stmt::WithBlock(Spanned::new(WithBlock { assignments, body: self.scoped(&one.body) }, span))
             }
             Stmt::Set(one) => return self.assign(one, span, all),
             Stmt::SetBlock(one) => return self.set_block(one, span, all),
             Stmt::AutoEscape(one) => {
                 if one.enabled.as_const().is_some_and(|enabled| !enabled.is_true()) {
-                    plain_block(self.block(&one.body, 0), span)
+                    plain_block(self.scoped(&one.body), span)
                 } else {
                     missing("escaping")
                 }
             }
             Stmt::FilterBlock(one) => {
-                let (filter, body) = (self.expression(&one.filter), self.block(&one.body, 0));
+                let filter = self.framed(false, |this| this.expression(&one.filter));
+                let body = self.caught(&one.body, span);
                 Stmt::FilterBlock(Spanned::new(FilterBlock { filter, body }, span))
             }
             // Nothing can extend the template, so a block is what it holds.
-            Stmt::Block(one) => plain_block(self.block(&one.body, 0), span),
+            Stmt::Block(one) => plain_block(self.scoped(&one.body), span),
             Stmt::Import(_) | Stmt::FromImport(_) | Stmt::Extends(_) | Stmt::Include(_) => missing("other files"),
             Stmt::Macro(one) => {
                 let one = self.macro_of(one, all, span);
@@ -160,9 +226,18 @@ impl<'a> Rewriter<'a> {
                 let call = Spanned::new(self.call(&one.call), one.call.span());
                 Stmt::CallBlock(Spanned::new(CallBlock { call, macro_decl }, span))
             }
-            Stmt::Continue(_) => Stmt::Continue(Spanned::new(minijinja::machinery::ast::Continue, span)),
-            Stmt::Break(_) => Stmt::Break(Spanned::new(minijinja::machinery::ast::Break, span)),
+            Stmt::Continue(_) => {
+                self.leaves("continue", span);
+                Stmt::Continue(Spanned::new(minijinja::machinery::ast::Continue, span))
+            }
+            Stmt::Break(_) => {
+                self.leaves("break", span);
+                Stmt::Break(Spanned::new(minijinja::machinery::ast::Break, span))
+            }
             Stmt::Do(one) => {
+                if self.chat {
+                    self.refuse("Encountered unknown tag 'do'".to_owned(), span);
+                }
                 let call = Spanned::new(self.call(&one.call), one.call.span());
                 Stmt::Do(Spanned::new(Do { call }, span))
             }
@@ -178,7 +253,9 @@ impl<'a> Rewriter<'a> {
         let defaults = one.defaults.iter().map(|default| self.expression(default)).collect();
         let in_defaults = self.steps - before;
         let outside = std::mem::take(&mut self.steps);
-        let body = self.block(&one.body, 4 + in_defaults);
+        let scopes = std::mem::take(&mut self.scopes);
+        let body = self.framed(false, |this| this.block(&one.body, 4 + in_defaults));
+        self.scopes = scopes;
         let steps = std::mem::replace(&mut self.steps, outside);
         all.push(emit(filter("__defines", constant(Value::from(steps), span), []), span));
         Macro { name: one.name, args, defaults, body }
@@ -197,8 +274,8 @@ impl<'a> Rewriter<'a> {
     }
 
     fn set_block(&mut self, one: &SetBlock<'a>, span: Span, all: &mut Vec<Stmt<'a>>) {
-        let filter = one.filter.as_ref().map(|filter| self.expression(filter));
-        let body = self.block(&one.body, 0);
+        let filter = self.framed(false, |this| one.filter.as_ref().map(|filter| this.expression(filter)));
+        let body = self.caught(&one.body, span);
         let mut parked = Vec::new();
         let target = self.parking_target(&one.target, &mut parked);
         all.push(Stmt::SetBlock(Spanned::new(SetBlock { target, filter, body }, span)));
@@ -248,8 +325,17 @@ impl<'a> Rewriter<'a> {
 
     fn expression(&mut self, expression: &Expr<'a>) -> Expr<'a> {
         let span = expression.span();
-        let rewritten =
-            if self.enter(span) { self.expression_inside(expression, span) } else { constant(Value::UNDEFINED, span) };
+        let rewritten = if !self.enter(span) {
+            constant(Value::UNDEFINED, span)
+        } else if let Some(minus) = minus_inside(expression).filter(|minus| self.moved != Some(*minus)) {
+            // `-a.b` is read as `(-a).b`, and means `-(a.b)`.
+            let outside = self.moved.replace(minus);
+            let inner = self.expression_inside(expression, span);
+            self.moved = outside;
+            filter("__negative", inner, [])
+        } else {
+            self.expression_inside(expression, span)
+        };
         self.depth -= 1;
         rewritten
     }
@@ -269,8 +355,16 @@ impl<'a> Rewriter<'a> {
                 filter("__slice", self.expression(&one.expr), parts)
             }
             Expr::UnaryOp(one) => {
-                let op = if matches!(one.op, UnaryOpKind::Not) { UnaryOpKind::Not } else { UnaryOpKind::Neg };
-                Expr::UnaryOp(Spanned::new(UnaryOp { op, expr: self.expression(&one.expr) }, span))
+                let expr = self.expression(&one.expr);
+                let is_number = matches!(&expr, Expr::Const(number) if number.value.is_number());
+                match one.op {
+                    UnaryOpKind::Not => Expr::UnaryOp(Spanned::new(UnaryOp { op: UnaryOpKind::Not, expr }, span)),
+                    UnaryOpKind::Neg if self.moved == Some(std::ptr::from_ref(expression)) => expr,
+                    UnaryOpKind::Neg if is_number => {
+                        Expr::UnaryOp(Spanned::new(UnaryOp { op: UnaryOpKind::Neg, expr }, span))
+                    }
+                    UnaryOpKind::Neg => filter("__negative", expr, []),
+                }
             }
             Expr::BinOp(one) => self.binary(one, span),
             Expr::Compare(one) => {
@@ -279,26 +373,35 @@ impl<'a> Rewriter<'a> {
                 parts.extend(one.ops.iter().map(|op| self.expression(&op.expr)));
                 filter("__compare", self.expression(&one.expr), parts)
             }
-            Expr::IfExpr(one) => {
-                let (test_expr, true_expr) = (self.expression(&one.test_expr), self.expression(&one.true_expr));
-                let false_expr = one.false_expr.as_ref().map(|other| self.expression(other));
+            Expr::IfExpr(one) => self.framed(true, |this| {
+                let (test_expr, true_expr) = (this.expression(&one.test_expr), this.expression(&one.true_expr));
+                let false_expr = one.false_expr.as_ref().map(|other| this.expression(other));
                 Expr::IfExpr(Spanned::new(IfExpr { test_expr, true_expr, false_expr }, span))
-            }
+            }),
             Expr::Filter(one) => {
+                self.known("filter", one.name, filters::is_known, span);
                 let expr = one.expr.as_ref().map(|expr| self.expression(expr));
                 Expr::Filter(Spanned::new(Filter { name: one.name, expr, args: self.arguments(&one.args) }, span))
             }
             Expr::Test(one) => {
+                self.known("test", one.name, checks::is_known, span);
                 let (expr, args) = (self.expression(&one.expr), self.arguments(&one.args));
                 Expr::Test(Spanned::new(Test { name: one.name, expr, args }, span))
             }
             Expr::GetAttr(one) => {
-                Expr::GetAttr(Spanned::new(GetAttr { expr: self.expression(&one.expr), name: one.name }, span))
+                let expr = self.expression(&one.expr);
+                let of_loop = matches!(&expr, Expr::Var(name) if name.id == "loop");
+                if self.chat && !of_loop && methods::is_name(one.name) {
+                    filter("__attribute", expr, [constant(Value::from(one.name), span)])
+                } else {
+                    Expr::GetAttr(Spanned::new(GetAttr { expr, name: one.name }, span))
+                }
             }
             Expr::GetItem(one) => {
                 let (expr, subscript_expr) = (self.expression(&one.expr), self.expression(&one.subscript_expr));
+                let named = |name: &str| name.len() <= 64 && !(self.chat && methods::is_name(name));
                 let near = matches!(&subscript_expr, Expr::Const(key)
-                    if key.value.as_str().is_some_and(|name| name.len() <= 64) || key.value.as_usize().is_some_and(|at| at < 64));
+                    if key.value.as_str().is_some_and(named) || key.value.as_usize().is_some_and(|at| at < 64));
                 if near {
                     Expr::GetItem(Spanned::new(GetItem { expr, subscript_expr }, span))
                 } else {
@@ -308,7 +411,7 @@ impl<'a> Rewriter<'a> {
             Expr::Call(one) => Expr::Call(Spanned::new(self.call(one), span)),
             Expr::List(one) => {
                 let items: Vec<Expr<'a>> = one.items.iter().map(|item| self.expression(item)).collect();
-                self.literal("__list", items, span)
+                self.literal(if self.is_tuple(one) { "__tuple" } else { "__list" }, items, span)
             }
             Expr::Map(one) => {
                 let pairs = one.keys.iter().zip(&one.values);
@@ -325,11 +428,10 @@ impl<'a> Rewriter<'a> {
             _ => None,
         };
         if let Some(values) = parts.iter().map(plain).collect::<Option<Vec<Value>>>() {
-            let made = if name == "__map" {
-                let pairs = values.chunks_exact(2).map(|pair| (pair[0].clone(), pair[1].clone()));
-                value::map(pairs.collect())
-            } else {
-                value::list(values)
+            let made = match name {
+                "__map" => value::map(values.chunks_exact(2).map(|pair| (pair[0].clone(), pair[1].clone())).collect()),
+                "__tuple" => value::sequence(Kind::Tuple, values),
+                _ => value::list(values),
             };
             return match made {
                 Ok(value) => constant(value, span),
@@ -344,6 +446,13 @@ impl<'a> Rewriter<'a> {
         filter(name, first, parts)
     }
 
+    /// Whether a list of the tree is a tuple: in parentheses, or without anything around it.
+    fn is_tuple(&self, list: &Spanned<List<'a>>) -> bool {
+        let start = list.span().start_offset;
+        let opens = usize::try_from(start).ok().and_then(|start| self.source.as_bytes().get(start));
+        self.chat && (opens == Some(&b'(') || list.items.first().is_some_and(|first| first.span().start_offset < start))
+    }
+
     fn binary(&mut self, one: &Spanned<BinOp<'a>>, span: Span) -> Expr<'a> {
         use BinOpKind as Kind;
         match one.op {
@@ -353,13 +462,18 @@ impl<'a> Rewriter<'a> {
                 let (left, right) = (self.expression(&one.left), self.expression(&one.right));
                 let constant = is_small(&left) || is_small(&right);
                 let name = match one.op {
+                    Kind::Sub => "__subtract",
                     Kind::Mul => "__multiply",
+                    Kind::Div => "__divide",
+                    Kind::FloorDiv => "__floor_divide",
+                    Kind::Rem => "__remainder",
+                    Kind::Pow => "__power",
                     Kind::Eq if !constant => "__eq",
                     Kind::Ne if !constant => "__ne",
-                    Kind::Lt if !constant => "__lt",
-                    Kind::Lte if !constant => "__le",
-                    Kind::Gt if !constant => "__gt",
-                    Kind::Gte if !constant => "__ge",
+                    Kind::Lt => "__lt",
+                    Kind::Lte => "__le",
+                    Kind::Gt => "__gt",
+                    Kind::Gte => "__ge",
                     Kind::In if !is_short(&right) => "__in",
                     op => return binary(op, left, right, span),
                 };
@@ -417,17 +531,36 @@ impl<'a> Rewriter<'a> {
     }
 }
 
-/// A constant whose comparison costs nothing.
-fn is_small(expression: &Expr<'_>) -> bool {
-    matches!(expression, Expr::Const(one) if one.value.as_object().is_none() && value::length(&one.value) <= 64)
+/// The minus under a chain of attributes, items and calls.
+fn minus_inside<'a>(expression: &Expr<'a>) -> Option<*const Expr<'a>> {
+    let mut inner = match expression {
+        Expr::GetAttr(_) | Expr::GetItem(_) | Expr::Slice(_) | Expr::Call(_) => expression,
+        _ => return None,
+    };
+    loop {
+        inner = match inner {
+            Expr::GetAttr(one) => &one.expr,
+            Expr::GetItem(one) => &one.expr,
+            Expr::Slice(one) => &one.expr,
+            Expr::Call(one) => &one.expr,
+            Expr::UnaryOp(one) if matches!(one.op, UnaryOpKind::Neg) => return Some(std::ptr::from_ref(inner)),
+            _ => return None,
+        };
+    }
 }
 
-/// A short list of such constants.
+/// A short text, which is equal to nothing but the same text: the engine may compare it.
+fn is_small(expression: &Expr<'_>) -> bool {
+    matches!(expression, Expr::Const(one) if one.value.as_str().is_some_and(|text| text.len() <= 64))
+}
+
+/// A short list of such texts.
 fn is_short(expression: &Expr<'_>) -> bool {
     let Expr::Const(one) = expression else { return false };
     one.value.as_object().is_some()
         && value::length(&one.value) <= SHORT
-        && one.value.try_iter().is_ok_and(|mut items| items.all(|item| item.as_object().is_none()))
+        && one.value.kind() == ValueKind::Seq
+        && one.value.try_iter().is_ok_and(|mut items| items.all(|item| item.as_str().is_some()))
 }
 
 fn sign(op: CompareOpKind) -> char {
@@ -440,56 +573,5 @@ fn sign(op: CompareOpKind) -> char {
         CompareOpKind::Gte => 'g',
         CompareOpKind::In => 'i',
         CompareOpKind::NotIn => 'n',
-    }
-}
-
-fn constant<'a>(value: Value, span: Span) -> Expr<'a> {
-    Expr::Const(Spanned::new(Const { value }, span))
-}
-
-fn variable(id: &str, span: Span) -> Expr<'_> {
-    Expr::Var(Spanned::new(Var { id }, span))
-}
-
-fn binary<'a>(op: BinOpKind, left: Expr<'a>, right: Expr<'a>, span: Span) -> Expr<'a> {
-    Expr::BinOp(Spanned::new(BinOp { op, left, right }, span))
-}
-
-fn filter<'a>(name: &'static str, first: Expr<'a>, rest: impl IntoIterator<Item = Expr<'a>>) -> Expr<'a> {
-    let span = first.span();
-    let args = rest.into_iter().map(CallArg::Pos).collect();
-    Expr::Filter(Spanned::new(Filter { name, expr: Some(first), args }, span))
-}
-
-fn emit<'a>(expr: Expr<'a>, span: Span) -> Stmt<'a> {
-    Stmt::EmitExpr(Spanned::new(EmitExpr { expr }, span))
-}
-
-fn plain_block<'a>(body: Vec<Stmt<'a>>, span: Span) -> Stmt<'a> {
-    Stmt::WithBlock(Spanned::new(WithBlock { assignments: Vec::new(), body }, span))
-}
-
-fn span_of(statement: &Stmt<'_>) -> Span {
-    match statement {
-        Stmt::Template(one) => one.span(),
-        Stmt::EmitExpr(one) => one.span(),
-        Stmt::EmitRaw(one) => one.span(),
-        Stmt::ForLoop(one) => one.span(),
-        Stmt::IfCond(one) => one.span(),
-        Stmt::WithBlock(one) => one.span(),
-        Stmt::Set(one) => one.span(),
-        Stmt::SetBlock(one) => one.span(),
-        Stmt::AutoEscape(one) => one.span(),
-        Stmt::FilterBlock(one) => one.span(),
-        Stmt::Block(one) => one.span(),
-        Stmt::Import(one) => one.span(),
-        Stmt::FromImport(one) => one.span(),
-        Stmt::Extends(one) => one.span(),
-        Stmt::Include(one) => one.span(),
-        Stmt::Macro(one) => one.span(),
-        Stmt::CallBlock(one) => one.span(),
-        Stmt::Continue(one) => one.span(),
-        Stmt::Break(one) => one.span(),
-        Stmt::Do(one) => one.span(),
     }
 }

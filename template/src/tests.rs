@@ -72,11 +72,11 @@ fn operators_do_what_python_does() {
         ),
         (
             "{{ {'a': 1, 'b': [2, 'x']} }} {{ [] }} {{ {} }} {{ [number] }} {{ {'k': number} }}",
-            "{\"a\": 1, \"b\": [2, \"x\"]} [] {} [3] {\"k\": 3}",
+            "{'a': 1, 'b': [2, 'x']} [] {} [3] {'k': 3}",
         ),
         (
             "{{ {'a': 1, 'b': 2, 'a': 3} }} {{ dict(a=1, b=number) }} {{ dict({'a': 1}, a=2) }}",
-            "{\"a\": 3, \"b\": 2} {\"a\": 1, \"b\": 3} {\"a\": 2}",
+            "{'a': 3, 'b': 2} {'a': 1, 'b': 3} {'a': 2}",
         ),
         (
             "{{ range(3) | list }} {{ range(1, 8, 3) | list }} {{ range(3, 0, -1) | list }} {{ range(0) | length }}",
@@ -93,7 +93,7 @@ fn statements_keep_their_meaning() {
         ("{% set n = namespace(a=1) %}{% for m in messages %}{% set n.a = n.a + 1 %}{% endfor %}{{ n.a }}", "3"),
         (
             "{% set n = namespace(a=1, b=2) %}{% set n.a, n.b = n.b, n.a %}{{ n.a }}{{ n.b }}{{ n }}",
-            "21{\"a\": 2, \"b\": 1}",
+            "21<Namespace {'a': 2, 'b': 1}>",
         ),
         ("{% set n = namespace() %}{% set n.a %}x{{ number }}{% endset %}{{ n.a }}{{ n.b is defined }}", "x3False"),
         ("{% set a, (b, c) = 1, (2, 3) %}{{ a }}{{ b }}{{ c }}", "123"),
@@ -140,7 +140,7 @@ fn filters_tests_and_methods_keep_their_meaning() {
     for (source, expected) in [
         (
             "{{ messages | map(attribute='role') | join(',') }} {{ ['a'] | map('upper') | list }}",
-            "user,assistant [\"A\"]",
+            "user,assistant ['A']",
         ),
         (
             "{{ messages | selectattr('role', 'equalto', 'user') | list | length }}{{ messages | rejectattr('role', '==', 'user') | map(attribute='content') | first }}",
@@ -156,7 +156,7 @@ fn filters_tests_and_methods_keep_their_meaning() {
         ),
         (
             "{{ [3, 1, 2] | sort }} {{ messages | sort(attribute='content') | map(attribute='content') | list }} {{ {'b': 1, 'a': 2} | dictsort }}",
-            "[1, 2, 3] [\"b é\", \"hello\"] [[\"a\", 2], [\"b\", 1]]",
+            "[1, 2, 3] ['b é', 'hello'] [('a', 2), ('b', 1)]",
         ),
         (
             "{{ ' a ' | trim }}{{ 'xax'.strip('x') }}{{ 'a-b'.split('-')[1] }}{{ 'a b' | upper | replace('A', 'c') }}{{ 'ab'.replace('a', '') }}",
@@ -164,7 +164,7 @@ fn filters_tests_and_methods_keep_their_meaning() {
         ),
         (
             "{{ [1, 2, 3] | batch(2) | list }} {{ [1, 2, 3] | slice(2) | list }} {{ 'ab' | list }} {{ [1, 2] | last }}",
-            "[[1, 2], [3]] [[1, 2], [3]] [\"a\", \"b\"] 2",
+            "[[1, 2], [3]] [[1, 2], [3]] ['a', 'b'] 2",
         ),
         (
             "{{ 'a\nb' | indent(2) }}|{{ '%s-%03d' | format('a', 7) }}|{{ '{}-{:>3}'.format('a', 7) }}|{{ ','.join(['a', 'b']) }}",
@@ -172,10 +172,10 @@ fn filters_tests_and_methods_keep_their_meaning() {
         ),
         (
             "{{ messages[0].get('x', 'd') }}{{ messages[0].get('role') }}{{ messages[0].keys() | list }}{{ 'aXa'.count('a') }}",
-            "duser[\"role\", \"content\"]2",
+            "duser['role', 'content']2",
         ),
         (
-            "{{ nothing | default('x') }}{{ '' | default('y', true) }}{{ 'é' | length }}{{ 'abc' is startingwith('a') }}{{ 3 is eq(3) }}",
+            "{{ nothing | default('x') }}{{ '' | default('y', true) }}{{ 'é' | length }}{{ 'abc'.startswith('a') }}{{ 3 is eq(3) }}",
             "xy1TrueTrue",
         ),
         (
@@ -195,13 +195,22 @@ fn filters_tests_and_methods_keep_their_meaning() {
 fn faults_of_a_template_are_told_with_their_line_and_no_hint_of_a_limit() {
     for (source, words) in [
         ("a\n{{ raise_exception('no system turn') }}", "no system turn (line 2 of the template)"),
-        ("{{ 'a' + 1 }}", "tried to use + operator on unsupported types string and number"),
+        ("{{ 'a' + 1 }}", "tried to use + operator on unsupported types str and int"),
         ("{{ nothing.x }}", "undefined value"),
-        ("{{ 1 | nothing }}", "unknown filter"),
+        ("{{ 1 | nothing }}", "no filter named \"nothing\" (line 1 of the template)"),
+        ("{{ 1 is nothing }}", "no test named \"nothing\""),
+        ("{{ 1 | nothing if true }}", "unknown filter"),
+        ("{% do messages.append(1) %}", "Encountered unknown tag 'do'"),
+        ("{% set x = messages.append(1) %}", "access to attribute \"append\" of \"list\" object is unsafe"),
+        ("{{ 'a' | urlize }}", "this filter of Jinja2 is not here"),
+        ("{{ messages | map('upper') }}", "put `| list`"),
+        ("{{ 'a'.upper }}", "it writes the method upper"),
+        ("{% for m in none %}{% endfor %}", "none is not iterable"),
+        ("{% for m in [1] %}{% with a = 1 %}{% break %}{% endwith %}{% endfor %}", "break inside a block of a loop"),
         ("{% include 'other' %}", "a template has no other files"),
         ("{% set n = namespace() %}\n\n{% set n.n = n %}", "a namespace cannot be held"),
     ] {
-        let refused = render(&chat(source).unwrap(), &[]).unwrap_err();
+        let refused = chat(source).and_then(|template| render(&template, &[])).unwrap_err();
         assert!(refused.to_string().contains(words) && !refused.met_a_limit(), "{source}: {refused}");
         assert!(!refused.to_string().contains("hint"), "{refused}");
     }

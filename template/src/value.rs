@@ -1,12 +1,13 @@
-//! Owns the lists, maps and namespaces of a template. Each list and map knows how large it is when it is written out as
-//! a tree, and how deep, so that no value is ever made that is too large or too deep to print, compare, sort or drop, and
-//! none holds itself. Knows no operator and no filter.
+//! Owns the lists, maps and namespaces of a template, and which value of Python each stands for. Each list and map knows
+//! how large it is when it is written out as a tree, and how deep, so that no value is ever made that is too large or too
+//! deep to print, compare, sort or drop, and none holds itself. Knows no operator and no filter.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use minijinja::value::{Enumerator, Object, ObjectExt, ObjectRepr, ValueKind};
-use minijinja::{Error, ErrorKind, Value};
+use minijinja::{Error, ErrorKind, State, Value};
 
 use super::meter;
 
@@ -28,14 +29,92 @@ pub(super) struct Size {
     depth: u32,
     /// Bytes in memory that are watched by nobody.
     loose: u64,
+    /// Whether it is or holds a generator, whose text is an address in Jinja2.
+    pub(super) is_once: bool,
+}
+
+/// Which value of Python a list stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A list.
+    List,
+    /// A tuple.
+    Tuple,
+    /// A pair of `groupby`: a tuple whose parts have names.
+    Group,
+    /// A map.
+    Map,
+    /// What `range` gives.
+    Range {
+        /// The first number.
+        start: i128,
+        /// Where it ends, not included.
+        stop: i128,
+        /// From one number to the next.
+        step: i128,
+    },
+    /// What `keys` gives.
+    Keys,
+    /// What `values` gives.
+    Values,
+    /// What `items` gives.
+    Items,
+    /// A generator: its items are there once, it has no length and no places, and it is true.
+    Once,
 }
 
 /// A list, or a map where there are keys.
 #[derive(Debug)]
 pub(super) struct List {
+    kind: Kind,
     keys: Option<Keys>,
     items: Vec<Value>,
     size: Size,
+    /// How many items of a generator are gone.
+    gone: AtomicUsize,
+}
+
+impl List {
+    pub(super) fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Values of a map, items of anything else.
+    pub(super) fn items(&self) -> &[Value] {
+        &self.items
+    }
+
+    /// Names and values of a map.
+    pub(super) fn pairs(&self) -> impl Iterator<Item = (&Value, &Value)> {
+        self.keys.iter().flat_map(|keys| &keys.names).zip(&self.items)
+    }
+
+    /// The next item of a generator.
+    pub(super) fn next(&self) -> Option<Value> {
+        let at = self.gone.fetch_add(1, Ordering::Relaxed);
+        let item = self.items.get(at).cloned();
+        if item.is_none() {
+            self.gone.store(self.items.len(), Ordering::Relaxed);
+        }
+        item
+    }
+
+    /// Whether it has a length and places: lists, tuples and ranges.
+    pub(super) fn is_sequence(&self) -> bool {
+        matches!(self.kind, Kind::List | Kind::Tuple | Kind::Group | Kind::Range { .. })
+    }
+
+    /// What a loop sees: keys of a map, what is left of a generator.
+    fn seen(&self) -> Vec<Value> {
+        match (&self.keys, self.kind) {
+            (Some(keys), _) => keys.names.clone(),
+            (None, Kind::Once) => {
+                let gone = self.gone.swap(self.items.len(), Ordering::Relaxed);
+                self.items.get(gone..).unwrap_or_default().to_vec()
+            }
+            _ => self.items.clone(),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -46,11 +125,25 @@ struct Keys {
 
 impl Object for List {
     fn repr(self: &Arc<Self>) -> ObjectRepr {
-        if self.keys.is_some() { ObjectRepr::Map } else { ObjectRepr::Seq }
+        match self.kind {
+            Kind::Map => ObjectRepr::Map,
+            _ if self.is_sequence() => ObjectRepr::Seq,
+            _ => ObjectRepr::Plain,
+        }
+    }
+
+    fn is_true(self: &Arc<Self>) -> bool {
+        self.kind == Kind::Once || !self.items.is_empty()
     }
 
     fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
         let at = match &self.keys {
+            None if !self.is_sequence() => return None,
+            None if self.kind == Kind::Group && key.as_str().is_some() => match key.as_str()? {
+                "grouper" => 0,
+                "list" => 1,
+                _ => return None,
+            },
             None => key.as_usize()?,
             Some(Keys { index: Some(index), .. }) => *index.get(key)?,
             Some(keys) => keys.names.iter().position(|name| name == key)?,
@@ -70,7 +163,12 @@ impl Object for List {
 
     fn enumerate(self: &Arc<Self>) -> Enumerator {
         match &self.keys {
-            None => Enumerator::Seq(self.items.len()),
+            None if self.kind == Kind::Once => {
+                let this = Arc::clone(self);
+                Enumerator::Iter(Box::new(std::iter::from_fn(move || this.next())))
+            }
+            None if self.is_sequence() => Enumerator::Seq(self.items.len()),
+            None => Enumerator::Values(self.items.clone()),
             Some(_) => self.mapped_key_value_enumerator(|this| {
                 let names = this.keys.as_ref().map_or(&[][..], |keys| &keys.names);
                 Box::new(names.iter().cloned().zip(this.items.iter().cloned()))
@@ -79,7 +177,28 @@ impl Object for List {
     }
 
     fn enumerator_len(self: &Arc<Self>) -> Option<usize> {
-        Some(self.items.len())
+        (self.kind != Kind::Once).then_some(self.items.len())
+    }
+}
+
+/// How a method is called: the value that it belongs to, its name and its arguments.
+pub(super) type Calling = fn(&State, &Value, &str, &[Value]) -> Result<Value, Error>;
+
+/// A method that is not called yet. No list holds one: it would hold its value deeper than lists may be.
+#[derive(Debug)]
+pub(super) struct Method {
+    pub(super) of: Value,
+    pub(super) name: String,
+    pub(super) calling: Calling,
+}
+
+impl Object for Method {
+    fn repr(self: &Arc<Self>) -> ObjectRepr {
+        ObjectRepr::Plain
+    }
+
+    fn call(self: &Arc<Self>, state: &State<'_, '_>, args: &[Value]) -> Result<Value, Error> {
+        (self.calling)(state, &self.of, &self.name, args)
     }
 }
 
@@ -106,12 +225,16 @@ impl Space {
         Ok(())
     }
 
-    fn entries(&self) -> Vec<(Value, Value)> {
+    pub(super) fn entries(&self) -> Vec<(Value, Value)> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
 impl Object for Space {
+    fn repr(self: &Arc<Self>) -> ObjectRepr {
+        ObjectRepr::Plain
+    }
+
     fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
         self.get_value_by_str(key.as_str()?)
     }
@@ -120,10 +243,6 @@ impl Object for Space {
         let entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         entries.iter().find(|(name, _)| name.as_str() == Some(key)).map(|(_, value)| value.clone())
     }
-
-    fn enumerate(self: &Arc<Self>) -> Enumerator {
-        Enumerator::Values(self.entries().into_iter().map(|(name, _)| name).collect())
-    }
 }
 
 /// A list of values.
@@ -131,7 +250,12 @@ impl Object for Space {
 /// # Errors
 /// When it is too large or too deep.
 pub fn list(items: Vec<Value>) -> Result<Value, Error> {
-    build(None, items)
+    build(Kind::List, None, items)
+}
+
+/// A list that stands for another value of Python than a list or map.
+pub(super) fn sequence(kind: Kind, items: Vec<Value>) -> Result<Value, Error> {
+    build(kind, None, items)
 }
 
 /// A map; of two equal keys the first has the place and the last the value.
@@ -159,11 +283,11 @@ pub fn map(pairs: Vec<(Value, Value)>) -> Result<Value, Error> {
             }
         }
     }
-    build(Some(Keys { names, index }), items)
+    build(Kind::Map, Some(Keys { names, index }), items)
 }
 
-fn build(keys: Option<Keys>, mut items: Vec<Value>) -> Result<Value, Error> {
-    let mut size = Size::default();
+fn build(kind: Kind, keys: Option<Keys>, mut items: Vec<Value>) -> Result<Value, Error> {
+    let mut size = Size { is_once: kind == Kind::Once, ..Size::default() };
     for item in &mut items {
         if item.as_object().is_some() {
             *item = admit(std::mem::take(item))?;
@@ -183,7 +307,7 @@ fn build(keys: Option<Keys>, mut items: Vec<Value>) -> Result<Value, Error> {
     meter::room(size.bytes)?;
     meter::work(1 + items.len() as u64 / 4)?;
     let watched = (size.loose > 8 * meter::SMALL).then(|| std::mem::take(&mut size.loose));
-    let list = Arc::new(List { keys, items, size });
+    let list = Arc::new(List { kind, keys, items, size, gone: AtomicUsize::new(0) });
     if let Some(bytes) = watched {
         meter::hold_list(&list, bytes)?;
     }
@@ -194,6 +318,7 @@ impl Size {
     fn add(&mut self, item: Size) {
         self.bytes = self.bytes.saturating_add(item.bytes).saturating_add(SLOT);
         self.depth = self.depth.max(item.depth);
+        self.is_once |= item.is_once;
         self.loose = self.loose.saturating_add(item.loose).saturating_add(SLOT);
     }
 }
@@ -206,17 +331,25 @@ pub(super) fn weigh(value: &Value) -> Result<Size, Error> {
 fn weigh_at(value: &Value, levels: u32) -> Result<Size, Error> {
     if let Some(text) = value.as_str() {
         let bytes = text.len() as u64;
-        return Ok(Size { bytes, depth: 0, loose: if bytes < meter::SMALL { bytes } else { 0 } });
+        return Ok(Size { bytes, depth: 0, loose: if bytes < meter::SMALL { bytes } else { 0 }, is_once: false });
     }
-    let Some(object) = value.as_object() else { return Ok(Size { bytes: 8, depth: 0, loose: 0 }) };
+    let Some(object) = value.as_object() else { return Ok(Size { bytes: 8, ..Size::default() }) };
     if let Some(list) = value.downcast_object_ref::<List>() {
         return Ok(list.size);
+    }
+    if let Some(space) = value.downcast_object_ref::<Space>() {
+        let mut size = Size::default();
+        for (name, item) in space.entries() {
+            size.add(weigh_at(&name, levels.saturating_sub(1))?);
+            size.add(weigh_at(&item, levels.saturating_sub(1))?);
+        }
+        return Ok(size);
     }
     if levels == 0 {
         return Err(meter::refuse(&format!("it nests lists and maps more than {DEPTH} deep")));
     }
     // What the engine made: it holds what was made here, so this is short.
-    let mut size = Size { bytes: 64, depth: 0, loose: 64 };
+    let mut size = Size { bytes: 64, loose: 64, ..Size::default() };
     let pairs = if object.repr() == ObjectRepr::Plain { None } else { object.try_iter_pairs() };
     for (name, item) in pairs.into_iter().flatten() {
         meter::work(1)?;
@@ -241,6 +374,10 @@ fn admit(value: Value) -> Result<Value, Error> {
             "a namespace cannot be held by a list, a map or a namespace: it could hold itself",
         ));
     }
+    if let Some(method) = value.downcast_object_ref::<Method>() {
+        let what = format!("the method {} cannot be held by a list, a map or a namespace: call it", method.name);
+        return Err(Error::new(ErrorKind::InvalidOperation, what));
+    }
     match object.repr() {
         ObjectRepr::Plain => Ok(value),
         _ if is_macro(&value) => Ok(value),
@@ -248,8 +385,12 @@ fn admit(value: Value) -> Result<Value, Error> {
     }
 }
 
-fn is_macro(value: &Value) -> bool {
+pub(super) fn is_macro(value: &Value) -> bool {
     value.as_object().is_some_and(|object| object.type_name().ends_with("::Macro"))
+}
+
+pub(super) fn is_loop(value: &Value) -> bool {
+    value.as_object().is_some_and(|object| object.type_name().ends_with("::Loop"))
 }
 
 /// Takes what the engine or a caller made: lists and maps become those of this module, texts are watched.
@@ -308,13 +449,14 @@ fn copy(value: &Value, levels: u32) -> Result<Value, Error> {
     }
 }
 
-/// The items of a value, as a loop sees them; nothing for what is undefined.
+/// The items of a value, as a loop sees them; nothing for what is undefined. Those of a generator are gone then.
 pub(super) fn items(value: &Value) -> Result<Vec<Value>, Error> {
-    if let Some(list) = value.downcast_object_ref::<List>()
-        && list.keys.is_none()
-    {
+    if let Some(list) = value.downcast_object_ref::<List>() {
         meter::work(1 + list.items.len() as u64 / 4)?;
-        return Ok(list.items.clone());
+        return Ok(list.seen());
+    }
+    if value.is_none() {
+        return Err(Error::new(ErrorKind::InvalidOperation, "none is not iterable"));
     }
     let mut found = Vec::new();
     let most = meter::largest() / SLOT;
@@ -336,6 +478,9 @@ pub(super) fn key_cost(key: &Value) -> Result<u64, Error> {
 
 /// How many items a value has, without reading it.
 pub(super) fn length(value: &Value) -> u64 {
+    if let Some(list) = value.downcast_object_ref::<List>() {
+        return list.items.len() as u64;
+    }
     match value.as_str() {
         Some(text) => text.len() as u64,
         None => value.as_object().and_then(|object| object.enumerator_len()).unwrap_or(1) as u64,

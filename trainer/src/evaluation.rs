@@ -25,7 +25,7 @@ use crate::claims::{self, Claims};
 use crate::config::Config;
 use crate::config::arm::{Provider, RawArm, Source};
 use crate::controls::Stopped;
-use crate::data::SourceRows;
+use crate::data::{self, SourceRows};
 use crate::disk;
 use crate::event::Event;
 use crate::held_out::{self, Asking, Local};
@@ -228,14 +228,15 @@ pub fn look_at_files(config: &Config, scope: &Scope, run: &Path) -> Result<()> {
 
 /// Refuses what rows show before any of them is tokenised: see [`preflight`], which sees the rows that are left.
 pub fn look_at_rows(config: &Config, rows: &SourceRows, scope: &Scope, metrics: &[String]) -> Result<()> {
-    if rows.prepared.splits.test.is_empty() {
+    if !rows.prepared.splits.test.iter().any(data::is_asked) {
         return Ok(());
     }
     refuse_endless(config, &asked::before_tokens(config, rows)?, rows.schema.as_ref(), scope, metrics)
 }
 
-/// Refuses, before anything is asked or learnt, an evaluation that could not end: an unknown metric, slice, covariate or
-/// candidate, a key that no header can hold. Refuses one that must come to a verdict and cannot.
+/// Refuses, before anything is asked or learnt, an evaluation that could not end or would mean nothing: an unknown metric,
+/// slice, covariate or candidate, a key that no header can hold, targets that are wrong by their own scorers. Refuses one
+/// that must come to a verdict and cannot.
 pub fn preflight(config: &Config, prepared: &Prepared, scope: &Scope, metrics: &[String]) -> Result<()> {
     let total = prepared.data.test.len();
     if total == 0 {
@@ -271,7 +272,11 @@ fn refuse_endless(
     }
     claims::check(config, &arms, held_out)?;
     arms.retain(|arm| scope.wants(arm));
-    if scope.must_decide { claims::must_decide(config, &arms) } else { Ok(()) }
+    if scope.must_decide {
+        claims::must_decide(config, &arms)?;
+    }
+    // Last, since it alone looks at every row.
+    Ok(eval::right_targets::check(held_out, &task)?)
 }
 
 /// The scorers of a config, else those that suit the set.

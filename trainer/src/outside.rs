@@ -192,10 +192,10 @@ impl Outside {
                 messages,
                 max_tokens: arm.max_tokens.unwrap_or(config.eval.max_new_tokens),
                 temperature: arm.temperature,
-                seed: None,
                 schema,
                 stream: arm.stream.unwrap_or(true),
                 extra: extra.clone(),
+                form: arm.form(),
             };
             rows.push((row.id.clone(), request));
             all_originals.push(originals);
@@ -257,6 +257,15 @@ fn identify(config: &Config, arm: &RawArm, dialect: &'static dyn Dialect) -> Res
     let mut facts = std::collections::BTreeMap::from([("host".to_owned(), destination.host)]);
     if let Some(system) = &arm.system {
         facts.insert("system_sha256".to_owned(), datasets::digest::sha256_hex(system.as_bytes()));
+    }
+    let form = arm.form();
+    facts.extend(form.version(dialect).map(|version| ("api_version".to_owned(), version.to_owned())));
+    facts.extend(form.system_as.map(|place| ("system_as".to_owned(), place.name().to_owned())));
+    facts.extend(arm.temperature.map(|temperature| ("temperature".to_owned(), temperature.to_string())));
+    if !arm.extra.is_empty() {
+        // Its values may be long, and the user's own.
+        let extra = serde_json::to_vec(&arm.extra)?;
+        facts.insert("extra_sha256".to_owned(), datasets::digest::sha256_hex(&extra));
     }
     let identity = Identity {
         provider: dialect.name().to_owned(),

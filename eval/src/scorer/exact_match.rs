@@ -1,7 +1,7 @@
 //! Exact match: the strictest reading of a written answer.
 //! Knows nothing about labels; the forgiving reading is the label scorer.
 
-use super::{Answer, Scored, Scorer, Target, normal_form, readable};
+use super::{Answer, OfTarget, Scored, Scorer, Target, normal_form, readable};
 
 /// 1 when the answer is the target, character for character, after white space at both ends is removed.
 #[derive(Clone, Copy, Debug)]
@@ -18,6 +18,10 @@ impl Scorer for ExactMatch {
 
     fn is_right_or_wrong(&self) -> bool {
         true
+    }
+
+    fn of_target(&self) -> OfTarget {
+        OfTarget::Right
     }
 
     fn score(&self, answer: Answer<'_>, target: Target<'_>) -> Scored {

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Answer, Scored, Scorer, Target, best, normal_form, readable};
+use super::{Answer, OfTarget, Scored, Scorer, Target, best, normal_form, readable};
 use crate::Error;
 
 /// What a task may say about this scorer.
@@ -52,6 +52,10 @@ impl Scorer for Includes {
 
     fn is_right_or_wrong(&self) -> bool {
         true
+    }
+
+    fn of_target(&self) -> OfTarget {
+        OfTarget::Right
     }
 
     fn score(&self, answer: Answer<'_>, target: Target<'_>) -> Scored {

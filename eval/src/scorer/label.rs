@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Answer, Scored, Scorer, Target, normal_form, readable};
+use super::{Answer, OfTarget, Scored, Scorer, Target, normal_form, readable};
 use crate::{Error, Reason};
 
 /// What a task may say about this scorer.
@@ -90,6 +90,10 @@ impl Scorer for Label {
 
     fn is_right_or_wrong(&self) -> bool {
         true
+    }
+
+    fn of_target(&self) -> OfTarget {
+        OfTarget::Right
     }
 
     fn score(&self, answer: Answer<'_>, target: Target<'_>) -> Scored {

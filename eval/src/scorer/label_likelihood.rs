@@ -1,7 +1,7 @@
 //! Label likelihood: which closed label the model finds most likely as the whole answer.
 //! Knows nothing about generation; it shows what a model knows when it does not know the format.
 
-use super::{Answer, Scored, Scorer, Target};
+use super::{Answer, OfTarget, Scored, Scorer, Target};
 
 /// 1 when the target is the label with the highest log-likelihood.
 ///
@@ -34,6 +34,10 @@ impl Scorer for LabelLikelihood {
 
     fn is_right_or_wrong(&self) -> bool {
         true
+    }
+
+    fn of_target(&self) -> OfTarget {
+        OfTarget::Unasked
     }
 
     fn score(&self, answer: Answer<'_>, target: Target<'_>) -> Scored {

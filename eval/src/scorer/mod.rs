@@ -138,6 +138,19 @@ pub struct Count {
     pub wanted: f64,
 }
 
+/// What a scorer says of a target that is given as the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OfTarget {
+    /// 1, whatever the target is: texts are compared and none is read.
+    Right,
+    /// 1, if the scorer can read the target.
+    RightIfRead,
+    /// What its formula gives, if the scorer can read the target: less than 1 for some, by definition.
+    GradedIfRead,
+    /// Nothing: it does not judge what is written.
+    Unasked,
+}
+
 /// Judges one answer to one row.
 pub trait Scorer: Send + Sync {
     /// The name in tasks and reports.
@@ -155,6 +168,10 @@ pub trait Scorer: Send + Sync {
     /// What can be computed over many rows from what it leaves, beside the mean of its scores.
     fn figures(&self) -> Vec<Figures> {
         Vec::new()
+    }
+    /// What it says of a target that is given as the answer; unless a scorer declares otherwise each target is tried.
+    fn of_target(&self) -> OfTarget {
+        OfTarget::RightIfRead
     }
     /// The judgement.
     fn score(&self, answer: Answer<'_>, target: Target<'_>) -> Scored;

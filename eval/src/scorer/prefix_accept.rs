@@ -5,7 +5,7 @@ use crate::metric::{Unit, corpus::Corpus};
 use crate::task::Figures;
 use unicode_normalization::UnicodeNormalization;
 
-use super::{Answer, Scored, Scorer, Target, readable};
+use super::{Answer, OfTarget, Scored, Scorer, Target, readable};
 use crate::text::prefix::num_accepted_chars;
 use crate::{Parse, Reason};
 
@@ -35,6 +35,10 @@ impl Scorer for PrefixAccept {
             unit: Unit::Share,
             of: crate::text::prefix::accepted_share,
         })]
+    }
+
+    fn of_target(&self) -> OfTarget {
+        OfTarget::Right
     }
 
     fn score(&self, answer: Answer<'_>, target: Target<'_>) -> Scored {

@@ -1,7 +1,7 @@
 //! ROUGE: shared words and word orders, for summaries written in Latin letters.
 //! Knows nothing about counting them; `text::rouge` does. A target in another script is refused here, because ROUGE would lose it.
 
-use super::{Answer, Scored, Scorer, Target, readable, text_overlap::references};
+use super::{Answer, OfTarget, Scored, Scorer, Target, readable, text_overlap::references};
 use crate::text::rouge::{Variant, lost_letters, rouge};
 use crate::work::Work;
 
@@ -36,6 +36,11 @@ impl Scorer for Rouge {
              3 letters, best of several references, mean over rows, no smoothing; Unicode normal form C; a row with a target that loses most of \
              its letters to these tokens is unscored, use chrF there"
         )
+    }
+
+    fn of_target(&self) -> OfTarget {
+        // A target of one word has no pair of words, so that nothing can share one with it.
+        if self.0 == Variant::Two { OfTarget::GradedIfRead } else { OfTarget::RightIfRead }
     }
 
     fn score(&self, answer: Answer<'_>, target: Target<'_>) -> Scored {

@@ -3,12 +3,16 @@
 
 use serde_json::{Map, Value, json};
 
+use super::body::Talk;
 use super::fault::{self, Fault};
 use super::field::{append, count, json as read_json, malformed, owned, present, text};
-use super::{Answer, CallError, Dialect, Headers, Request, StreamReader, Usage, body};
+use super::{Answer, CallError, Dialect, Form, Headers, KeyHeader, Request, StreamReader, SystemAs, Usage, body};
 use crate::Finish;
 
-/// The dialect of `POST /v1/messages`. It has no seed, so none is sent.
+/// The version of the provider's own client, from which on a key is a bearer token and a conversation may hold system messages.
+const NEWEST: &str = "2026-10-21";
+
+/// The dialect of `POST /v1/messages`.
 #[derive(Clone, Copy, Debug)]
 pub struct Anthropic;
 
@@ -25,24 +29,34 @@ impl Dialect for Anthropic {
         Some("https://api.anthropic.com")
     }
 
+    fn api_version(&self) -> Option<&'static str> {
+        Some(NEWEST)
+    }
+
+    fn systems(&self, form: &Form) -> &'static [SystemAs] {
+        if is_old(form) {
+            &[SystemAs::Field, SystemAs::User]
+        } else {
+            &[SystemAs::Field, SystemAs::System, SystemAs::User]
+        }
+    }
+
     fn path(&self, _request: &Request) -> String {
         "/v1/messages".to_owned()
     }
 
-    fn headers(&self, key: Option<&str>) -> Headers {
-        let mut headers = vec![
-            ("content-type".to_owned(), "application/json".to_owned()),
-            ("anthropic-version".to_owned(), "2023-06-01".to_owned()),
-        ];
-        headers.extend(key.map(|key| ("x-api-key".to_owned(), key.to_owned())));
+    fn headers(&self, form: &Form, key: Option<&str>) -> Headers {
+        let own = if is_old(form) { KeyHeader::XApiKey } else { KeyHeader::Authorization };
+        let mut headers = form.headers(own, key);
+        headers.push(("anthropic-version".to_owned(), form.version(self).unwrap_or(NEWEST).to_owned()));
         headers
     }
 
     fn body(&self, request: &Request) -> Value {
-        let (system, others) = body::split_system(&request.messages);
-        let mut fields =
-            json!({"model": request.model, "max_tokens": request.max_tokens, "messages": body::turns(others)});
-        body::set(&mut fields, "system", system);
+        let talk = Talk::new(&request.messages, request.form.system_place(self));
+        let (model, max_tokens) = (&request.model, request.max_tokens);
+        let mut fields = json!({"model": model, "max_tokens": max_tokens, "messages": talk.plain_turns()});
+        body::set(&mut fields, "system", talk.system);
         body::set(&mut fields, "temperature", request.temperature);
         if let Some(schema) = &request.schema {
             fields["output_config"] = json!({"format": {"type": "json_schema", "schema": schema}});
@@ -85,6 +99,11 @@ impl Dialect for Anthropic {
             _ => fault::opaque(status, headers, body),
         }
     }
+}
+
+/// Versions are days, so that the older one is the smaller text.
+fn is_old(form: &Form) -> bool {
+    form.api_version.as_deref().is_some_and(|version| version < NEWEST)
 }
 
 #[derive(Debug, Default)]
@@ -201,7 +220,7 @@ fn api_error(body: &Value, status: u16, headers: &Headers) -> CallError {
     let error = fault::object(body).unwrap_or(body);
     let (kind, message) = (text(error, "type").unwrap_or_default(), text(error, "message").unwrap_or_default());
     let last = kind == "billing_error" || message.contains("credit balance is too low");
-    Fault { kind, message, wait_secs: None, last }.into_error(status, headers)
+    Fault { kind, message, last, ..Fault::default() }.into_error(status, headers)
 }
 
 #[cfg(test)]
@@ -216,19 +235,42 @@ mod tests {
             messages: vec![Message::new(Role::System, "Be brief."), Message::new(Role::User, "Hi")],
             max_tokens: 16,
             temperature: None,
-            seed: Some(7),
             schema: None,
             stream: false,
             extra: Map::new(),
+            form: Form::default(),
         }
     }
 
     #[test]
-    fn the_system_message_stands_at_the_top_and_there_is_no_seed() {
+    fn the_system_message_stands_at_the_top_unless_it_is_asked_for_elsewhere() {
+        let user = json!({"role": "user", "content": "Hi"});
         assert_eq!(
             Anthropic.body(&request()),
-            json!({"model": "claude-x", "max_tokens": 16, "messages": [{"role": "user", "content": "Hi"}], "system": "Be brief."})
+            json!({"model": "claude-x", "max_tokens": 16, "messages": [user], "system": "Be brief."})
         );
+        let form = Form { system_as: Some(SystemAs::System), ..Form::default() };
+        let messages = json!([{"role": "system", "content": "Be brief."}, user]);
+        assert_eq!(
+            Anthropic.body(&Request { form, ..request() }),
+            json!({"model": "claude-x", "max_tokens": 16, "messages": messages})
+        );
+    }
+
+    #[test]
+    fn the_version_says_how_the_key_is_sent_unless_the_arm_does() {
+        let sent = |form: Form| -> Vec<String> {
+            let headers = Anthropic.headers(&form, Some("k")).into_iter();
+            headers.map(|(name, value)| format!("{name}: {value}")).collect()
+        };
+        let old = Form { api_version: Some("2023-06-01".to_owned()), ..Form::default() };
+        let json = "content-type: application/json";
+        assert_eq!(sent(Form::default()), [json, "authorization: Bearer k", "anthropic-version: 2026-10-21"]);
+        assert_eq!(sent(old.clone()), [json, "x-api-key: k", "anthropic-version: 2023-06-01"]);
+        let mixed = Form { key_header: Some(KeyHeader::Authorization), ..old };
+        assert_eq!(sent(mixed), [json, "authorization: Bearer k", "anthropic-version: 2023-06-01"]);
+        let newer = Form { api_version: Some("2027-01-05".to_owned()), ..Form::default() };
+        assert_eq!(sent(newer), [json, "authorization: Bearer k", "anthropic-version: 2027-01-05"]);
     }
 
     #[test]
@@ -294,6 +336,7 @@ mod tests {
             status: 529,
             kind: "overloaded_error".to_owned(),
             message: "Overloaded".to_owned(),
+            field: None,
             wait_secs: Some(11.0),
             should_retry: Some(true),
             last: false,

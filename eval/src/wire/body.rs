@@ -1,9 +1,11 @@
-//! What the request bodies of all dialects share: where the system message goes, and how the user's own fields win.
+//! What the request bodies of all dialects share: where the system message stands, and how the user's own fields win.
 //! Knows nothing about the fields of any one provider.
+
+use std::borrow::Cow;
 
 use serde_json::{Map, Value, json};
 
-use super::Request;
+use super::{Request, SystemAs};
 use crate::{Message, Role};
 
 /// Our fields with the user's laid over them: his leaves win, objects are merged, so that `output_config.effort` does not drop our schema.
@@ -14,20 +16,61 @@ pub(super) fn with_extra(mut ours: Value, extra: &Map<String, Value>) -> Value {
     ours
 }
 
-/// The system messages as one text, and the other messages.
-pub(super) fn split_system(messages: &[Message]) -> (Option<String>, Vec<&Message>) {
-    let (system, others): (Vec<_>, Vec<_>) = messages.iter().partition(|message| message.role == Role::System);
-    let system: Vec<_> = system.iter().map(|message| message.content.as_str()).collect();
-    ((!system.is_empty()).then(|| system.join("\n\n")), others)
+/// A conversation as it stands in a request.
+#[derive(Debug, PartialEq)]
+pub(super) struct Talk<'a> {
+    /// What goes into the dialect's own field for it.
+    pub(super) system: Option<String>,
+    pub(super) turns: Vec<Turn<'a>>,
 }
 
-/// Messages as `{role, content}`.
-pub(super) fn turns<'a>(messages: impl IntoIterator<Item = &'a Message>) -> Value {
-    messages
-        .into_iter()
-        .map(|message| json!({"role": message.role.as_str(), "content": message.content}))
-        .collect::<Vec<_>>()
-        .into()
+/// One message under the role that it has in the request.
+#[derive(Debug, PartialEq)]
+pub(super) struct Turn<'a> {
+    pub(super) role: &'static str,
+    pub(super) content: Cow<'a, str>,
+}
+
+impl<'a> Talk<'a> {
+    /// The conversation with its system messages in this place. None of them is lost, wherever it stood.
+    pub(super) fn new(messages: &'a [Message], place: SystemAs) -> Self {
+        let role = |message: &Message| match (message.role, place) {
+            (Role::System, SystemAs::Developer) => "developer",
+            (role, _) => role.as_str(),
+        };
+        let turn = |message: &'a Message| Turn { role: role(message), content: message.content.as_str().into() };
+        if matches!(place, SystemAs::System | SystemAs::Developer) {
+            return Self { system: None, turns: messages.iter().map(turn).collect() };
+        }
+        let (system, others): (Vec<_>, Vec<_>) = messages.iter().partition(|message| message.role == Role::System);
+        let system: Vec<_> = system.iter().map(|message| message.content.as_str()).collect();
+        let system = (!system.is_empty()).then(|| system.join("\n\n"));
+        let mut turns: Vec<_> = others.into_iter().map(turn).collect();
+        if place == SystemAs::Field {
+            return Self { system, turns };
+        }
+        let Some(system) = system else { return Self { system, turns } };
+        let user = Role::User.as_str();
+        if let Some(first) = turns.first_mut().filter(|first| first.role == user) {
+            first.content = format!("{system}\n\n{}", first.content).into();
+        } else {
+            turns.insert(0, Turn { role: user, content: system.into() });
+        }
+        Self { system: None, turns }
+    }
+
+    /// The turns as `{role, content}`.
+    pub(super) fn plain_turns(&self) -> Value {
+        self.turns.iter().map(|turn| json!({"role": turn.role, "content": turn.content})).collect::<Vec<_>>().into()
+    }
+}
+
+/// A path with the version in its query, as Azure takes it, if one is asked for.
+pub(super) fn versioned(path: &str, request: &Request) -> String {
+    match &request.form.api_version {
+        Some(version) => format!("{path}?api-version={version}"),
+        None => path.to_owned(),
+    }
 }
 
 /// Sets a field when there is a value for it.
@@ -38,11 +81,11 @@ pub(super) fn set(body: &mut Value, key: &str, value: Option<impl Into<Value>>) 
 }
 
 /// The fields of Chat Completions, with the name this host has for the token limit.
-pub(super) fn chat(request: &Request, max_tokens_key: &str) -> Value {
-    let mut body = json!({"model": request.model, "messages": turns(&request.messages)});
+pub(super) fn chat(request: &Request, place: SystemAs, max_tokens_key: &str) -> Value {
+    let talk = Talk::new(&request.messages, place);
+    let mut body = json!({"model": request.model, "messages": talk.plain_turns()});
     body[max_tokens_key] = request.max_tokens.into();
     set(&mut body, "temperature", request.temperature);
-    set(&mut body, "seed", request.seed);
     if let Some(schema) = &request.schema {
         body["response_format"] =
             json!({"type": "json_schema", "json_schema": {"name": "answer", "strict": true, "schema": schema}});
@@ -80,12 +123,28 @@ mod tests {
     }
 
     #[test]
-    fn no_system_message_is_lost() {
+    fn a_system_message_stands_where_it_is_asked_for_and_none_is_lost() {
         let messages =
             [Message::new(Role::System, "one"), Message::new(Role::User, "q"), Message::new(Role::System, "two")];
-        let (system, others) = split_system(&messages);
-        assert_eq!(system.as_deref(), Some("one\n\ntwo"));
-        assert_eq!(others, [&messages[1]]);
-        assert_eq!(split_system(&messages[1..2]).0, None);
+        let said = |messages, place| {
+            let talk = Talk::new(messages, place);
+            let turns: Vec<String> = talk.turns.iter().map(|turn| format!("{}: {}", turn.role, turn.content)).collect();
+            (talk.system, turns.join(" | "))
+        };
+        let field = (Some("one\n\ntwo".to_owned()), "user: q".to_owned());
+        assert_eq!(said(&messages, SystemAs::Field), field);
+        assert_eq!(said(&messages, SystemAs::System), (None, "system: one | user: q | system: two".to_owned()));
+        assert_eq!(
+            said(&messages, SystemAs::Developer),
+            (None, "developer: one | user: q | developer: two".to_owned())
+        );
+        assert_eq!(said(&messages, SystemAs::User), (None, "user: one\n\ntwo\n\nq".to_owned()));
+        // Where the user does not begin, the text is a turn of its own.
+        let answered =
+            [Message::new(Role::System, "one"), Message::new(Role::Assistant, "a"), Message::new(Role::User, "q")];
+        assert_eq!(said(&answered, SystemAs::User), (None, "user: one | assistant: a | user: q".to_owned()));
+        for place in [SystemAs::Field, SystemAs::System, SystemAs::Developer, SystemAs::User] {
+            assert_eq!(said(&messages[1..2], place), (None, "user: q".to_owned()), "{place:?}");
+        }
     }
 }

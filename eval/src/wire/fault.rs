@@ -32,6 +32,8 @@ pub(super) struct Fault<'a> {
     pub(super) kind: &'a str,
     /// Its message.
     pub(super) message: &'a str,
+    /// The field of the request that it is about, where the provider names it apart.
+    pub(super) field: Option<&'a str>,
     /// A wait that stands in the body as a field.
     pub(super) wait_secs: Option<f64>,
     /// Whether waiting cannot help.
@@ -50,6 +52,7 @@ impl Fault<'_> {
             status,
             kind: if too_long { CONTEXT_LENGTH.to_owned() } else { self.kind.to_owned() },
             message: shown(self.message),
+            field: self.field.map(shown).filter(|field| !field.is_empty()),
             wait_secs,
             should_retry: wait::header(headers, "x-should-retry").and_then(|value| value.parse().ok()),
             last: self.last,

@@ -3,12 +3,16 @@
 
 use serde_json::{Value, json};
 
+use super::body::Talk;
 use super::fault::{self, Fault};
 use super::field::{append, count, items, json as read_json, malformed, owned, present, text};
-use super::{Answer, CallError, Dialect, Headers, Request, StreamReader, Usage, body, wait};
-use crate::{Finish, Role};
+use super::{Answer, CallError, Dialect, Form, Headers, KeyHeader, Request, StreamReader, SystemAs, Usage, body, wait};
+use crate::Finish;
 
-/// The dialect of `POST /v1beta/models/{model}:generateContent`.
+/// The version that has every field a request may hold.
+const VERSION: &str = "v1beta";
+
+/// The dialect of `POST /v1beta/models/{model}:generateContent`, where `v1beta` is the version.
 #[derive(Clone, Copy, Debug)]
 pub struct Gemini;
 
@@ -25,37 +29,44 @@ impl Dialect for Gemini {
         Some("https://generativelanguage.googleapis.com")
     }
 
+    fn api_version(&self) -> Option<&'static str> {
+        Some(VERSION)
+    }
+
+    fn systems(&self, _form: &Form) -> &'static [SystemAs] {
+        &[SystemAs::Field, SystemAs::User]
+    }
+
     fn path(&self, request: &Request) -> String {
+        let version = request.form.version(self).unwrap_or(VERSION);
         // Tuned models bring their own collection in the name.
         let collection = if request.model.contains('/') { "" } else { "models/" };
         let verb = if request.stream { "streamGenerateContent?alt=sse" } else { "generateContent" };
-        format!("/v1beta/{collection}{}:{verb}", request.model)
+        format!("/{version}/{collection}{}:{verb}", request.model)
     }
 
-    fn headers(&self, key: Option<&str>) -> Headers {
-        let mut headers = vec![("content-type".to_owned(), "application/json".to_owned())];
-        headers.extend(key.map(|key| ("x-goog-api-key".to_owned(), key.to_owned())));
-        headers
+    fn headers(&self, form: &Form, key: Option<&str>) -> Headers {
+        form.headers(KeyHeader::XGoogApiKey, key)
     }
 
     fn body(&self, request: &Request) -> Value {
-        let (system, others) = body::split_system(&request.messages);
-        let contents: Vec<_> = others
-            .into_iter()
-            .map(|message| {
-                let role = if message.role == Role::Assistant { "model" } else { "user" };
-                json!({"role": role, "parts": [{"text": message.content}]})
+        let talk = Talk::new(&request.messages, request.form.system_place(self));
+        let contents: Vec<_> = talk
+            .turns
+            .iter()
+            .map(|turn| {
+                let role = if turn.role == "assistant" { "model" } else { "user" };
+                json!({"role": role, "parts": [{"text": turn.content}]})
             })
             .collect();
         let mut config = json!({"maxOutputTokens": request.max_tokens});
         body::set(&mut config, "temperature", request.temperature);
-        body::set(&mut config, "seed", request.seed);
         if let Some(schema) = &request.schema {
             config["responseMimeType"] = "application/json".into();
             config["responseJsonSchema"] = schema.clone();
         }
         let mut fields = json!({"contents": contents, "generationConfig": config});
-        if let Some(system) = system {
+        if let Some(system) = talk.system {
             fields["systemInstruction"] = json!({"parts": [{"text": system}]});
         }
         body::with_extra(fields, &request.extra)
@@ -204,7 +215,9 @@ fn api_error(error: &Value, status: u16, headers: &Headers) -> CallError {
     let mut violations = details("google.rpc.QuotaFailure").flat_map(|failure| items(failure, "violations"));
     let last = violations.any(|violation| text(violation, "quotaId").is_some_and(|quota| quota.contains("PerDay")));
     let (kind, message) = (text(error, "status").unwrap_or_default(), text(error, "message").unwrap_or_default());
-    Fault { kind, message, wait_secs, last }.into_error(status, headers)
+    let mut named = details("google.rpc.BadRequest").flat_map(|request| items(request, "fieldViolations"));
+    let field = named.find_map(|violation| text(violation, "field"));
+    Fault { kind, message, field, wait_secs, last }.into_error(status, headers)
 }
 
 #[cfg(test)]
@@ -213,7 +226,7 @@ mod tests {
     use serde_json::Map;
 
     use super::*;
-    use crate::Message;
+    use crate::{Message, Role};
 
     fn request() -> Request {
         Request {
@@ -225,10 +238,10 @@ mod tests {
             ],
             max_tokens: 16,
             temperature: Some(0.5),
-            seed: Some(7),
             schema: Some(json!({"type": "object"})),
             stream: false,
             extra: json!({"generationConfig": {"thinkingConfig": {"thinkingBudget": 0}}}).as_object().unwrap().clone(),
+            form: Form::default(),
         }
     }
 
@@ -237,7 +250,7 @@ mod tests {
         let wanted = json!({
             "contents": [{"role": "user", "parts": [{"text": "Hi"}]}, {"role": "model", "parts": [{"text": "Hello"}]}],
             "generationConfig": {
-                "maxOutputTokens": 16, "temperature": 0.5, "seed": 7, "responseMimeType": "application/json",
+                "maxOutputTokens": 16, "temperature": 0.5, "responseMimeType": "application/json",
                 "responseJsonSchema": {"type": "object"}, "thinkingConfig": {"thinkingBudget": 0},
             },
             "systemInstruction": {"parts": [{"text": "Be brief."}]},
@@ -246,10 +259,20 @@ mod tests {
     }
 
     #[test]
-    fn the_path_names_model_and_form() {
+    fn models_without_a_system_message_are_told_by_the_user() {
+        let form = Form { system_as: Some(SystemAs::User), ..Form::default() };
+        let body = Gemini.body(&Request { form, ..request() });
+        assert_eq!(body["contents"][0], json!({"role": "user", "parts": [{"text": "Be brief.\n\nHi"}]}));
+        assert_eq!(body.get("systemInstruction"), None);
+    }
+
+    #[test]
+    fn the_path_names_model_version_and_form() {
         assert_eq!(Gemini.path(&request()), "/v1beta/models/gemini-x:generateContent");
         let tuned = Request { model: "tunedModels/a".to_owned(), stream: true, extra: Map::new(), ..request() };
         assert_eq!(Gemini.path(&tuned), "/v1beta/tunedModels/a:streamGenerateContent?alt=sse");
+        let form = Form { api_version: Some("v1".to_owned()), ..Form::default() };
+        assert_eq!(Gemini.path(&Request { form, ..request() }), "/v1/models/gemini-x:generateContent");
     }
 
     #[test]

@@ -4,9 +4,11 @@
 mod body;
 mod fault;
 mod field;
+pub(crate) mod refused;
 mod spelling;
 
 pub mod anthropic;
+pub mod form;
 pub mod gemini;
 pub mod key;
 pub mod money;
@@ -23,6 +25,7 @@ pub mod wait;
 mod recorded_streams;
 
 pub use anthropic::Anthropic;
+pub use form::{Form, KeyHeader, SystemAs};
 pub use gemini::Gemini;
 pub use key::Key;
 pub use money::Usd;
@@ -60,16 +63,16 @@ pub struct Request {
     pub messages: Vec<Message>,
     /// The most tokens of the answer.
     pub max_tokens: usize,
-    /// None leaves it out: some models refuse sampling fields.
+    /// None leaves it out: some models refuse sampling fields. No other one is ever sent but from `extra`.
     pub temperature: Option<f64>,
-    /// None leaves it out.
-    pub seed: Option<u64>,
     /// A JSON Schema the provider shall enforce.
     pub schema: Option<Value>,
     /// Whether the answer comes as a stream.
     pub stream: bool,
     /// Further fields of the body as the user wrote them, such as `thinking` or `service_tier`; they win over ours.
     pub extra: Map<String, Value>,
+    /// How the dialect is spoken.
+    pub form: Form,
 }
 
 /// A whole answer.
@@ -103,12 +106,28 @@ pub enum CallError {
         kind: String,
         /// Its message, without prompt text.
         message: String,
+        /// The field of the request that it is about, as the provider spells it, where it names one apart.
+        field: Option<String>,
         /// How long it asks to wait, in seconds.
         wait_secs: Option<f64>,
         /// What `x-should-retry` said.
         should_retry: Option<bool>,
         /// Whether waiting cannot help, as with a quota per day or an empty account.
         last: bool,
+    },
+    /// The provider refuses a field of the request, which it would refuse on every row.
+    #[error("{status} {kind}: {message} (it refuses `{parameter}`: {remedy})")]
+    Refused {
+        /// The HTTP status.
+        status: u16,
+        /// The provider's word for it; empty when it gave none.
+        kind: String,
+        /// Its message, without prompt text.
+        message: String,
+        /// The field, by the name it has in the request.
+        parameter: String,
+        /// Which key of the arm puts it there, and what to type.
+        remedy: String,
     },
     /// The answer is not what the dialect allows.
     #[error("malformed answer: {what}")]
@@ -158,10 +177,16 @@ pub trait Dialect: Sync {
     fn key_variable(&self) -> &'static str;
     /// Where the API is unless the config says otherwise; none when only the user can know.
     fn default_url(&self) -> Option<&'static str>;
+    /// The version that is asked for unless the config says otherwise; none when requests name none.
+    fn api_version(&self) -> Option<&'static str> {
+        None
+    }
+    /// Where a system message can stand; first where it stands unless the config says otherwise.
+    fn systems(&self, form: &Form) -> &'static [SystemAs];
     /// The path of a request, to be put behind the base address.
     fn path(&self, request: &Request) -> String;
     /// The headers of a request; a key stands in exactly one of them and nowhere else.
-    fn headers(&self, key: Option<&str>) -> Headers;
+    fn headers(&self, form: &Form, key: Option<&str>) -> Headers;
     /// The body of a request.
     fn body(&self, request: &Request) -> Value;
     /// Reads a plain answer.
@@ -189,24 +214,52 @@ mod tests {
         assert!(error.contains("openai-compatible") && error.contains("hint:"), "{error}");
     }
 
-    #[test]
-    fn a_key_stands_in_exactly_one_header_and_nowhere_else() {
-        let request = Request {
+    fn request() -> Request {
+        Request {
             model: "m".to_owned(),
             messages: vec![Message::new(crate::Role::User, "q")],
             max_tokens: 5,
             temperature: None,
-            seed: None,
             schema: None,
             stream: true,
             extra: Map::new(),
-        };
+            form: Form::default(),
+        }
+    }
+
+    #[test]
+    fn a_key_stands_in_exactly_one_header_and_nowhere_else() {
+        let headers = [KeyHeader::Authorization, KeyHeader::XApiKey, KeyHeader::ApiKey, KeyHeader::XGoogApiKey];
         for dialect in ALL {
-            let holding = |headers: Headers| headers.iter().filter(|(_, value)| value.contains("k3y")).count();
-            assert_eq!(holding(dialect.headers(Some("k3y"))), 1, "{}", dialect.name());
-            assert!(!dialect.path(&request).contains("k3y"), "{}", dialect.name());
-            let without = dialect.headers(None);
-            assert!(without.iter().all(|(name, _)| name == "content-type" || name == "anthropic-version"));
+            for key_header in headers.map(Some).into_iter().chain([None]) {
+                let form = Form { key_header, ..Form::default() };
+                let sent = dialect.headers(&form, Some("k3y"));
+                assert_eq!(sent.iter().filter(|(_, value)| value.contains("k3y")).count(), 1, "{}", dialect.name());
+                let request = Request { form, ..request() };
+                assert!(!dialect.path(&request).contains("k3y"), "{}", dialect.name());
+                let without = dialect.headers(&request.form, None);
+                assert!(without.iter().all(|(name, _)| name == "content-type" || name == "anthropic-version"));
+            }
+        }
+    }
+
+    #[test]
+    fn a_request_has_no_field_that_was_not_asked_for() {
+        for (dialect, wanted) in ALL.into_iter().zip([
+            "max_tokens messages model",
+            "max_completion_tokens messages model",
+            // Without `store` the provider keeps prompt and answer.
+            "input max_output_tokens model store",
+            "contents generationConfig",
+            "max_tokens messages model",
+        ]) {
+            let body = dialect.body(&Request { stream: false, ..request() });
+            let mut fields: Vec<&str> = body.as_object().unwrap().keys().map(String::as_str).collect();
+            fields.sort_unstable();
+            assert_eq!(fields.join(" "), wanted, "{}", dialect.name());
+            if let Some(config) = body.get("generationConfig") {
+                assert_eq!(*config, serde_json::json!({"maxOutputTokens": 5}));
+            }
         }
     }
 }

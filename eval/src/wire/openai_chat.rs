@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::fault::{self, Fault};
 use super::field::{append, count, items, json as read_json, malformed, owned, present, text};
-use super::{Answer, CallError, Dialect, Headers, Request, StreamReader, Usage, body};
+use super::{Answer, CallError, Dialect, Form, Headers, KeyHeader, Request, StreamReader, SystemAs, Usage, body};
 use crate::Finish;
 
 /// The dialect of `POST /v1/chat/completions`.
@@ -25,16 +25,20 @@ impl Dialect for OpenAiChat {
         Some("https://api.openai.com/v1")
     }
 
-    fn path(&self, _request: &Request) -> String {
-        "/chat/completions".to_owned()
+    fn systems(&self, _form: &Form) -> &'static [SystemAs] {
+        &[SystemAs::System, SystemAs::Developer, SystemAs::User]
     }
 
-    fn headers(&self, key: Option<&str>) -> Headers {
-        bearer(key)
+    fn path(&self, request: &Request) -> String {
+        body::versioned("/chat/completions", request)
+    }
+
+    fn headers(&self, form: &Form, key: Option<&str>) -> Headers {
+        form.headers(KeyHeader::Authorization, key)
     }
 
     fn body(&self, request: &Request) -> Value {
-        body::chat(request, "max_completion_tokens")
+        body::chat(request, request.form.system_place(self), "max_completion_tokens")
     }
 
     fn read(&self, body: &[u8]) -> Result<Answer, CallError> {
@@ -66,14 +70,7 @@ impl Dialect for OpenAiChat {
     }
 }
 
-/// The headers of everything that takes a bearer token.
-pub(super) fn bearer(key: Option<&str>) -> Headers {
-    let mut headers = vec![("content-type".to_owned(), "application/json".to_owned())];
-    headers.extend(key.map(|key| ("authorization".to_owned(), format!("Bearer {key}"))));
-    headers
-}
-
-/// The error that stands in an object with `message`, `type` and `code`.
+/// The error that stands in an object with `message`, `type`, `param` and `code`.
 pub(super) fn api_error(error: &Value, status: u16, headers: &Headers) -> CallError {
     // The code says more than the type; some servers put the status there, as a number.
     let code = text(error, "code").filter(|code| !code.is_empty() && !code.bytes().all(|byte| byte.is_ascii_digit()));
@@ -84,8 +81,8 @@ pub(super) fn api_error(error: &Value, status: u16, headers: &Headers) -> CallEr
             "insufficient_quota" | "billing_hard_limit_reached" | "billing_not_active" | "insufficient_balance"
         )
     });
-    Fault { kind, message: text(error, "message").unwrap_or_default(), wait_secs: None, last }
-        .into_error(status, headers)
+    let (message, field) = (text(error, "message").unwrap_or_default(), text(error, "param"));
+    Fault { kind, message, field, last, ..Fault::default() }.into_error(status, headers)
 }
 
 /// Reads a stream of chunks, and a plain answer as a stream of one.
@@ -254,29 +251,49 @@ mod tests {
             messages: vec![Message::new(Role::System, "Be brief."), Message::new(Role::User, "Hi")],
             max_tokens: 16,
             temperature: Some(0.0),
-            seed: Some(7),
             schema: Some(json!({"type": "object"})),
             stream: true,
             extra: json!({"reasoning_effort": "low"}).as_object().unwrap().clone(),
+            form: Form { system_as: Some(SystemAs::Developer), ..Form::default() },
         };
         let wanted = json!({
             "model": "gpt-x",
-            "messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}],
+            "messages": [{"role": "developer", "content": "Be brief."}, {"role": "user", "content": "Hi"}],
             "max_completion_tokens": 16,
             "temperature": 0.0,
-            "seed": 7,
             "response_format": {"type": "json_schema", "json_schema": {"name": "answer", "strict": true, "schema": {"type": "object"}}},
             "stream": true,
             "stream_options": {"include_usage": true},
             "reasoning_effort": "low",
         });
         assert_eq!(OpenAiChat.body(&request), wanted);
-        let plain =
-            Request { stream: false, schema: None, temperature: None, seed: None, extra: Map::new(), ..request };
+        let form = Form::default();
+        let plain = Request { stream: false, schema: None, temperature: None, extra: Map::new(), form, ..request };
+        let body = OpenAiChat.body(&plain);
         assert_eq!(
-            OpenAiChat.body(&plain).as_object().unwrap().keys().collect::<Vec<_>>(),
+            body.as_object().unwrap().keys().collect::<Vec<_>>(),
             ["model", "messages", "max_completion_tokens"]
         );
+        assert_eq!(body["messages"][0]["role"], "system");
+        assert_eq!(OpenAiChat.path(&plain), "/chat/completions");
+    }
+
+    #[test]
+    fn azure_is_asked_with_its_version_and_its_header() {
+        let form =
+            Form { api_version: Some("2024-10-21".to_owned()), key_header: Some(KeyHeader::ApiKey), ..Form::default() };
+        assert!(OpenAiChat.headers(&form, Some("k")).contains(&("api-key".to_owned(), "k".to_owned())));
+        let request = Request {
+            model: "gpt-x".to_owned(),
+            messages: vec![Message::new(Role::User, "Hi")],
+            max_tokens: 16,
+            temperature: None,
+            schema: None,
+            stream: false,
+            extra: Map::new(),
+            form,
+        };
+        assert_eq!(OpenAiChat.path(&request), "/chat/completions?api-version=2024-10-21");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::fault::{self, Fault};
 use super::field::{json as read_json, text};
 use super::openai_chat::{self, OpenAiChat};
-use super::{Answer, CallError, Dialect, Headers, Request, StreamReader, body};
+use super::{Answer, CallError, Dialect, Form, Headers, Request, StreamReader, SystemAs, body};
 
 /// Chat Completions with `max_tokens`, a key that may be missing and usage that may be missing. The base address is the user's and ends with `/v1`.
 #[derive(Clone, Copy, Debug)]
@@ -25,16 +25,20 @@ impl Dialect for OpenAiCompatible {
         None
     }
 
+    fn systems(&self, form: &Form) -> &'static [SystemAs] {
+        OpenAiChat.systems(form)
+    }
+
     fn path(&self, request: &Request) -> String {
         OpenAiChat.path(request)
     }
 
-    fn headers(&self, key: Option<&str>) -> Headers {
-        openai_chat::bearer(key)
+    fn headers(&self, form: &Form, key: Option<&str>) -> Headers {
+        OpenAiChat.headers(form, key)
     }
 
     fn body(&self, request: &Request) -> Value {
-        body::chat(request, "max_tokens")
+        body::chat(request, request.form.system_place(self), "max_tokens")
     }
 
     fn read(&self, body: &[u8]) -> Result<Answer, CallError> {
@@ -89,7 +93,10 @@ fn flat_error(body: &Value, status: u16, headers: &Headers) -> Option<CallError>
         Value::Array(items) => items.iter().filter_map(|item| text(item, "msg")).collect::<Vec<_>>().join("; "),
         _ => String::new(),
     };
-    Some(Fault { message: &message, ..Fault::default() }.into_error(status, headers))
+    // Where the first item is: ["body", "temperature"].
+    let place = detail.pointer("/0/loc").and_then(Value::as_array);
+    let field = place.map(|place| place.iter().filter_map(Value::as_str).collect::<Vec<_>>().join("."));
+    Some(Fault { message: &message, field: field.as_deref(), ..Fault::default() }.into_error(status, headers))
 }
 
 #[cfg(test)]
@@ -108,10 +115,10 @@ mod tests {
             messages: vec![Message::new(Role::User, "Hi")],
             max_tokens: 16,
             temperature: None,
-            seed: None,
             schema: None,
             stream: false,
             extra: Map::new(),
+            form: Form::default(),
         };
         let wanted = json!({"model": "local", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 16});
         assert_eq!(OpenAiCompatible.body(&request), wanted);
@@ -134,7 +141,10 @@ mod tests {
     fn a_validation_error_does_not_quote_the_prompt() {
         let body = json!({"detail": [{"type": "missing", "loc": ["body", "model"], "msg": "Field required", "input": {"messages": "secret"}}]});
         let error = OpenAiCompatible.error(422, &Headers::new(), body.to_string().as_bytes());
-        assert!(matches!(error, CallError::Api { status: 422, message, .. } if message == "Field required"));
+        let wanted = |message: &str, field: Option<&str>| message == "Field required" && field == Some("body.model");
+        assert!(
+            matches!(error, CallError::Api { status: 422, message, field, .. } if wanted(&message, field.as_deref()))
+        );
     }
 
     #[test]

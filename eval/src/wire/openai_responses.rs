@@ -3,13 +3,14 @@
 
 use serde_json::{Value, json};
 
+use super::body::Talk;
 use super::fault::{self, Fault};
 use super::field::{append, count, items, json as read_json, malformed, owned, present, text};
 use super::openai_chat::{self, OpenAiChat};
-use super::{Answer, CallError, Dialect, Headers, Request, StreamReader, Usage, body};
+use super::{Answer, CallError, Dialect, Form, Headers, Request, StreamReader, SystemAs, Usage, body};
 use crate::Finish;
 
-/// The dialect of `POST /v1/responses`. It has no seed, so none is sent.
+/// The dialect of `POST /v1/responses`.
 #[derive(Clone, Copy, Debug)]
 pub struct OpenAiResponses;
 
@@ -26,24 +27,28 @@ impl Dialect for OpenAiResponses {
         OpenAiChat.default_url()
     }
 
-    fn path(&self, _request: &Request) -> String {
-        "/responses".to_owned()
+    fn systems(&self, _form: &Form) -> &'static [SystemAs] {
+        &[SystemAs::Field, SystemAs::System, SystemAs::Developer, SystemAs::User]
     }
 
-    fn headers(&self, key: Option<&str>) -> Headers {
-        openai_chat::bearer(key)
+    fn path(&self, request: &Request) -> String {
+        body::versioned("/responses", request)
+    }
+
+    fn headers(&self, form: &Form, key: Option<&str>) -> Headers {
+        OpenAiChat.headers(form, key)
     }
 
     fn body(&self, request: &Request) -> Value {
-        let (system, others) = body::split_system(&request.messages);
+        let talk = Talk::new(&request.messages, request.form.system_place(self));
         let mut fields = json!({
             "model": request.model,
-            "input": body::turns(others),
+            "input": talk.plain_turns(),
             "max_output_tokens": request.max_tokens,
             // The provider would keep prompt and answer for weeks unless it is told not to.
             "store": false,
         });
-        body::set(&mut fields, "instructions", system);
+        body::set(&mut fields, "instructions", talk.system);
         body::set(&mut fields, "temperature", request.temperature);
         if let Some(schema) = &request.schema {
             fields["text"] =
@@ -182,10 +187,10 @@ mod tests {
             messages: vec![Message::new(Role::System, "Be brief."), Message::new(Role::User, "Hi")],
             max_tokens: 16,
             temperature: None,
-            seed: Some(7),
             schema: Some(json!({"type": "object"})),
             stream: true,
             extra: Map::new(),
+            form: Form::default(),
         };
         let wanted = json!({
             "model": "gpt-x",
@@ -197,6 +202,10 @@ mod tests {
             "stream": true,
         });
         assert_eq!(OpenAiResponses.body(&request), wanted);
+        let form = Form { system_as: Some(SystemAs::Developer), ..Form::default() };
+        let inside = OpenAiResponses.body(&Request { form, ..request });
+        assert_eq!(inside["input"][0], json!({"role": "developer", "content": "Be brief."}));
+        assert_eq!(inside.get("instructions"), None);
     }
 
     #[test]

@@ -82,8 +82,8 @@ fn is_retried(error: &CallError) -> bool {
     match error {
         CallError::Api { should_retry: Some(decided), .. } => *decided,
         CallError::Api { last, .. } => !last && is_outage(error),
-        // The time allowed covers all tries, so that none is left.
-        CallError::Timeout { .. } => false,
+        // The time allowed covers all tries, so that none is left; and what is refused now is refused again.
+        CallError::Timeout { .. } | CallError::Refused { .. } => false,
         CallError::Connection { .. } | CallError::Cut { .. } | CallError::Malformed { .. } => true,
     }
 }
@@ -94,7 +94,7 @@ fn is_outage(error: &CallError) -> bool {
             let in_stream = *status == 200 && RETRIED_KINDS.contains(&kind.as_str());
             *last || *should_retry == Some(true) || in_stream || matches!(status, 408 | 409 | 429) || *status >= 500
         }
-        CallError::Timeout { .. } => false,
+        CallError::Timeout { .. } | CallError::Refused { .. } => false,
         CallError::Connection { .. } | CallError::Cut { .. } | CallError::Malformed { .. } => true,
     }
 }
@@ -105,7 +105,8 @@ mod tests {
     use super::*;
 
     fn api(status: u16, kind: &str, wait_secs: Option<f64>, should_retry: Option<bool>, last: bool) -> CallError {
-        CallError::Api { status, kind: kind.to_owned(), message: String::new(), wait_secs, should_retry, last }
+        let (kind, message) = (kind.to_owned(), String::new());
+        CallError::Api { status, kind, message, field: None, wait_secs, should_retry, last }
     }
 
     fn first(error: &CallError) -> Decision {
@@ -120,6 +121,19 @@ mod tests {
         for status in [400, 401, 402, 403, 404, 413, 422] {
             assert_eq!(first(&api(status, "", None, None, false)), Decision::GiveUp { outage: false }, "{status}");
         }
+    }
+
+    #[test]
+    fn a_field_that_is_refused_is_not_sent_again() {
+        let words = || String::new();
+        let error = CallError::Refused {
+            status: 400,
+            kind: words(),
+            message: words(),
+            parameter: "temperature".to_owned(),
+            remedy: words(),
+        };
+        assert_eq!(first(&error), Decision::GiveUp { outage: false });
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use eval::provider::hosted::{Ask, CallOutcome, HostedModel, HostedSettings, Journal, Shared};
-use eval::wire::{Anthropic, Key, Usd};
+use eval::wire::{Anthropic, Form, Key, KeyHeader, SystemAs, Usd};
 use eval::{Error, Finish};
 
 use crate::clocks::SleepClock;
@@ -36,6 +36,37 @@ fn a_request_that_every_row_repeats_in_vain_stops_the_arm_early() {
     let error = answer_all(&model(&Anthropic, settings, in_memory()), &asks(1_000)).unwrap_err();
     assert!(error.to_string().contains("max_tokens"), "{error}");
     assert!(server.calls().len() < 10);
+}
+
+#[test]
+fn a_field_that_is_refused_stops_the_arm_after_one_call_and_says_what_to_leave_out() {
+    let body = r#"{"type":"error","error":{"type":"invalid_request_error","message":"temperature: Extra inputs are not permitted"}}"#;
+    let server = Server::start(move |_, _| Behaviour::Body(400, Vec::new(), body.to_owned()));
+    let mut asks = asks(1_000);
+    asks.iter_mut().for_each(|ask| ask.request.temperature = Some(0.0));
+    let error = answer_all(&model(&Anthropic, settings(&server.url), in_memory()), &asks).unwrap_err().to_string();
+    assert!(error.contains("it refuses `temperature`"), "{error}");
+    assert!(error.ends_with("\nhint: take temperature out of the arm"), "{error}");
+    assert_eq!(server.calls().len(), 1);
+}
+
+#[test]
+fn another_version_is_asked_again_and_another_header_for_the_key_is_not() {
+    let server = Server::start(|_, _| Behaviour::Well);
+    let model = model(&Anthropic, settings(&server.url), in_memory());
+    let calls_with = |form: Form| {
+        let mut asks = asks(2);
+        asks.iter_mut().for_each(|ask| ask.request.form = form.clone());
+        answer_all(&model, &asks).map(|_| server.calls().len())
+    };
+    let old = Form { api_version: Some("2023-06-01".to_owned()), ..Form::default() };
+    assert_eq!(calls_with(Form::default()).unwrap(), 2);
+    assert_eq!(calls_with(old.clone()).unwrap(), 4);
+    assert_eq!(calls_with(Form { key_header: Some(KeyHeader::ApiKey), ..old }).unwrap(), 4);
+    assert_eq!(calls_with(Form { system_as: Some(SystemAs::User), ..Form::default() }).unwrap(), 6);
+    let cannot = calls_with(Form { system_as: Some(SystemAs::Developer), ..Form::default() }).unwrap_err().to_string();
+    assert!(cannot.ends_with("\nhint: write system_as = one of: field, system, user"), "{cannot}");
+    assert_eq!(server.calls().len(), 6);
 }
 
 #[test]

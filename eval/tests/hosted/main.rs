@@ -10,4 +10,5 @@ mod killed;
 mod leaks;
 mod questions;
 mod server;
+mod unsent;
 mod waits;

@@ -10,7 +10,7 @@ use eval::provider::hosted::{
 };
 use eval::wire::prices::{PriceTable, Service};
 use eval::wire::retry::Policy;
-use eval::wire::{Dialect, Key, Request, Usd};
+use eval::wire::{Dialect, Form, Key, Request, Usd};
 use eval::{Clock, Error, Message, Role};
 
 use crate::clocks::FastClock;
@@ -61,10 +61,10 @@ pub(crate) fn ask(row: usize) -> Ask {
         messages: vec![Message::new(Role::System, "Answer with one label."), Message::new(Role::User, text)],
         max_tokens: MAX_TOKENS,
         temperature: None,
-        seed: None,
         schema: None,
         stream: true,
         extra: serde_json::Map::new(),
+        form: Form::default(),
     };
     Ask { id: row_id(row), repeat: 0, request }
 }

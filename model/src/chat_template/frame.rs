@@ -39,8 +39,8 @@ impl Frame {
         if text.len() < written.len() || whole(&self.before) + whole(behind) == 0 {
             return text;
         }
-        let text = written.trim_start().strip_prefix(self.before.trim()).unwrap_or(written);
-        text.trim_end().strip_suffix(behind.trim()).unwrap_or(text)
+        let text = written.trim_start().strip_prefix(self.before.trim()).map_or(written, str::trim_start);
+        text.trim_end().strip_suffix(behind.trim()).map_or(text, str::trim_end)
     }
 
     /// What the model has to write after the prompt so that it says `content`, without `after`.

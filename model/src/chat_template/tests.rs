@@ -178,7 +178,7 @@ fn a_template_that_asks_for_too_much_is_refused_with_the_limit_that_it_met() {
     for (source, words) in [
         ("{{ strftime_now('%Y' * 10**6) }}", "a format of at most"),
         ("{{ raise_exception('a' * 10**6) }}", "aaa..."),
-        ("{{ raise_exception(messages) }}", "\"role\": \"user\""),
+        ("{{ raise_exception(messages) }}", "'role': 'user'"),
     ] {
         let template = ChatTemplate::new(source, SpecialTokens::default()).unwrap();
         let refused = template.render(&talk, false).unwrap_err().to_string();

@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 
+use eval::wire::{Form, KeyHeader, SystemAs, by_name};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -38,10 +39,22 @@ pub struct RawArm {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-default" = "that of the provider"))]
     pub key_variable: Option<String>,
+    /// Header that holds the key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-default" = "the provider's, see [versions](#versions-keys-and-system-messages)"))]
+    pub key_header: Option<KeyHeader>,
+    /// Version of the API, as the provider spells it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 40), extend("x-default" = "the provider's, see [versions](#versions-keys-and-system-messages)"))]
+    pub api_version: Option<String>,
     /// A system message instead of that of the rows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-default" = "that of the rows"))]
     pub system: Option<String>,
+    /// Where a system message stands in a request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-default" = "the provider's, see [versions](#versions-keys-and-system-messages)"))]
+    pub system_as: Option<SystemAs>,
     /// Longest answer in tokens, thoughts included.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = MOST_NEW_TOKENS), extend("x-default" = "`eval.max_new_tokens`"))]
@@ -172,7 +185,10 @@ impl RawArm {
             file: None,
             url: None,
             key_variable: None,
+            key_header: None,
+            api_version: None,
             system: None,
+            system_as: None,
             max_tokens: None,
             temperature: None,
             repeats: None,
@@ -183,6 +199,12 @@ impl RawArm {
             enforce_schema: None,
             extra: toml::Table::new(),
         }
+    }
+
+    /// How its dialect is to be spoken.
+    #[must_use]
+    pub fn form(&self) -> Form {
+        Form { api_version: self.api_version.clone(), key_header: self.key_header, system_as: self.system_as }
     }
 
     /// What is wrong with the arm by itself, and what to type; nothing if it can work.
@@ -201,6 +223,9 @@ impl RawArm {
             ("model", only(self.model.is_some(), hosted), "hosted models"),
             ("url", only(self.url.is_some(), hosted), "hosted models"),
             ("key_variable", only(self.key_variable.is_some(), hosted), "hosted models"),
+            ("key_header", only(self.key_header.is_some(), hosted), "hosted models"),
+            ("api_version", only(self.api_version.is_some(), hosted), "hosted models"),
+            ("system_as", only(self.system_as.is_some(), hosted), "hosted models"),
             ("repeats", only(self.repeats.is_some(), hosted), "hosted models"),
             ("concurrency", only(self.concurrency.is_some(), hosted), "hosted models"),
             ("max_retries", only(self.max_retries.is_some(), hosted), "hosted models"),
@@ -218,6 +243,11 @@ impl RawArm {
             if wrong {
                 fault(format!("arm {name}: {key} is only for {whose}"), "take it out");
             }
+        }
+        if let Source::Hosted(dialect) = source
+            && let Some((what, hint)) = by_name(dialect).ok().and_then(|dialect| self.form().fault(dialect))
+        {
+            fault(format!("arm {name}: {what}"), &hint);
         }
         if hosted && self.model.is_none() {
             fault(format!("arm {name}: no model"), "write model = \"the provider's exact name\"");
@@ -248,5 +278,27 @@ mod tests {
         let told: Vec<String> = arm.faults().into_iter().map(|fault| fault.0).collect();
         assert_eq!(told, ["an arm is named \"a b\"", "arm a b: no model", "arm a b: no url"]);
         assert!(toml::from_str::<RawArm>("name = \"a\"\nprovider = \"tuned\"\nmodle = 1").is_err());
+    }
+
+    #[test]
+    fn what_a_provider_cannot_do_is_told_before_anything_is_sent() {
+        let faults = |provider: &str, more: &str| {
+            let text = format!("name = \"a\"\nprovider = \"{provider}\"\nmodel = \"m\"\nurl = \"http://x\"\n{more}");
+            toml::from_str::<RawArm>(&text).unwrap().faults()
+        };
+        for (provider, more) in [
+            ("anthropic", "api_version = \"2023-06-01\"\nkey_header = \"x-api-key\"\nsystem_as = \"user\""),
+            ("openai", "api_version = \"2024-10-21\"\nkey_header = \"api-key\"\nsystem_as = \"developer\""),
+            ("openai-responses", "key_header = \"authorization\"\nsystem_as = \"field\""),
+            ("gemini", "api_version = \"v1\"\nkey_header = \"x-goog-api-key\"\nsystem_as = \"user\""),
+        ] {
+            assert_eq!(faults(provider, more), [], "{provider}");
+        }
+        let told =
+            ("arm a: gemini has no place for a system message as \"system\"", "write system_as = one of: field, user");
+        assert_eq!(faults("gemini", "system_as = \"system\""), [(told.0.to_owned(), told.1.to_owned())]);
+        assert!(faults("openai", "api_version = \"1&x=2\"")[0].0.starts_with("arm a: api_version is "));
+        let local: RawArm = toml::from_str("name = \"a\"\nprovider = \"tuned\"\nsystem_as = \"user\"").unwrap();
+        assert_eq!(local.faults()[0].0, "arm a: system_as is only for hosted models");
     }
 }

@@ -35,7 +35,10 @@ fn in_address(url: &str) -> Option<String> {
         return Some("holds a user name or a password".to_owned());
     }
     if url.contains(['?', '#']) {
-        return Some("holds more than a host and a path: take out what follows `?` or `#`".to_owned());
+        return Some(
+            "holds more than a host and a path: take out what follows `?` or `#`; a version goes into api_version"
+                .to_owned(),
+        );
     }
     None
 }

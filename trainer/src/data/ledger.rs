@@ -91,12 +91,19 @@ impl DataLedger {
         }
     }
 
-    /// Enters a row that is left out.
+    /// Enters a row that cannot be used.
     pub fn refused(&mut self, split: Split, id: &str, refusal: &Refusal) {
-        let reason = refusal.reason(self.max_tokens);
-        self.rows.refuse(split, &reason, 1);
-        let rows = self.refused_rows.entry(reason).or_default();
-        let tokens = refusal.tokens();
+        self.enter(split, id, &refusal.reason(self.max_tokens), refusal.tokens());
+    }
+
+    /// Enters a row that is left out because it says so itself.
+    pub fn left_out(&mut self, split: Split, id: &str, reason: &str) {
+        self.enter(split, id, reason, None);
+    }
+
+    fn enter(&mut self, split: Split, id: &str, reason: &str, tokens: Option<usize>) {
+        self.rows.refuse(split, reason, 1);
+        let rows = self.refused_rows.entry(reason.to_owned()).or_default();
         // Longest first; rows without a length stay in their order.
         let place = rows.partition_point(|row| row.tokens >= tokens);
         if place < EXAMPLES {

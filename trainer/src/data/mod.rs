@@ -10,6 +10,7 @@ mod parallel;
 mod refused;
 mod rows;
 pub mod template_mask;
+mod weights;
 
 use anyhow::{Result, bail};
 use datasets::{Folder, Message, Record, Split};
@@ -17,13 +18,14 @@ use model::chat_template::ChatTemplate;
 use model::tokenizer::Tokenizer;
 
 use crate::config::Config;
-use crate::config::raw::{Overflow, TrainOn};
+use crate::config::raw::{Overflow, RawEval, TrainOn};
 
 use ledger::DataLedger;
 use messages::Wording;
 use refused::RowFaults;
 pub use rows::{SourceRows, read};
 use template_mask::{Masking, Outcome, Refusal, Sample};
+pub use weights::is_asked;
 
 /// Share of a split's rows that may be left out or cut before it is worth a warning.
 pub const WARN_SHARE: f64 = 0.005;
@@ -110,13 +112,13 @@ pub fn build(config: &Config, rows: SourceRows, language: &Language<'_>) -> Resu
     let SourceRows { name, labels, schema, group_name, near_looked_for, sha256, prepared } = rows;
     let wording = Wording::of(config)?;
     let mut ledger = DataLedger::new(prepared.ledger, config.data.max_tokens);
-    let limits = [
-        (Split::Train, prepared.splits.train, config.data.limit_train),
-        (Split::Valid, prepared.splits.valid, config.data.limit_valid),
-        (Split::Test, prepared.splits.test, config.data.limit_test),
-    ];
-    let [train, valid, test] =
-        limits.map(|(split, records, limit)| limited(split, records, limit, config.train.seed, &mut ledger));
+    let mut chosen = |split, records, limit| {
+        let counted = weights::counted(split, records, config.data.train_on, &mut ledger)?;
+        anyhow::Ok(limited(split, counted, limit, config.train.seed, &mut ledger))
+    };
+    let train = chosen(Split::Train, prepared.splits.train, config.data.limit_train)?;
+    let valid = chosen(Split::Valid, prepared.splits.valid, config.data.limit_valid)?;
+    let test = chosen(Split::Test, prepared.splits.test, config.data.limit_test)?;
     let masking = Masking {
         tokenizer: language.tokenizer,
         template: language.template,
@@ -132,8 +134,7 @@ pub fn build(config: &Config, rows: SourceRows, language: &Language<'_>) -> Resu
         );
     }
     let valid = learnt(Split::Valid, valid, &wording, &masking, &mut ledger)?;
-    let room = language.context_tokens.saturating_sub(config.eval.max_new_tokens);
-    let test = held_out(test, &wording, &masking, room, &mut ledger)?;
+    let test = held_out(test, &wording, &masking, language.context_tokens, &config.eval, &mut ledger)?;
     if language.template.uses_clock() {
         ledger.warn("the chat template writes today's date, so a model trained today is asked differently tomorrow");
     }
@@ -205,16 +206,20 @@ fn held_out(
     records: Vec<Record>,
     wording: &Wording,
     masking: &Masking<'_>,
-    room: usize,
+    context_tokens: usize,
+    eval: &RawEval,
     ledger: &mut DataLedger,
 ) -> Result<Vec<HeldOutRow>> {
     let total = records.len();
+    let room = context_tokens.saturating_sub(eval.max_new_tokens);
     // Only the last answer of a held-out row is asked for, whatever is learnt.
     let train_on = if masking.train_on == TrainOn::All { TrainOn::All } else { TrainOn::Last };
     let unlimited = Masking { max_tokens: usize::MAX, overflow: Overflow::Refuse, train_on, ..*masking };
     let outcomes = outcomes(&records, wording, &unlimited)?;
     let mut rows = Vec::with_capacity(records.len());
     let mut faults = RowFaults::default();
+    // Tokens of right answers that are longer than an answer may get, with the end of the turn.
+    let mut too_long = Vec::new();
     for (record, outcome) in records.into_iter().zip(outcomes) {
         match outcome {
             Outcome::Refused(refusal) => ledger.refused(Split::Test, &record.id, &refusal),
@@ -225,6 +230,8 @@ fn held_out(
             ),
             Outcome::Used(sample, _) => {
                 ledger.used(Split::Test, &sample, None);
+                let answer = sample.supervised_tokens();
+                too_long.extend((train_on == TrainOn::Last && answer > eval.max_new_tokens).then_some(answer));
                 let mut prompt = wording.messages(&record)?;
                 prompt.pop();
                 rows.push(HeldOutRow { record, prompt, tokens: sample.ids.len() });
@@ -235,6 +242,14 @@ fn held_out(
     if (total - rows.len()) as f64 > WARN_SHARE * total as f64 {
         ledger.warn(&format!("{} of {total} test rows were left out", total - rows.len()));
     }
+    if let Some(longest) = too_long.iter().max().filter(|_| eval.enabled) {
+        ledger.warn(&format!(
+            "{} of {total} right answers have more than eval.max_new_tokens = {} tokens: said in full they are cut and score 0; \
+             --set eval.max_new_tokens={longest}",
+            too_long.len(),
+            eval.max_new_tokens
+        ));
+    }
     Ok(rows)
 }
 
@@ -242,7 +257,8 @@ fn held_out(
 fn outcomes(records: &[Record], wording: &Wording, masking: &Masking<'_>) -> Result<Vec<Outcome>> {
     let results = parallel::map(records, |record| {
         let messages = wording.messages(record)?;
-        anyhow::Ok(masking.sample(&record.id, &record.group, &messages::for_template(&messages)))
+        let unlearnt = weights::unlearnt(record, messages.len());
+        anyhow::Ok(masking.sample(&record.id, &record.group, &messages::for_template(&messages), &unlearnt))
     });
     let mut faults = RowFaults::default();
     let mut outcomes = Vec::with_capacity(records.len());

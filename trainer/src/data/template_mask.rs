@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use eval::reasoning::content;
+use eval::reasoning::{MARKS, content};
 use model::chat_template::{ChatMessage, ChatTemplate, holds};
 use model::tokenizer::Tokenizer;
 
@@ -108,10 +108,22 @@ pub struct Mismatch {
 }
 
 impl Masking<'_> {
-    /// Makes a sample of a conversation that ends with the target.
-    pub fn sample(&self, id: &str, group: &str, messages: &[ChatMessage]) -> Result<Outcome, Mismatch> {
+    /// Makes a sample of a conversation that ends with the target. Answers whose place is among `unlearnt`, which is in
+    /// order, are not learnt.
+    pub fn sample(
+        &self,
+        id: &str,
+        group: &str,
+        messages: &[ChatMessage],
+        unlearnt: &[usize],
+    ) -> Result<Outcome, Mismatch> {
         for message in messages {
-            if let Some(token) = self.tokenizer.special_tokens_in(&message.content).into_iter().next() {
+            // Reasoning stands between marks that are special tokens in some models; an answer may write them.
+            let is_mark =
+                |token: &String| message.role == "assistant" && MARKS.iter().any(|(a, b)| token == a || token == b);
+            if let Some(token) =
+                self.tokenizer.special_tokens_in(&message.content).into_iter().find(|one| !is_mark(one))
+            {
                 return Ok(Outcome::Refused(Refusal::SpecialToken(token)));
             }
         }
@@ -124,6 +136,8 @@ impl Masking<'_> {
         };
         let rendered = rendered.map_err(|error| of_model(&error))?;
         let text = rendered.text;
+        let learnt: Vec<bool> =
+            rendered.assistant.iter().map(|turn| unlearnt.binary_search(&turn.message).is_err()).collect();
         let spans: Vec<Range<usize>> = rendered.assistant.into_iter().map(|turn| turn.span).collect();
         let Some(target) = spans.last().cloned() else { return Ok(Outcome::Refused(Refusal::NothingSupervised)) };
         let prompt = self.prompt(messages, &text, &target)?;
@@ -142,7 +156,9 @@ impl Masking<'_> {
             ));
         }
         let turn = turns.last().cloned().unwrap_or_default();
-        self.check_end(&ids, &turn)?;
+        self.check_end(&ids, &pieces, &turn, messages.last().map_or("", |answer| answer.content.trim()))?;
+        let turns = turns.into_iter().zip(learnt).filter_map(|(turn, learnt)| learnt.then_some(turn));
+        let turns: Vec<Range<usize>> = turns.collect();
         let mut supervised = vec![self.train_on == TrainOn::All; ids.len()];
         supervised.iter_mut().take(1).for_each(|first| *first = false);
         if self.train_on != TrainOn::All {
@@ -237,12 +253,26 @@ impl Masking<'_> {
         }
     }
 
-    /// The last token of the target must be one that ends a turn, or the model never learns to stop.
-    fn check_end(&self, ids: &[u32], turn: &Range<usize>) -> Result<(), Mismatch> {
-        let last = ids.get(turn.clone()).and_then(<[u32]>::last).and_then(|id| self.tokenizer.token(*id));
+    /// The target must hold a token that ends a turn, or the model never learns to stop.
+    ///
+    /// It is the last one, but for text of the template behind it that is marked as generated too, such as a line end:
+    /// that is learnt, as transformers does it, and never asked for. What stands before the answer ends nothing.
+    fn check_end(&self, ids: &[u32], pieces: &Pieces<'_>, turn: &Range<usize>, answer: &str) -> Result<(), Mismatch> {
         let special = self.tokenizer.special_tokens();
-        match last {
-            Some(token) if special.all.contains(&token) => Ok(()),
+        let name = |at: usize| ids.get(at).and_then(|id| self.tokenizer.token(*id));
+        let ends = |at: &usize| name(*at).is_some_and(|token| special.all.contains(&token));
+        let last = turn.end.checked_sub(1).filter(|last| turn.contains(last));
+        if last.is_some_and(|last| ends(&last)) {
+            return Ok(());
+        }
+        let end = turn.clone().rev().find(ends).filter(|_| self.template.marks_generation());
+        if let Some(end) = end {
+            let (before, behind) = (pieces.text(turn.start..end), pieces.text(end + 1..turn.end));
+            if behind.trim().is_empty() && !before.trim().is_empty() || !answer.is_empty() && before.contains(answer) {
+                return Ok(());
+            }
+        }
+        match last.and_then(name) {
             Some(token) => Err(mismatch(
                 format!("the answer ends with {token:?}, not with an end-of-turn token, so the model would never stop"),
                 format!(
@@ -306,6 +336,15 @@ impl<'a> Pieces<'a> {
     /// The tokens that lie in a span. A token that lies partly in it is a mismatch.
     fn within(&self, span: &Range<usize>) -> Result<Range<usize>, Mismatch> {
         Ok(self.before(span.start)?..self.before(span.end)?)
+    }
+
+    /// The text of tokens that stand one after the other.
+    fn text(&self, tokens: Range<usize>) -> &'a str {
+        match self.ranges.get(tokens) {
+            Some([first, .., last]) => self.text.get(first.start..last.end).unwrap_or_default(),
+            Some([only]) => self.text.get(only.clone()).unwrap_or_default(),
+            _ => "",
+        }
     }
 
     /// Number of tokens that end at or before a byte.

@@ -91,6 +91,17 @@ fn what_cannot_be_trained_is_refused_before_it_is_tried() {
 }
 
 #[test]
+fn right_answers_that_no_model_has_the_tokens_to_say_are_told() {
+    // Five, six and seven tokens, and the end of the turn.
+    assert!(loaded(&["eval.max_new_tokens=8"]).unwrap().ledger.warnings.is_empty());
+    let told = loaded(&["eval.max_new_tokens=7"]).unwrap().ledger.warnings;
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].contains("of 12 right answers have more than eval.max_new_tokens = 7 tokens"), "{told:?}");
+    assert!(told[0].ends_with("--set eval.max_new_tokens=8"), "{told:?}");
+    assert!(loaded(&["eval.max_new_tokens=7", "eval.enabled=false"]).unwrap().ledger.warnings.is_empty());
+}
+
+#[test]
 fn files_of_the_user_are_split_or_taken_as_they_are_divided() {
     let folder = tempfile::tempdir().unwrap();
     let text = std::fs::read_to_string(repository().join("datasets/smoke/tickets.jsonl")).unwrap();
@@ -128,4 +139,58 @@ fn a_fault_of_the_template_names_its_rows() {
     let error = load(&config, Some(set), &language).unwrap_err().to_string();
     assert!(error.starts_with("36 of 36 rows cannot be used\n  row `ticket-"), "{error}");
     assert!(error.contains("no system turn") && error.ends_with("and 26 more"), "{error}");
+}
+
+#[test]
+fn weights_leave_out_rows_and_answers_and_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let turns = |at: usize, first: &str, last: &str| {
+        format!(
+            r#"{{"role":"user","content":"one {at}?"}},{{"role":"assistant","content":"1"{first}}},{{"role":"user","content":"two?"}},{{"role":"assistant","content":"22"{last}}}"#
+        )
+    };
+    let (zero, one) = (r#","weight":0"#, r#","weight":1.0"#);
+    let write = |name: &str, lines: &[String]| {
+        std::fs::write(folder.path().join(name), lines.join("\n")).unwrap();
+        folder.path().join(name).display().to_string()
+    };
+    let train = [
+        format!(r#"{{"id":"plain","messages":[{}]}}"#, turns(0, "", "")),
+        format!(r#"{{"id":"off","weight":0.0,"messages":[{}]}}"#, turns(1, "", "")),
+        format!(r#"{{"id":"half","group":"g","weight":1,"messages":[{}]}}"#, turns(2, zero, one)),
+        format!(r#"{{"id":"none","group":"h","messages":[{}]}}"#, turns(3, zero, zero)),
+        format!(r#"{{"id":"first","messages":[{}]}}"#, turns(4, one, zero)),
+    ];
+    let test = [
+        format!(r#"{{"id":"asked","messages":[{}]}}"#, turns(5, zero, "")),
+        format!(r#"{{"id":"wrong","messages":[{}]}}"#, turns(6, "", zero)),
+    ];
+    let (train, test) = (write("train.jsonl", &train), write("test.jsonl", &test));
+    let with = |train_on: &str| {
+        loaded(&[
+            "data.set=",
+            "data.valid_fraction=",
+            "train.valid_every_steps=0",
+            "data.near_duplicates=none",
+            &format!("data.train={train}"),
+            &format!("data.test={test}"),
+            &format!("data.train_on={train_on}"),
+        ])
+    };
+    let ids = |data: &Data| data.train.samples.iter().map(|sample| sample.id.clone()).collect::<Vec<_>>();
+    let learnt = |data: &Data| data.train.samples.iter().map(Sample::supervised_tokens).collect::<Vec<_>>();
+    let last = with("last").unwrap();
+    assert_eq!(ids(&last), ["plain", "half"]);
+    assert_eq!(learnt(&last)[0], learnt(&last)[1], "the last answer of both is learnt");
+    assert_eq!(last.test.iter().map(|row| row.record.id.as_str()).collect::<Vec<_>>(), ["asked"]);
+    let ledger = last.ledger.lines().join("\n");
+    assert!(ledger.contains("refused   1 rows: its `weight` is 0"), "{ledger}");
+    assert!(ledger.contains("refused   3 rows: the `weight` of each answer that counts is 0"), "{ledger}");
+    assert_eq!((last.ledger.rows.unaccounted(), last.ledger.rows.used), (0, 3));
+    let every = with("assistant").unwrap();
+    assert_eq!(ids(&every), ["plain", "half", "first"]);
+    let [plain, half, first] = learnt(&every)[..] else { panic!("three rows are learnt") };
+    assert_eq!((half, plain), (learnt(&last)[1], half + first), "each answer is learnt once");
+    let error = with("all").unwrap_err().to_string();
+    assert!(error.starts_with("3 of 5 rows cannot be used\n  row `half`: a message has `weight` 0"), "{error}");
 }

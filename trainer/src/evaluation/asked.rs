@@ -9,7 +9,7 @@ use eval::{HeldOut, Row};
 use serde_json::Value;
 
 use crate::config::Config;
-use crate::data::{SourceRows, pack};
+use crate::data::{self, SourceRows, pack};
 use crate::prepared::Prepared;
 
 /// The held-out rows of a config as models are asked them.
@@ -24,9 +24,9 @@ pub(super) fn rows(config: &Config, prepared: &Prepared) -> Result<HeldOut> {
 
 /// The same before any of them is tokenised: without the words around them, and nobody has counted their tokens.
 pub(super) fn before_tokens(config: &Config, rows: &SourceRows) -> Result<HeldOut> {
-    let test = &rows.prepared.splits.test;
+    let test: Vec<&Record> = rows.prepared.splits.test.iter().filter(|record| data::is_asked(record)).collect();
     let kept = chosen(test.len(), config.data.limit_test, config.train.seed);
-    let row = |at: usize| Ok(as_asked(&test[kept[at]], test[kept[at]].prompt().to_vec(), 0));
+    let row = |at: usize| Ok(as_asked(test[kept[at]], test[kept[at]].prompt().to_vec(), 0));
     held_out(config, kept.len(), row, &rows.labels, rows.group_name.as_deref())
 }
 

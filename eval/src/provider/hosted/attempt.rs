@@ -1,13 +1,16 @@
 //! One attempt at one call: what goes over the wire, and how what comes back is read, streamed or whole.
 //! Knows nothing about retries, money or the journal.
 
+use serde_json::{Map, Value};
+
 use super::cache_key::CacheKey;
+use super::stage::Stage;
 use super::tariff::{self, Bound};
 use super::transport::{Failure, Post, Response, Transport};
 use crate::Finish;
 use crate::clock::Clock;
 use crate::wire::sse::EventReader;
-use crate::wire::{Answer, CallError, Dialect, Headers, Key, Request};
+use crate::wire::{Answer, CallError, Dialect, Headers, Key, Request, refused};
 
 /// The most bytes of one event of a stream.
 const MAX_EVENT_BYTES: usize = 8 << 20;
@@ -32,6 +35,8 @@ pub(super) struct WireRequest {
     pub(super) bound: Bound,
     headers: Headers,
     body: Vec<u8>,
+    /// The fields of the body that the user wrote.
+    extra: Map<String, Value>,
     is_stream: bool,
 }
 
@@ -39,8 +44,8 @@ pub(super) struct WireRequest {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Attempted {
     pub(super) result: Result<Answer, CallError>,
-    /// Whether the provider may have seen the request.
-    pub(super) sent: bool,
+    /// How far the request got.
+    pub(super) stage: Stage,
     pub(super) latency_secs: f64,
     pub(super) time_to_first_token_secs: Option<f64>,
     pub(super) request_id: Option<String>,
@@ -57,11 +62,12 @@ impl WireRequest {
         let value = dialect.body(request);
         let body = serde_json::to_vec(&value)?;
         Ok(Self {
-            cache_key: CacheKey::new(dialect.name(), &url, &dialect.headers(None), &body, repeat),
+            cache_key: CacheKey::new(dialect.name(), &url, &dialect.headers(&request.form, None), &body, repeat),
             bound: tariff::bound(request, &value, body.len()),
             url,
-            headers: dialect.headers(key.map(Key::reveal)),
+            headers: dialect.headers(&request.form, key.map(Key::reveal)),
             body,
+            extra: request.extra.clone(),
             is_stream: request.stream,
         })
     }
@@ -86,15 +92,15 @@ pub(super) fn attempt(
         max_bytes: wire.most_wire_bytes(),
     };
     let mut first_secs = None;
-    let (result, sent, request_id) = match transport.post(post) {
-        Err(Failure { error, sent }) => (Err(error), sent, None),
+    let (result, stage, request_id) = match transport.post(post) {
+        Err(Failure { error, stage }) => (Err(error), stage, None),
         Ok(response) => {
             let id = ["request-id", "x-request-id"].into_iter().find_map(|name| response.header(name));
             let id = id.map(|id| told(id, key, LONGEST_NAME));
             let on_text = || {
                 first_secs.get_or_insert_with(|| clock.now_secs() - start_secs);
             };
-            (read(dialect, response, wire, on_text), true, id)
+            (read(dialect, response, wire, on_text), Stage::Sent, id)
         }
     };
     // The one place where what a server said enters: what leaves here is written to files and shown.
@@ -105,7 +111,7 @@ pub(super) fn attempt(
     let request_id = request_id.or_else(|| result.as_ref().ok().and_then(|answer| answer.id.clone()));
     Attempted {
         result,
-        sent,
+        stage,
         latency_secs: clock.now_secs() - start_secs,
         time_to_first_token_secs: first_secs,
         request_id,
@@ -136,7 +142,10 @@ fn read(
     let status = response.status;
     if !(200..300).contains(&status) {
         let headers = response.headers.clone();
-        return Err(dialect.error(status, &headers, &response.read_error_body()));
+        let error = dialect.error(status, &headers, &response.read_error_body());
+        // What was sent is looked at only here: nearly all rows are answered.
+        let sent = serde_json::from_slice(&wire.body).unwrap_or_default();
+        return Err(refused::named(error, &sent, &wire.extra));
     }
     // Some servers answer a request for a stream with a plain answer.
     let is_plain = response.header("content-type").is_some_and(|kind| kind.starts_with("application/json"));
@@ -215,9 +224,15 @@ fn received(answer: Answer, key: Option<&Key>, most_bytes: usize) -> Answer {
 fn failed(error: CallError, key: Option<&Key>) -> CallError {
     let reason = |text: String| told(&text, key, LONGEST_REASON);
     match error {
-        CallError::Api { status, kind, message, wait_secs, should_retry, last } => {
+        CallError::Api { status, kind, message, field, wait_secs, should_retry, last } => {
             let kind = told(&kind, key, LONGEST_NAME);
-            CallError::Api { status, kind, message: reason(message), wait_secs, should_retry, last }
+            let field = field.map(|field| told(&field, key, LONGEST_NAME));
+            CallError::Api { status, kind, message: reason(message), field, wait_secs, should_retry, last }
+        }
+        // Field and remedy are our words for what we sent.
+        CallError::Refused { status, kind, message, parameter, remedy } => {
+            let kind = told(&kind, key, LONGEST_NAME);
+            CallError::Refused { status, kind, message: reason(message), parameter, remedy }
         }
         CallError::Malformed { what } => CallError::Malformed { what: reason(what) },
         CallError::Connection { what } => CallError::Connection { what: reason(what) },
@@ -254,11 +269,14 @@ mod tests {
             status: 401,
             kind: "sk-secret".to_owned(),
             message: "no such key: sk-secret".to_owned(),
+            field: Some("sk-secret".to_owned()),
             wait_secs: None,
             should_retry: None,
             last: false,
         };
-        assert_eq!(failed(error, Some(&key)).to_string(), "401 [key]: no such key: [key]");
+        let kept = failed(error, Some(&key));
+        assert_eq!(kept.to_string(), "401 [key]: no such key: [key]");
+        assert!(!format!("{kept:?}").contains("secret"), "{kept:?}");
         let error = CallError::Malformed { what: "sk-secret".to_owned() };
         assert!(!failed(error, Some(&key)).to_string().contains("secret"));
         let said = Answer {

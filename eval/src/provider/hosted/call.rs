@@ -171,6 +171,11 @@ impl Call<'_> {
 
     /// What an attempt is settled at.
     fn spend(&self, attempted: &Attempted) -> Spend {
+        if let Err(error) = &attempted.result
+            && !record::may_be_billed(error, attempted.stage)
+        {
+            return Spend::Nothing;
+        }
         let (Some(worst), Some(tariff)) = (self.worst, &self.batch.model.tariff) else { return Spend::Unknown };
         match &attempted.result {
             // A cost above the worst case would mean that the table contradicts itself.
@@ -179,9 +184,7 @@ impl Call<'_> {
                 .and_then(|usage| tariff.cost(&usage))
                 .filter(|cost| *cost <= worst)
                 .map_or(Spend::Possible(worst), Spend::Exact),
-            Ok(_) => Spend::Possible(worst),
-            Err(error) if record::may_be_billed(error, attempted.sent) => Spend::Possible(worst),
-            Err(_) => Spend::Nothing,
+            Ok(_) | Err(_) => Spend::Possible(worst),
         }
     }
 
@@ -216,7 +219,7 @@ impl Call<'_> {
         let record = CallRecord {
             outcome,
             reason,
-            latency_secs: attempted.sent.then_some(attempted.latency_secs),
+            latency_secs: attempted.stage.is_sent().then_some(attempted.latency_secs),
             time_to_first_token_secs: attempted.time_to_first_token_secs,
             retries: self.retries,
             usage: answer.and_then(|answer| answer.usage),

@@ -46,24 +46,21 @@ impl Health {
         outcome: CallOutcome,
         error: Option<&CallError>,
     ) -> Option<Error> {
-        if let Some(CallError::Api { status, kind, last, .. }) = error
-            && (outcome == CallOutcome::ClientError || *last)
-        {
-            let is_of_account = *last || matches!(status, 300..=399 | 401..=404);
-            let this = (*status, kind.clone());
+        if let Some(refusal) = error.and_then(|error| Refusal::of(error, outcome, key_variable)) {
+            let this = (refusal.status, refusal.kind.to_owned());
             self.num_same = if self.same.as_ref() == Some(&this) { self.num_same + 1 } else { 1 };
             self.same = Some(this);
-            let enough = match (self.has_answered, is_of_account) {
-                (false, true) => self.rules.same_refusals.min(1),
-                (false, false) | (true, true) => self.rules.same_refusals,
+            let enough = match (self.has_answered, refusal.about) {
+                (false, About::Account | About::Field) => self.rules.same_refusals.min(1),
+                (false, About::Unknown) | (true, About::Account) => self.rules.same_refusals,
                 // Once one row was answered, prompts that are refused are refused for themselves, such as for their length.
-                (true, false) => 0,
+                (true, About::Field | About::Unknown) => 0,
             };
-            let halt = enough > 0 && self.num_same >= enough && kind != TOO_LONG;
+            let halt = enough > 0 && self.num_same >= enough && refusal.kind != TOO_LONG;
             return halt.then(|| Error::ArmRefused {
                 model: model.to_owned(),
                 problem: error.map(ToString::to_string).unwrap_or_default(),
-                hint: hint(*status, *last, key_variable),
+                hint: refusal.hint,
             });
         }
         match outcome {
@@ -87,17 +84,55 @@ impl Health {
     }
 }
 
+/// What a provider refuses, as far as it can be told from its answer.
+#[derive(Clone, Copy, Debug)]
+enum About {
+    /// The key, the model, the address or the money: every row.
+    Account,
+    /// A field that stands in the request of every row.
+    Field,
+    /// The prompt of this row, or something of all rows.
+    Unknown,
+}
+
+/// One refusal, with what to do about it.
+struct Refusal<'a> {
+    status: u16,
+    kind: &'a str,
+    about: About,
+    hint: String,
+}
+
+impl<'a> Refusal<'a> {
+    /// None when the error is no refusal.
+    fn of(error: &'a CallError, outcome: CallOutcome, key_variable: &str) -> Option<Self> {
+        match error {
+            CallError::Refused { status, kind, remedy, .. } => {
+                Some(Self { status: *status, kind, about: About::Field, hint: remedy.clone() })
+            }
+            CallError::Api { status, kind, last, .. } if outcome == CallOutcome::ClientError || *last => {
+                let of_account = *last || matches!(status, 300..=399 | 401..=404);
+                let about = if of_account { About::Account } else { About::Unknown };
+                Some(Self { status: *status, kind, about, hint: hint(*status, *last, key_variable) })
+            }
+            _ => None,
+        }
+    }
+}
+
 fn hint(status: u16, last: bool, key_variable: &str) -> String {
     match status {
-        401 => format!("check that {key_variable} holds a whole key of this provider"),
+        401 => format!(
+            "check that {key_variable} holds a whole key of this provider, which takes it as key_header and api_version say"
+        ),
         _ if last => {
             "the money or the quota of the account is used up: add some, or go on when it is renewed".to_owned()
         }
         402 => "the account has no money left".to_owned(),
         403 => format!("the account of {key_variable} may not use this model, or not from here"),
-        404 => "check the exact name of the model and the address".to_owned(),
+        404 => "check the exact name of the model, the address and the api_version".to_owned(),
         300..=399 => "the address redirects, and a key does not follow: set the final address".to_owned(),
-        _ => "check max_tokens, temperature and the further fields of this arm: some models refuse sampling fields"
+        _ => "check max_tokens, temperature, system_as and extra of this arm: some models refuse sampling fields"
             .to_owned(),
     }
 }
@@ -112,6 +147,7 @@ mod tests {
             status,
             kind: format!("kind-{status}"),
             message: "no".to_owned(),
+            field: None,
             wait_secs: None,
             should_retry: None,
             last,
@@ -136,6 +172,24 @@ mod tests {
         let mut health = Health::new(StopRules::default());
         assert!((0..4).all(|_| refused(&mut health, 400).is_none()));
         assert!(refused(&mut health, 400).unwrap().contains("max_tokens"));
+    }
+
+    #[test]
+    fn a_field_that_is_refused_stops_the_arm_at_the_first_row_and_says_what_to_leave_out() {
+        let error = CallError::Refused {
+            status: 400,
+            kind: "invalid_request_error".to_owned(),
+            message: "no".to_owned(),
+            parameter: "temperature".to_owned(),
+            remedy: "take temperature out of the arm".to_owned(),
+        };
+        let mut health = Health::new(StopRules::default());
+        let told = health.note("m", "K", CallOutcome::ClientError, Some(&error)).unwrap().to_string();
+        assert!(told.contains("it refuses `temperature`"), "{told}");
+        assert!(told.ends_with("\nhint: take temperature out of the arm"), "{told}");
+        let mut health = Health::new(StopRules::default());
+        health.note("m", "K", CallOutcome::Ok, None);
+        assert!((0..100).all(|_| health.note("m", "K", CallOutcome::ClientError, Some(&error)).is_none()));
     }
 
     #[test]

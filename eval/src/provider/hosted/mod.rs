@@ -11,6 +11,7 @@ mod batch;
 mod call;
 mod health;
 mod reach;
+mod stage;
 mod transport;
 
 pub mod budget;
@@ -188,6 +189,9 @@ impl HostedModel {
     }
 
     fn wire_request(&self, ask: &Ask) -> Result<attempt::WireRequest, Error> {
+        if let Some((problem, hint)) = ask.request.form.fault(self.dialect) {
+            return Err(Error::BadForm { model: self.settings.name.clone(), problem, hint });
+        }
         let url = self.url(&ask.request)?;
         Ok(attempt::WireRequest::new(self.dialect, url, self.key.as_ref(), &ask.request, ask.repeat)?)
     }

@@ -14,6 +14,7 @@ use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver
 use ureq::unversioned::transport::NextTimeout;
 
 use super::TransportSettings;
+use super::stage::Stage;
 use crate::egress::{self, Egress};
 
 /// The most addresses of a name that a connection tries.
@@ -100,6 +101,14 @@ impl Reach {
 
 impl Resolver for Reach {
     fn resolve(&self, uri: &Uri, config: &Config, timeout: NextTimeout) -> Result<ResolvedSocketAddrs, ureq::Error> {
+        let found = self.addresses(uri, config, timeout)?;
+        Stage::Connection.note();
+        Ok(found)
+    }
+}
+
+impl Reach {
+    fn addresses(&self, uri: &Uri, config: &Config, timeout: NextTimeout) -> Result<ResolvedSocketAddrs, ureq::Error> {
         if uri.authority() != self.authority.as_ref() {
             // No redirect is followed, so this can only be the proxy, which the user named.
             return if self.use_proxy {

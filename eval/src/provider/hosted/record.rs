@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::stage::Stage;
 use crate::wire::Usd;
 use crate::wire::{CallError, Usage};
 use crate::{Completion, Finish};
@@ -183,19 +184,19 @@ pub(super) fn outcome_of_error(error: &CallError, outage: bool) -> CallOutcome {
         CallError::Cut { .. } | CallError::Connection { .. } => CallOutcome::ProviderOutage,
         CallError::Api { kind, .. } if is_filter(kind) => CallOutcome::ContentFilter,
         CallError::Api { .. } if outage => CallOutcome::ProviderOutage,
-        CallError::Api { .. } => CallOutcome::ClientError,
+        CallError::Api { .. } | CallError::Refused { .. } => CallOutcome::ClientError,
     }
 }
 
-/// Whether an attempt that ended so may have been billed; `sent` says whether the provider may have seen it.
+/// Whether an attempt that ended so may have been billed; nothing that did not leave this machine is.
 ///
 /// Requests that are refused before the model runs cost nothing: 4xx but 408, and the statuses that say "too busy".
 /// Anything else may have run the model, so it may be on the invoice.
-pub(super) fn may_be_billed(error: &CallError, sent: bool) -> bool {
+pub(super) fn may_be_billed(error: &CallError, stage: Stage) -> bool {
     match error {
-        CallError::Api { status: 408, .. } => sent,
-        CallError::Api { status: 300..=499 | 503 | 529, .. } => false,
-        _ => sent,
+        CallError::Api { status: 408, .. } => stage.is_sent(),
+        CallError::Refused { .. } | CallError::Api { status: 300..=499 | 503 | 529, .. } => false,
+        _ => stage.is_sent(),
     }
 }
 
@@ -248,6 +249,7 @@ mod tests {
             status,
             kind: kind.to_owned(),
             message: String::new(),
+            field: None,
             wait_secs: None,
             should_retry: None,
             last: false,
@@ -272,14 +274,15 @@ mod tests {
     #[test]
     fn only_what_was_refused_before_the_model_ran_is_certainly_free() {
         for status in [302, 400, 401, 413, 429, 503, 529] {
-            assert!(!may_be_billed(&api(status, ""), true), "{status}");
+            assert!(!may_be_billed(&api(status, ""), Stage::Sent), "{status}");
         }
         for status in [200, 408, 500, 502, 504] {
-            assert!(may_be_billed(&api(status, ""), true), "{status}");
+            assert!(may_be_billed(&api(status, ""), Stage::Sent), "{status}");
         }
-        assert!(may_be_billed(&CallError::Cut { characters: 0 }, true));
+        assert!(may_be_billed(&CallError::Cut { characters: 0 }, Stage::Sent));
         let connection = CallError::Connection { what: String::new() };
-        assert!(may_be_billed(&connection, true) && !may_be_billed(&connection, false));
+        assert!(may_be_billed(&connection, Stage::Sent));
+        assert!(!may_be_billed(&connection, Stage::Name) && !may_be_billed(&connection, Stage::Connection));
     }
 
     #[test]

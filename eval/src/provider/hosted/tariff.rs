@@ -82,6 +82,7 @@ mod tests {
     use serde_json::{Map, json};
 
     use super::*;
+    use crate::wire::Form;
     use crate::{Message, Role};
 
     #[test]
@@ -91,10 +92,10 @@ mod tests {
             messages: vec![Message::new(Role::User, "q")],
             max_tokens: 10,
             temperature: None,
-            seed: None,
             schema: None,
             stream: false,
             extra: Map::new(),
+            form: Form::default(),
         };
         let output = |body: Value| bound(&request, &body, 100).output_tokens;
         assert_eq!(output(json!({"max_tokens": 10})), 10);

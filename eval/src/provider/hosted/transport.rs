@@ -5,10 +5,10 @@ use std::io::{self, Read};
 use std::time::Duration;
 
 use ureq::tls::{RootCerts, TlsConfig};
-use ureq::unversioned::transport::DefaultConnector;
 use ureq::{Agent, Proxy, Timeout};
 
 use super::reach::Reach;
+use super::stage::{Stage, WatchedConnector};
 use crate::egress::Egress;
 use crate::wire::{CallError, Headers};
 
@@ -45,11 +45,11 @@ impl Default for TransportSettings {
     }
 }
 
-/// Why there is no answer, and whether any byte of the request may have reached the provider.
+/// Why there is no answer, and how far the request got.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Failure {
     pub(super) error: CallError,
-    pub(super) sent: bool,
+    pub(super) stage: Stage,
 }
 
 /// Sends requests; keeps connections open between them.
@@ -122,7 +122,7 @@ impl Transport {
             .timeout_resolve(seconds(connect_secs))
             .timeout_connect(seconds(connect_secs))
             .build();
-        Self { agent: Agent::with_parts(config, DefaultConnector::default(), reach), settings, connect_secs }
+        Self { agent: Agent::with_parts(config, WatchedConnector::default(), reach), settings, connect_secs }
     }
 
     /// Posts a body; returns once the head of the answer is there, whatever its status.
@@ -140,10 +140,11 @@ impl Transport {
         if post.is_stream {
             config = config.timeout_per_read(seconds(self.settings.stall_secs));
         }
-        let response = config
-            .build()
-            .send(post.body)
-            .map_err(|error| Failure { sent: may_be_sent(&error), error: call_error(&error, limits) })?;
+        Stage::Name.note();
+        let response = config.build().send(post.body).map_err(|error| {
+            let stage = Stage::reached();
+            Failure { error: call_error(&error, stage, limits), stage }
+        })?;
         let (head, body) = response.into_parts();
         let headers = head.headers.iter().map(|(name, value)| {
             (name.as_str().to_ascii_lowercase(), String::from_utf8_lossy(value.as_bytes()).into_owned())
@@ -206,16 +207,17 @@ fn seconds(value: f64) -> Option<Duration> {
 /// An answer whose head had come and whose body broke off: it may be whole nonetheless, which the reader of the stream knows.
 fn read_error(error: io::Error, limits: Limits) -> CallError {
     match ureq::Error::from(error) {
-        error @ ureq::Error::Timeout(_) => call_error(&error, limits),
+        error @ ureq::Error::Timeout(_) => call_error(&error, Stage::Sent, limits),
         _ => CallError::Cut { characters: 0 },
     }
 }
 
-fn call_error(error: &ureq::Error, limits: Limits) -> CallError {
+fn call_error(error: &ureq::Error, stage: Stage, limits: Limits) -> CallError {
     match error {
-        ureq::Error::Timeout(Timeout::Connect | Timeout::Resolve) => {
-            CallError::Connection { what: format!("no connection within {} s", limits.connect_secs) }
-        }
+        // Whichever limit it was: a model that was not asked was not too slow.
+        ureq::Error::Timeout(_) if !stage.is_sent() => CallError::Connection {
+            what: format!("no connection within {} s", limits.connect_secs.min(limits.total_secs)),
+        },
         ureq::Error::Timeout(Timeout::PerRead) => CallError::Timeout { seconds: limits.stall_secs },
         ureq::Error::Timeout(_) => CallError::Timeout { seconds: limits.total_secs },
         // These are the only ones that would repeat the address, which may hold a secret in its query.
@@ -230,155 +232,5 @@ fn call_error(error: &ureq::Error, limits: Limits) -> CallError {
     }
 }
 
-/// Whether the provider may have seen the request; when in doubt it has, because money hangs on it.
-fn may_be_sent(error: &ureq::Error) -> bool {
-    match error {
-        ureq::Error::Timeout(timeout) => !matches!(timeout, Timeout::Connect | Timeout::Resolve),
-        ureq::Error::HostNotFound
-        | ureq::Error::ConnectionFailed
-        | ureq::Error::BadUri(_)
-        | ureq::Error::Http(_)
-        | ureq::Error::RequireHttpsOnly(_)
-        | ureq::Error::InvalidProxyUrl
-        | ureq::Error::ConnectProxyFailed(_)
-        | ureq::Error::TlsRequired
-        // Said by what looks names up.
-        | ureq::Error::Other(_) => false,
-        ureq::Error::Io(error) => !is_before_sending(error),
-        _ => true,
-    }
-}
-
-fn is_before_sending(error: &io::Error) -> bool {
-    use io::ErrorKind::{AddrNotAvailable, ConnectionRefused, HostUnreachable, InvalidData, NetworkUnreachable};
-    let no_connection = [AddrNotAvailable, ConnectionRefused, HostUnreachable, NetworkUnreachable];
-    // The handshake comes before the request, and only it speaks about certificates.
-    let no_trust = error.kind() == InvalidData && error.to_string().contains("certificate");
-    no_connection.contains(&error.kind()) || no_trust
-}
-
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-mod tests {
-    use std::io::Write;
-    use std::net::{IpAddr, TcpListener};
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
-    use super::*;
-
-    /// A server that says `answer` to its one caller, then waits `hold_ms` and hangs up.
-    fn serve(answer: &'static str, hold_ms: u64) -> String {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        std::thread::spawn(move || {
-            let (mut socket, _) = listener.accept().unwrap();
-            let mut request = [0; 4096];
-            let _ = socket.read(&mut request).unwrap();
-            socket.write_all(answer.as_bytes()).unwrap();
-            std::thread::sleep(Duration::from_millis(hold_ms));
-        });
-        format!("http://{address}/v1")
-    }
-
-    fn post(url: &str, settings: TransportSettings) -> Result<Response, Failure> {
-        let headers = vec![("x-api-key".to_owned(), "secret".to_owned())];
-        Transport::new(settings, 5.0, url, 1).post(ask(url, &headers))
-    }
-
-    fn ask<'a>(url: &'a str, headers: &'a Headers) -> Post<'a> {
-        Post { url, headers, body: b"{}", is_stream: true, total_secs: 30.0, max_bytes: u64::MAX }
-    }
-
-    #[test]
-    fn a_name_that_leads_elsewhere_later_is_not_asked_there() {
-        let url = serve("HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}", 0);
-        let url = url.replace("127.0.0.1", "llm.lan");
-        let looked_up = Arc::new(AtomicUsize::new(0));
-        let count = Arc::clone(&looked_up);
-        // The second and third time it has a public address too, or alone; nobody is to be asked at either.
-        let answers: [&[[u8; 4]]; 3] = [&[[127, 0, 0, 1]], &[[127, 0, 0, 1], [203, 0, 113, 9]], &[[203, 0, 113, 9]]];
-        let look_up = move |name: &str| -> Vec<IpAddr> {
-            assert_eq!(name, "llm.lan");
-            answers[count.fetch_add(1, Ordering::SeqCst)].iter().map(|address| IpAddr::from(*address)).collect()
-        };
-        let settings = TransportSettings {
-            allow_plain_http: true,
-            use_proxy: false,
-            egress: Egress::Private,
-            ..TransportSettings::default()
-        };
-        let reach = Reach::with(&settings, &url, Arc::new(look_up));
-        let transport = Transport::within(reach, settings, 5.0, false, 1);
-        let headers = vec![("x-api-key".to_owned(), "secret".to_owned())];
-        assert_eq!(transport.post(ask(&url, &headers)).unwrap().read_all().unwrap(), b"{}");
-        for _ in 0..2 {
-            let failure = transport.post(ask(&url, &headers)).err().unwrap();
-            let what = "llm.lan now leads to an address that is public, and prompts of this arm may go to private ones";
-            assert_eq!(failure, Failure { error: CallError::Connection { what: what.to_owned() }, sent: false });
-        }
-        assert_eq!(looked_up.load(Ordering::SeqCst), 3);
-    }
-
-    #[test]
-    fn what_is_not_encrypted_stays_in_the_own_network_whatever_its_name_leads_to() {
-        let url = "http://localhost:9/v1";
-        let settings = TransportSettings { use_proxy: false, ..TransportSettings::default() };
-        let reach = Reach::with(&settings, url, Arc::new(|_| vec![IpAddr::from([203, 0, 113, 9])]));
-        let headers = Headers::new();
-        let failure = Transport::within(reach, settings, 5.0, false, 1).post(ask(url, &headers)).err().unwrap();
-        assert!(failure.error.to_string().contains("that is public"), "{}", failure.error);
-        assert!(!failure.sent);
-    }
-
-    #[test]
-    fn the_name_of_a_host_without_an_address_is_told_as_such() {
-        let url = "http://llm.lan/v1";
-        let settings = TransportSettings { egress: Egress::Private, allow_plain_http: true, ..Default::default() };
-        let reach = Reach::with(&settings, url, Arc::new(|_| Vec::new()));
-        let headers = Headers::new();
-        let failure = Transport::within(reach, settings, 5.0, false, 1).post(ask(url, &headers)).err().unwrap();
-        assert!(failure.error.to_string().contains("host not found"), "{}", failure.error);
-    }
-
-    #[test]
-    fn a_redirect_is_not_followed() {
-        let url = serve("HTTP/1.1 307 X\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n", 0);
-        assert_eq!(post(&url, TransportSettings::default()).unwrap().status, 307);
-    }
-
-    #[test]
-    fn a_refused_connection_was_not_sent() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}/", listener.local_addr().unwrap());
-        drop(listener);
-        let failure = post(&url, TransportSettings::default()).err().unwrap();
-        assert!(!failure.sent && matches!(failure.error, CallError::Connection { .. }), "{failure:?}");
-    }
-
-    #[test]
-    fn a_connection_that_breaks_after_the_request_may_have_been_billed() {
-        let failure = post(&serve("", 0), TransportSettings::default()).err().unwrap();
-        assert!(failure.sent && matches!(failure.error, CallError::Connection { .. }), "{failure:?}");
-    }
-
-    #[test]
-    fn silence_longer_than_the_stall_limit_is_a_timeout() {
-        let settings = TransportSettings { stall_secs: 0.05, ..TransportSettings::default() };
-        let failure = post(&serve("", 400), settings.clone()).err().unwrap();
-        assert_eq!(failure, Failure { error: CallError::Timeout { seconds: 0.05 }, sent: true });
-        let url = serve("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nabc", 400);
-        let error = post(&url, settings).unwrap().read_all().unwrap_err();
-        assert_eq!(error, CallError::Timeout { seconds: 0.05 });
-    }
-
-    #[test]
-    fn a_body_that_breaks_off_is_cut_and_one_that_is_too_large_is_malformed() {
-        let url = serve("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nabc", 0);
-        let error = post(&url, TransportSettings::default()).unwrap().read_all().unwrap_err();
-        assert_eq!(error, CallError::Cut { characters: 0 });
-        let url = serve("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nabcdefghi", 0);
-        let settings = TransportSettings { max_answer_bytes: 8, ..TransportSettings::default() };
-        assert!(matches!(post(&url, settings).unwrap().read_all(), Err(CallError::Malformed { .. })));
-    }
-}
+mod tests;

@@ -39,7 +39,7 @@ fn what_stands_around_an_answer_is_found_and_taken_off() {
         ("Answer: yes.", "yes"),
         ("yes", "yes"),
         ("Answer: yes", "yes"),
-        (" Answer: yes.\n", " yes"),
+        (" Answer: yes.\n", "yes"),
         ("Answer", "Answer"),
     ] {
         assert_eq!(frame.content(written), content, "{written}");

@@ -39,7 +39,7 @@ impl Case {
     }
 
     fn run(&self, train_on: TrainOn, max_tokens: usize, overflow: Overflow, turns: &[(&str, &str)]) -> Outcome {
-        self.masking(train_on, max_tokens, overflow).sample("a", "g", &chat(turns)).unwrap()
+        self.masking(train_on, max_tokens, overflow).sample("a", "g", &chat(turns), &[]).unwrap()
     }
 
     fn whole(&self, train_on: TrainOn, turns: &[(&str, &str)]) -> Sample {
@@ -50,7 +50,7 @@ impl Case {
     }
 
     fn fault(&self, turns: &[(&str, &str)]) -> String {
-        self.masking(TrainOn::Last, usize::MAX, Overflow::Refuse).sample("a", "g", &chat(turns)).unwrap_err().what
+        self.masking(TrainOn::Last, usize::MAX, Overflow::Refuse).sample("a", "g", &chat(turns), &[]).unwrap_err().what
     }
 
     fn learnt(&self, sample: &Sample) -> String {
@@ -76,6 +76,32 @@ fn every_answer_or_everything_is_learnt_when_asked_for() {
     let all = case.whole(TrainOn::All, TWO_TURNS);
     assert!(!all.supervised[0] && all.supervised[1..].iter().all(|on| *on));
     assert_eq!(all.supervised_tokens(), all.ids.len() - 1);
+}
+
+#[test]
+fn an_answer_of_no_weight_is_read_and_not_learnt() {
+    let case = Case::new();
+    let with = |unlearnt: &[usize], max_tokens, overflow| {
+        case.masking(TrainOn::Assistant, max_tokens, overflow).sample("a", "g", &chat(TWO_TURNS), unlearnt).unwrap()
+    };
+    for (unlearnt, learnt) in [
+        (vec![2], "another<|im_end|>"),
+        (vec![4], "the first<|im_end|>"),
+        (vec![0, 1, 3], "the first<|im_end|>another<|im_end|>"),
+    ] {
+        let Outcome::Used(sample, None) = with(&unlearnt, usize::MAX, Overflow::Refuse) else { panic!("{unlearnt:?}") };
+        assert_eq!(case.learnt(&sample), learnt);
+        let all = case.whole(TrainOn::Assistant, TWO_TURNS);
+        assert_eq!((&sample.ids, sample.prompt_tokens), (&all.ids, all.prompt_tokens), "the text stays");
+    }
+    // What is cut away must not be all that is learnt.
+    let tokens = case.whole(TrainOn::Assistant, TWO_TURNS).ids.len();
+    let cut = with(&[4], tokens - 3, Overflow::TruncateRight);
+    let Outcome::Used(sample, Some(cut)) = cut else { panic!("{cut:?}") };
+    assert_eq!((case.learnt(&sample).as_str(), cut.supervised_tokens), ("the first<|im_end|>", 0));
+    let cut = with(&[2], tokens - 3, Overflow::TruncateRight);
+    assert_eq!(cut, Outcome::Refused(Refusal::TargetCut(tokens)));
+    assert_eq!(with(&[2, 4], usize::MAX, Overflow::Refuse), Outcome::Refused(Refusal::NothingSupervised));
 }
 
 #[test]
@@ -125,6 +151,46 @@ fn lesson_f8_the_end_of_turn_is_learnt_though_it_is_also_the_padding() {
                    {% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
     let fault = Case::with(endless).fault(TWO_TURNS);
     assert!(fault.contains("the model would never stop"), "{fault}");
+}
+
+/// A ChatML template with the text of an assistant's turn as it is given.
+fn marked(turn: &str) -> String {
+    format!(
+        "{{% for m in messages %}}<|im_start|>{{{{ m.role }}}}\n{{% if m.role == 'assistant' %}}{turn}\
+         {{% else %}}{{{{ m.content }}}}<|im_end|>\n{{% endif %}}{{% endfor %}}\
+         {{% if add_generation_prompt %}}<|im_start|>assistant\n{{% endif %}}"
+    )
+}
+
+#[test]
+fn a_mark_may_go_on_behind_the_end_token_and_what_it_holds_is_learnt() {
+    for (turn, learnt) in [
+        ("{% generation %}{{ m.content + '<|im_end|>\n' }}{% endgeneration %}", "another<|im_end|>\n"),
+        ("{% generation %}{{- m.content }}<|im_end|>\n\n  {% endgeneration %}", "another<|im_end|>\n\n"),
+        ("{% generation %}{{ m.content }}<|im_end|> done.{% endgeneration %}", "another<|im_end|> done."),
+        ("{% generation %}{{ m.content }}<|im_end|>{% endgeneration %}{{ '\n' }}", "another<|im_end|>"),
+    ] {
+        let case = Case::with(&marked(turn));
+        let sample = case.whole(TrainOn::Last, TWO_TURNS);
+        assert_eq!(case.learnt(&sample), learnt, "{turn}");
+        let prompt = case.tokenizer.decode(&sample.ids[..sample.prompt_tokens], false).unwrap();
+        assert!(prompt.ends_with("<|im_start|>assistant\n"), "{prompt}");
+    }
+    let case = Case::with(&marked("{% generation %}{{ m.content + '<|im_end|>\n' }}{% endgeneration %}"));
+    let all = case.whole(TrainOn::Assistant, TWO_TURNS);
+    assert_eq!(case.learnt(&all), "the first<|im_end|>\nanother<|im_end|>\n");
+}
+
+#[test]
+fn a_mark_without_an_end_token_behind_the_answer_is_still_refused() {
+    for turn in [
+        "{% generation %}{{ m.content }}{% endgeneration %}<|im_end|>\n",
+        "{% generation %}{{ m.content + '\n' }}{% endgeneration %}",
+        "{% generation %}<|im_end|>{{ m.content + '\n' }}{% endgeneration %}",
+    ] {
+        let fault = Case::with(&marked(turn)).fault(TWO_TURNS);
+        assert!(fault.contains("the model would never stop"), "{turn}: {fault}");
+    }
 }
 
 #[test]
