@@ -10,8 +10,9 @@ use anyhow::{Context as _, Result, bail};
 use crate::Outcome;
 
 /// Scripts that write or compare golden values, and the packages each imports.
-const SCRIPTS: [(&str, &[&str]); 2] = [
+const SCRIPTS: [(&str, &[&str]); 3] = [
     ("tests/golden/chat_templates.py", &["jinja2"]),
+    ("tests/golden/template_forms.py", &["jinja2"]),
     ("tests/golden/generate.py", &["jinja2", "numpy", "peft", "safetensors", "tokenizers", "torch", "transformers"]),
 ];
 const REQUIREMENTS: &str = "tests/golden/requirements.txt";

@@ -142,6 +142,16 @@ fn messages_cannot_forge_the_marks_of_generated_text() {
     assert!(template("chatml_generation").render_with_spans(&talk).unwrap_err().to_string().contains("message 0"));
 }
 
+/// A test of the engine that answers otherwise than Jinja2 would refuse a template, or make it write what it does not.
+#[test]
+fn tools_that_are_none_cannot_be_iterated() {
+    let source = "{%- if tools is iterable and tools | length > 0 %}{{- 'tools\n' }}{% endif -%}\
+                  {%- for m in messages %}{{- m.role + ': ' + m.content + '\n' }}{% endfor -%}";
+    let template = ChatTemplate::new(source, SpecialTokens::default()).unwrap();
+    let talk = messages(&[("user", "a"), ("assistant", "b")]);
+    assert_eq!(template.render(&talk, false).unwrap(), "user: a\nassistant: b\n");
+}
+
 #[test]
 fn broken_templates_and_absent_tokens_are_errors_with_a_place() {
     let message = ChatTemplate::new("a\n{% if %}", SpecialTokens::default()).unwrap_err().to_string();
