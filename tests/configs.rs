@@ -55,6 +55,7 @@ const KEYS: &[(&str, &str, &str)] = &[
     ("train", "valid_every_steps", "1"),
     ("train", "log_every_steps", "1"),
     ("eval", "enabled", "true"),
+    ("eval", "baselines", "true"),
     ("eval", "max_new_tokens", "1"),
     ("eval", "batch_rows", "1"),
     ("eval", "labels", "[\"a\"]"),

@@ -138,7 +138,7 @@ fn an_evaluation_leaves_every_report_and_all_name_the_verdict() {
 fn json_prints_one_document_and_nothing_else() {
     let scene = recorded(|_| true, |number| number < 30);
     let printed = eval(&scene, &["--json"]).good().json();
-    assert_eq!(names(&printed), ["candidate", "frontier"]);
+    assert_eq!(names(&printed), ["candidate", "frontier", "majority", "nearest"]);
     assert_eq!(printed["decided"]["verdict"]["answer"], results(&scene)["decided"]["verdict"]["answer"]);
     assert_eq!(arm(&printed, "frontier")["metrics"]["exact_match"]["value"], 0.35);
 }
@@ -244,7 +244,7 @@ fn a_bar_that_is_not_reached_ends_with_1_and_says_by_how_much() {
     assert!(fs::read_to_string(scene.path("run/eval/junit.xml")).unwrap().contains("<failure"));
     let json = eval(&scene, &["--fail-under", "exact_match=0.99", "--json"]);
     assert_eq!(json.code, Some(1));
-    assert_eq!(names(&json.json()), ["candidate", "frontier"]);
+    assert_eq!(names(&json.json()), ["candidate", "frontier", "majority", "nearest"]);
     eval(&scene, &["--fail-under", "exact_match=0.9"]).good();
 }
 

@@ -22,6 +22,8 @@ mod hub_hashes;
 mod hub_server;
 mod lessons;
 mod odd_hub;
+mod of_a_run;
+mod order;
 mod proof;
 mod provider_faults;
 #[cfg(unix)]

@@ -146,7 +146,7 @@ fn a_killed_evaluation_goes_on_and_pays_for_no_row_twice() {
     // Only the call in flight may have been made for nothing.
     assert!(server.num_calls() <= NUM_ROWS + 1, "{} calls", server.num_calls());
     let results = results(&scene);
-    assert_eq!(names(&results), ["candidate", "frontier"]);
+    assert_eq!(names(&results), ["candidate", "frontier", "majority", "nearest"]);
     assert_eq!(arm(&results, "frontier")["classes"], json!({"ok": NUM_ROWS}));
     assert_eq!(arm(&results, "frontier")["metrics"]["exact_match"]["value"], 1.0);
 }

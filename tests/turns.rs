@@ -121,6 +121,15 @@ fn reasoning_is_learnt_and_not_graded_with_plain_marks_and_special_ones() {
             }
             let (written, _) = learns(&scene, "run", "yes", &["--set", "train.epochs=100"]);
             assert_eq!(written.as_deref(), Some(answer), "{asks} {special}");
+            // Asked by hand, the answer is what is printed, and nothing that was written is lost.
+            let run = scene.text("run");
+            let ask = |more: &[&str]| {
+                let words = ["generate", "--adapter", &run, "--device", "cpu", "item 8?"];
+                scene.run(&[&words[..], more].concat()).good()
+            };
+            assert_eq!(ask(&[]).stdout, "yes\n", "{asks} {special}");
+            let told = ask(&["--json"]).json();
+            assert_eq!((&told["text"], &told["written"]), (&json!("yes"), &json!(answer)), "{asks} {special}");
         }
     }
 }
@@ -153,15 +162,19 @@ fn a_prompt_that_opens_a_block_wants_reasoning_or_the_block_closed() {
     learns(&closed, "run", "yes", &["--set", "data.close_think_block=true"]);
 }
 
-#[test]
-fn variables_of_the_template_are_part_of_what_is_learnt() {
-    // As templates of Qwen3 do: without thinking the prompt closes the block, with it the answer holds an empty one.
-    let template = chat("<think>\\n\\n</think>\\n\\n", "")
+/// As templates of Qwen3: without thinking the prompt closes the block, with it the answer holds an empty one.
+fn thinking() -> String {
+    chat("<think>\\n\\n</think>\\n\\n", "")
         .replace(
             "{%- if add_generation_prompt %}",
             "{%- if add_generation_prompt %}{% set off = enable_thinking is defined and not enable_thinking %}",
         )
-        .replace("{% endif -%}", "{% if off %}{{- '<think>\\n\\n</think>\\n\\n' }}{% endif %}{% endif -%}");
+        .replace("{% endif -%}", "{% if off %}{{- '<think>\\n\\n</think>\\n\\n' }}{% endif %}{% endif -%}")
+}
+
+#[test]
+fn variables_of_the_template_are_part_of_what_is_learnt() {
+    let template = thinking();
     for (value, other) in [("true", "false"), ("false", "true")] {
         let scene = scene(&template, "yes");
         let with = |value: &str| format!("model.template={{ enable_thinking = {value} }}");
@@ -171,6 +184,41 @@ fn variables_of_the_template_are_part_of_what_is_learnt() {
     }
     let scene = scene(&template, "yes");
     scene.fit("run", &["--set", "model.template={ messages = true }"]).refused(&["model.template sets messages"]);
+}
+
+#[test]
+fn what_is_written_of_a_run_renders_with_the_variables_of_the_run() {
+    for place in ["tokenizer_config.json", "chat_template.jinja"] {
+        let scene = scene(&thinking(), "yes");
+        if place == "chat_template.jinja" {
+            // A file of the base that would count before what is written.
+            scene.write("base/chat_template.jinja", thinking());
+        }
+        let sets = ["model.template={ enable_thinking = false }", "train.epochs=2.0", "train.warmup_steps=1"];
+        let sets = [&sets[..], &["eval.enabled=false"]].concat();
+        let sets: Vec<&str> = sets.into_iter().flat_map(|set| ["--set", set]).collect();
+        scene.fit("run", &sets).good();
+        let (run, merged, file) = (scene.text("run"), scene.text("merged"), scene.text("model.gguf"));
+        scene.run(&["merge", &run, "--out", &merged, "--device", "cpu"]).good();
+        scene.run(&["export", &run, "--type", "f16", "--out", &file, "--device", "cpu"]).good();
+        // How many tokens are asked with, and the ids of rows with their answers.
+        let rendered = |words: &[&str]| -> (Value, Vec<Value>) {
+            let ask = [&["generate", "--json", "--device", "cpu", "--max-tokens", "2"], words, &["item 8?"]].concat();
+            let rows = scene.text("test.jsonl");
+            let score = [&["score", "--tokens", "--json", "--device", "cpu"], words, &[&rows]].concat();
+            let ids = scene.run(&score).good().json_lines().into_iter().map(|line| line["ids"].clone()).collect();
+            (scene.run(&ask).good().json()["prompt_tokens"].clone(), ids)
+        };
+        let own = rendered(&["--adapter", &run]);
+        assert_eq!(own.1.len(), 4);
+        assert_eq!(own, rendered(&["--model", &merged]), "{place}: the folder");
+        assert_eq!(own, rendered(&["--model", &file]), "{place}: the file");
+        // Without the words of the run the prompt closes no block.
+        let bare = rendered(&["--adapter", &run, "--bare"]);
+        assert!(bare.0.as_u64() < own.0.as_u64(), "{place}: {bare:?} {own:?}");
+        let told = scene.run(&["score", "--adapter", &run, "--device", "cpu", &scene.text("test.jsonl")]).good().stderr;
+        assert!(told.contains("its settings of the chat template"), "{told}");
+    }
 }
 
 #[test]

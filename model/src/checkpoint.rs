@@ -43,6 +43,8 @@ pub struct Checkpoint {
     origin: Origin,
     /// The adapter folder whose tokenizer and template are used, where it brings others than lie with the weights.
     words: Option<PathBuf>,
+    /// The source of the chat template that is used in place of every other.
+    template: Option<String>,
 }
 
 /// Where everything but the weights comes from.
@@ -108,10 +110,14 @@ impl Checkpoint {
         let base = || self.has_own_tokenizer().then(|| self.own_tokenizer()).transpose();
         let adopted =
             self.words.as_deref().map(|folder| Tokenizer::of_adapter(folder, base()?.as_ref())).transpose()?;
-        match adopted.flatten() {
-            Some(tokenizer) => Ok(tokenizer),
-            None => self.own_tokenizer(),
-        }
+        let tokenizer = match adopted.flatten() {
+            Some(tokenizer) => tokenizer,
+            None => self.own_tokenizer()?,
+        };
+        Ok(match &self.template {
+            Some(source) => tokenizer.with_template(source),
+            None => tokenizer,
+        })
     }
 
     /// Uses the tokenizer and the chat template of an adapter folder from here on, where it brings any: whatever is encoded,
@@ -132,9 +138,15 @@ impl Checkpoint {
         Ok(brought)
     }
 
-    /// Whether the tokenizer in use is that of an adapter.
-    pub(crate) fn has_adopted(&self) -> bool {
-        self.words.is_some()
+    /// Uses a chat template from here on, in place of the one that goes with the tokenizer. Its variables are set by the
+    /// template itself, for whoever is not told them.
+    pub fn use_template(&mut self, template: &ChatTemplate) {
+        self.template = Some(template.source_with_variables());
+    }
+
+    /// Whether the tokenizer or the chat template in use is another than lies with the weights.
+    pub(crate) fn has_other_words(&self) -> bool {
+        self.words.is_some() || self.template.is_some()
     }
 
     /// The tokenizer that came with the weights.
@@ -152,7 +164,7 @@ impl Checkpoint {
 
     /// Whether there is a tokenizer: with the weights, or that of an adapter that was adopted.
     pub fn has_tokenizer(&self) -> bool {
-        self.has_adopted() || self.has_own_tokenizer()
+        self.words.is_some() || self.has_own_tokenizer()
     }
 
     fn has_own_tokenizer(&self) -> bool {

@@ -195,6 +195,12 @@ impl Tokenizer {
         &self.special
     }
 
+    /// The same with another chat template.
+    pub(crate) fn with_template(mut self, source: &str) -> Self {
+        self.template = Some(source.to_owned());
+        self
+    }
+
     /// The chat template that came with the tokenizer.
     pub fn chat_template(&self) -> Result<Option<ChatTemplate>> {
         self.template.as_deref().map(|source| ChatTemplate::new(source, self.special.clone())).transpose()

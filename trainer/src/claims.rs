@@ -38,7 +38,7 @@ impl Claims {
         held_out: &HeldOut,
         task: &Task,
     ) -> Result<Self> {
-        let folder = run.join("decisions");
+        let folder = run.join(FOLDER);
         // Reads are counted over all runs of a folder: what wears a held-out set out is how many models looked at it.
         let reads = run.parent().unwrap_or(run).join(store::READS_FILE);
         let set_sha256 = prepared.data.sha256.clone();
@@ -135,16 +135,7 @@ impl Claims {
 
     /// Whether the candidate's answers were seen under any decision of this run.
     fn has_looked(&self) -> Result<bool> {
-        let Ok(entries) = std::fs::read_dir(&self.folder) else { return Ok(false) };
-        for entry in entries {
-            let path = entry.with_context(|| format!("cannot read {}", self.folder.display()))?.path();
-            if path.extension().is_some_and(|end| end == "json")
-                && store::load(&path)?.is_some_and(|one| one.first_output_at.is_some())
-            {
-                return Ok(true);
-            }
-        }
-        Ok(false)
+        Ok(registrations(&self.folder)?.iter().any(|one| one.first_output_at.is_some()))
     }
 
     fn path(&self, baseline: &str) -> PathBuf {
@@ -196,6 +187,27 @@ impl Claims {
     }
 }
 
+/// The folder of the decisions of a run.
+const FOLDER: &str = "decisions";
+
+/// Looks at the decisions that a run registered earlier: one that cannot be read is told before anything is asked.
+pub fn look(run: &Path) -> Result<()> {
+    registrations(&run.join(FOLDER)).map(drop)
+}
+
+/// Every decision in a folder; none where there is no folder.
+fn registrations(folder: &Path) -> Result<Vec<Registration>> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return Ok(Vec::new()) };
+    let mut found = Vec::new();
+    for entry in entries {
+        let path = entry.with_context(|| format!("cannot read {}", folder.display()))?.path();
+        if path.extension().is_some_and(|end| end == "json") {
+            found.extend(store::load(&path)?);
+        }
+    }
+    Ok(found)
+}
+
 /// Refuses decisions that these arms and rows cannot decide.
 pub fn check(config: &Config, arms: &[RawArm], held_out: &HeldOut) -> Result<()> {
     let raw = &config.decision;
@@ -203,6 +215,9 @@ pub fn check(config: &Config, arms: &[RawArm], held_out: &HeldOut) -> Result<()>
     let chosen = raw.candidate != RawDecision::default().candidate || !raw.baseline.is_empty();
     if chosen && !names.contains(&raw.candidate.as_str()) {
         bail!("decision.candidate: no arm is named \"{}\"\nhint: the arms are {}", raw.candidate, names.join(", "));
+    }
+    if let Some(unknown) = raw.baseline.iter().find(|name| !names.contains(&name.as_str())) {
+        bail!("decision.baseline: no arm is named \"{unknown}\"\nhint: the arms are {}", names.join(", "));
     }
     if raw.baseline.contains(&raw.candidate) {
         bail!("decision.baseline names the candidate \"{}\"\nhint: name the arms that it may replace", raw.candidate);

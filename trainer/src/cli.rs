@@ -141,7 +141,7 @@ pub struct Eval {
 /// `trainer compare`.
 #[derive(Debug, Args)]
 pub struct Compare {
-    /// Results of what is in use now: a folder or a results.json
+    /// Results of what is in use now: a run, a folder of results or a results.json
     pub baseline: PathBuf,
     /// Results of what may replace it
     pub candidate: PathBuf,
@@ -162,7 +162,7 @@ pub struct Compare {
 /// `trainer verify`.
 #[derive(Debug, Args)]
 pub struct Verify {
-    /// A proof.json
+    /// A proof.json, or the run or the folder of results that holds it
     pub proof: PathBuf,
     /// The whole proof that a published one was made from: its judgements are checked, and that nothing else was made of it
     #[arg(long, value_name = "FILE")]
@@ -175,18 +175,21 @@ pub struct Verify {
 /// Which model.
 #[derive(Debug, Args)]
 pub struct ModelArgs {
-    /// A name under configs/models/, a checkpoint folder, or a .gguf file
+    /// A name under configs/models/, a checkpoint folder, or a .gguf file; a run and an adapter know theirs
     #[arg(long, value_name = "MODEL")]
-    pub model: String,
-    /// An adapter folder, a run, or OWNER/NAME on the hub
-    #[arg(long, value_name = "ADAPTER")]
+    pub model: Option<String>,
+    /// A run, which is asked with its own system message and prompt template, an adapter folder, or OWNER/NAME on the hub
+    #[arg(long, value_name = "RUN|ADAPTER")]
     pub adapter: Option<String>,
     /// auto, cpu, cuda[:N], vulkan[:N] or metal[:N]
     #[arg(long, default_value = "auto", value_name = "DEVICE")]
     pub device: String,
-    /// A system message before the prompt
+    /// A system message before the prompt, instead of that of the run
     #[arg(long, value_name = "TEXT")]
     pub system: Option<String>,
+    /// Ask without the system message and the prompt template of the run
+    #[arg(long)]
+    pub bare: bool,
 }
 
 /// `trainer generate`.
@@ -395,7 +398,7 @@ pub struct Plan {
 /// `trainer show`.
 #[derive(Debug, Args)]
 pub struct Show {
-    /// A run, an adapter, a checkpoint, a .gguf or a .jsonl
+    /// A run or its name under runs/, an adapter, a checkpoint, a .gguf or a .jsonl
     pub path: PathBuf,
     /// Print JSON on stdout
     #[arg(long)]

@@ -5,13 +5,14 @@
 //! (Kullback and Leibler 1951). Intervals are clustered by row: tokens of one answer are not independent.
 
 use anyhow::{Context, Result, bail};
-use datasets::Message;
+use datasets::{Message, Record};
 use eval::stats::{Clusters, interval, quantile};
 use model::Model;
 use model::engine::AdapterId;
 use model::train::Batch;
 use serde_json::{Value, json};
 
+use crate::data::messages::Wording;
 use crate::local_lm::Speech;
 
 /// Most bytes of reference distributions that are held while the other model is loaded.
@@ -44,14 +45,18 @@ impl Row {
     }
 }
 
-/// The rows of a file, as `trainer score` reads them.
-pub fn read_rows(speech: &Speech, file: &std::path::Path, limit: usize) -> Result<Vec<Row>> {
+/// The rows of a file in the words around them, as `trainer score` reads them.
+pub fn read_rows(speech: &Speech, wording: &Wording, file: &std::path::Path, limit: usize) -> Result<Vec<Row>> {
     let mut records = datasets::jsonl::read(file)?;
     records.truncate(limit);
     if records.is_empty() {
         bail!("{}: no rows\nhint: one JSON object a line, with messages whose last is the answer", file.display());
     }
-    records.iter().map(|record| Row::new(speech, &record.id, record.prompt(), record.target())).collect()
+    let row = |record: &Record| {
+        let prompt = wording.prompt(record.prompt()).with_context(|| format!("row {}", record.id))?;
+        Row::new(speech, &record.id, &prompt, record.target())
+    };
+    records.iter().map(row).collect()
 }
 
 /// What the model that was asked first says about each token.

@@ -1,6 +1,7 @@
 //! Owns one evaluation of a config: the rows as models are asked them, the arms in order, and where the results go.
 //! Knows the run; what lives in this process is `held_out`'s business and the scores are `eval`'s.
 
+mod asked;
 mod live;
 
 use std::collections::BTreeMap;
@@ -15,7 +16,7 @@ use eval::reasoning::content;
 use eval::report::{Report, Table};
 use eval::results::Provenance;
 use eval::scorer::ScorerSpec;
-use eval::{Arm, ArmResult, HeldOut, Identity, Progress, Results, Row, Task};
+use eval::{Arm, ArmResult, HeldOut, Identity, Progress, Results, Task};
 use ground::write::Access;
 use model::train::Session;
 use serde_json::Value;
@@ -24,14 +25,15 @@ use crate::claims::{self, Claims};
 use crate::config::Config;
 use crate::config::arm::{Provider, RawArm, Source};
 use crate::controls::Stopped;
-use crate::data::pack;
+use crate::data::{self, SourceRows};
 use crate::disk;
 use crate::event::Event;
 use crate::held_out::{self, Asking, Local};
 use crate::observer::Observer;
-use crate::outside::{Asked, Outside};
+use crate::outside::{self, Asked, Outside};
 use crate::prepared::Prepared;
 use crate::run_dir::RunDir;
+use crate::start;
 
 use live::Live;
 
@@ -49,6 +51,20 @@ pub struct Scope {
     pub replay: Option<PathBuf>,
     /// What to type to do it again.
     pub command: Option<String>,
+    /// Whether it must come to a verdict.
+    pub must_decide: bool,
+}
+
+impl Scope {
+    fn wants(&self, arm: &RawArm) -> bool {
+        self.only.is_empty() || self.only.contains(&arm.name)
+    }
+
+    /// The arm of the recording that the command line names.
+    fn recording(&self) -> Option<RawArm> {
+        let file = self.replay.clone()?;
+        Some(RawArm { file: Some(file), ..RawArm::plain(Provider::Replay) })
+    }
 }
 
 /// Evaluates at the end of a run and writes `eval/results.json` and `eval/table.txt`.
@@ -103,8 +119,8 @@ pub fn run(
     stop: &Arc<AtomicBool>,
     tell: &mut dyn FnMut(&Event),
 ) -> Result<(Results, Premises)> {
-    let held_out = rows(config, prepared)?;
-    let task = task(config, prepared, &held_out)?;
+    let held_out = asked::rows(config, prepared)?;
+    let task = task(config, prepared.data.schema.as_ref(), &held_out)?;
     let records = &prepared.data.train.records;
     let train: Vec<(String, String)> =
         records.iter().map(|record| (record.prompt_text(), content(record.target()).to_owned())).collect();
@@ -119,7 +135,7 @@ pub fn run(
     };
     let arms = arms(config, scope, held_out.labels().is_some())?;
     let mut claims = Claims::register(config, prepared, run_folder, &arms, &held_out, &task)?;
-    let wanted = |arm: &&RawArm| scope.only.is_empty() || scope.only.contains(&arm.name);
+    let wanted = |arm: &&RawArm| scope.wants(arm);
     let asked_outside = |arm: &RawArm| matches!(arm.provider.source(), Source::Hosted(_) | Source::Recorded);
     let outside = if scope.outside && arms.iter().filter(wanted).any(asked_outside) {
         let schema = prepared.data.schema.clone();
@@ -137,7 +153,9 @@ pub fn run(
             claims.observe()?;
         }
         let progress = &mut |progress: Progress<'_>| live.hear(progress);
+        let not_loaded = arm.provider == Provider::Adapter && !local.others.contains_key(&arm.name);
         let result = match (asked_outside(arm), &outside) {
+            (false, _) if not_loaded => skipped(arm, "trainer eval asks it"),
             (false, _) => held_out::evaluate(&asking, arm, local, progress)?,
             (true, None) => skipped(arm, "trainer eval asks it"),
             (true, Some(outside)) => {
@@ -188,47 +206,85 @@ pub fn run(
     Ok((results, premises))
 }
 
-/// Refuses, before anything is asked or learnt, an evaluation that could not end or would mean nothing: an unknown metric,
-/// slice, covariate or candidate, and targets that are wrong by their own scorers.
-pub fn preflight(config: &Config, prepared: &Prepared, scope: &Scope, metrics: &[String]) -> Result<()> {
-    if prepared.data.test.is_empty() {
+/// Looks at the files that an evaluation reads, before any row is: recordings, schemas, adapters of other arms, earlier
+/// decisions of the run. That prices and names to redact can be read is held where the config is.
+pub fn look_at_files(config: &Config, scope: &Scope, run: &Path) -> Result<()> {
+    for options in &config.eval.scorer {
+        ScorerSpec::new(options.clone(), None)?;
+    }
+    if scope.outside {
+        for arm in config.eval.arm.iter().filter(|arm| scope.wants(arm)) {
+            match (arm.provider, &arm.adapter) {
+                (Provider::Adapter, Some(folder)) => start::look_at(folder)
+                    .with_context(|| format!("arm {}: {} has no adapter that fits", arm.name, folder.display()))?,
+                (Provider::Replay, _) => outside::look_at_recording(arm)?,
+                _ => {}
+            }
+        }
+        scope.recording().iter().try_for_each(outside::look_at_recording)?;
+    }
+    claims::look(run)
+}
+
+/// Refuses what rows show before any of them is tokenised: see [`preflight`], which sees the rows that are left.
+pub fn look_at_rows(config: &Config, rows: &SourceRows, scope: &Scope, metrics: &[String]) -> Result<()> {
+    if !rows.prepared.splits.test.iter().any(data::is_asked) {
         return Ok(());
     }
-    let held_out = rows(config, prepared)?;
-    let task = task(config, prepared, &held_out)?;
+    refuse_endless(config, &asked::before_tokens(config, rows)?, rows.schema.as_ref(), scope, metrics)
+}
+
+/// Refuses, before anything is asked or learnt, an evaluation that could not end or would mean nothing: an unknown metric,
+/// slice, covariate or candidate, a key that no header can hold, targets that are wrong by their own scorers. Refuses one
+/// that must come to a verdict and cannot.
+pub fn preflight(config: &Config, prepared: &Prepared, scope: &Scope, metrics: &[String]) -> Result<()> {
+    let total = prepared.data.test.len();
+    if total == 0 {
+        return Ok(());
+    }
+    let held_out = asked::rows(config, prepared)?;
+    refuse_endless(config, &held_out, prepared.data.schema.as_ref(), scope, metrics)?;
+    // How many rows are left is known only now.
+    match config.eval.limit.filter(|limit| scope.must_decide && *limit < total) {
+        Some(limit) => bail!(
+            "a verdict needs all {total} held-out rows, and only {limit} would be judged\n\
+             hint: leave --limit and eval.limit out"
+        ),
+        None => Ok(()),
+    }
+}
+
+fn refuse_endless(
+    config: &Config,
+    held_out: &HeldOut,
+    schema: Option<&Value>,
+    scope: &Scope,
+    metrics: &[String],
+) -> Result<()> {
+    let task = task(config, schema, held_out)?;
     let known = task.metrics()?;
     for metric in metrics {
         eval::metric::by_name(&known, metric)?;
     }
-    let arms = arms(config, scope, held_out.labels().is_some())?;
-    claims::check(config, &arms, &held_out)?;
-    // Last, since it alone looks at every row.
-    Ok(eval::right_targets::check(&held_out, &task)?)
-}
-
-/// Refuses, before anything is asked, an evaluation that a verdict is required of and that cannot come to one.
-pub fn must_decide(config: &Config, prepared: &Prepared, scope: &Scope) -> Result<()> {
-    let total = prepared.data.test.len();
-    if let Some(limit) = config.eval.limit.filter(|limit| *limit < total) {
-        bail!(
-            "a verdict needs all {total} held-out rows, and only {limit} would be judged
-\
-             hint: leave --limit and eval.limit out"
-        );
+    let mut arms = arms(config, scope, held_out.labels().is_some())?;
+    if scope.outside {
+        arms.iter().filter(|arm| scope.wants(arm)).try_for_each(outside::look_at_key)?;
     }
-    let labels = config.eval.labels.is_some() || !prepared.data.labels.is_empty();
-    let mut asked = arms(config, scope, labels)?;
-    asked.retain(|arm| scope.only.is_empty() || scope.only.contains(&arm.name));
-    claims::must_decide(config, &asked)
+    claims::check(config, &arms, held_out)?;
+    arms.retain(|arm| scope.wants(arm));
+    if scope.must_decide {
+        claims::must_decide(config, &arms)?;
+    }
+    // Last, since it alone looks at every row.
+    Ok(eval::right_targets::check(held_out, &task)?)
 }
 
 /// The scorers of a config, else those that suit the set.
-fn task(config: &Config, prepared: &Prepared, held_out: &HeldOut) -> Result<Task> {
+fn task(config: &Config, schema: Option<&Value>, held_out: &HeldOut) -> Result<Task> {
     let metric = config.decision.metric.clone();
     if config.eval.scorer.is_empty() {
         return Ok(Task::standard(held_out.labels(), metric)?);
     }
-    let schema = prepared.data.schema.as_ref();
     let specs: Result<Vec<ScorerSpec>, eval::Error> =
         config.eval.scorer.iter().map(|options| ScorerSpec::new(options.clone(), schema)).collect();
     Ok(Task::new(specs?, held_out.labels(), metric)?)
@@ -236,10 +292,8 @@ fn task(config: &Config, prepared: &Prepared, held_out: &HeldOut) -> Result<Task
 
 /// The arms of a config, and a recording if one is given on the command line.
 fn arms(config: &Config, scope: &Scope, labels: bool) -> Result<Vec<RawArm>> {
-    let mut arms = if config.eval.arm.is_empty() { held_out::standard_arms(labels) } else { config.eval.arm.clone() };
-    if let Some(file) = &scope.replay {
-        arms.push(RawArm { file: Some(file.clone()), ..RawArm::plain(Provider::Replay) });
-    }
+    let mut arms = held_out::arms(&config.eval.arm, config.eval.baselines, labels)?;
+    arms.extend(scope.recording());
     if let Some(unknown) = scope.only.iter().find(|name| arms.iter().all(|arm| arm.name != **name)) {
         let names: Vec<&str> = arms.iter().map(|arm| arm.name.as_str()).collect();
         bail!("no arm is named \"{unknown}\"\nhint: the arms are {}", names.join(", "));
@@ -256,7 +310,7 @@ fn no_verdict(config: &Config, results: &Results) -> String {
 }
 
 /// The file of the proof in a folder of results.
-const PROOF: &str = "proof.json";
+pub const PROOF: &str = "proof.json";
 
 /// Writes every report of what an evaluation found, and its proof, as one folder that is replaced as a whole.
 pub fn write(results: &Results, premises: &Premises, folder: &Path) -> Result<()> {
@@ -318,36 +372,4 @@ fn skipped(arm: &RawArm, reason: &str) -> ArmResult {
     let identity =
         Identity { provider: arm.provider.as_str().to_owned(), model: arm.model.clone(), ..Identity::default() };
     ArmResult::skipped(&arm.name, identity, reason)
-}
-
-/// The held-out rows of a config as models are asked them.
-fn rows(config: &Config, prepared: &Prepared) -> Result<HeldOut> {
-    let data = &prepared.data;
-    // A seeded sample: the first rows of a file may all be of one group.
-    let total = data.test.len();
-    let chosen = match config.eval.limit.filter(|limit| *limit < total) {
-        Some(limit) => pack::sample(total, limit, config.train.seed),
-        None => (0..total).collect(),
-    };
-    let rows: Result<Vec<Row>> = chosen
-        .into_iter()
-        .map(|at| {
-            let row = &data.test[at];
-            let mut covariates: BTreeMap<String, f64> =
-                row.record.meta.iter().filter_map(|(name, value)| Some((name.clone(), value.as_f64()?))).collect();
-            covariates.insert("input_tokens".to_owned(), prepared.speech.prompt_ids(&row.prompt)?.len() as f64);
-            let slices = row.record.meta.iter().filter_map(|(name, value)| match value {
-                Value::String(text) => Some((name.clone(), text.clone())),
-                _ => None,
-            });
-            let slices = slices.collect();
-            Ok(Row { prompt: row.prompt.clone(), covariates, slices, ..Row::from_record(&row.record) })
-        })
-        .collect();
-    let labels = config.eval.labels.clone().or_else(|| (!data.labels.is_empty()).then(|| data.labels.clone()));
-    let held_out = HeldOut::new(rows?, labels)?;
-    Ok(match &data.group_name {
-        Some(name) => held_out.grouped_by(name),
-        None => held_out,
-    })
 }

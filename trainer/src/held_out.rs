@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use eval::baseline::Example;
 use eval::{Arm, ArmResult, EvaluateOptions, GenerateOptions, HeldOut, Identity, Progress};
 use model::Model;
@@ -50,9 +50,32 @@ pub struct Asking<'a> {
 
 /// The arms of a config that names none.
 #[must_use]
-pub fn standard_arms(labels: bool) -> Vec<RawArm> {
+fn standard_arms(labels: bool) -> Vec<RawArm> {
     let learned = if labels { Provider::Tfidf } else { Provider::Nearest };
     [Provider::Majority, learned, Provider::Base, Provider::Tuned].map(RawArm::plain).to_vec()
+}
+
+/// The arms that are asked: those that a config names and the free baselines, which stand beside them unless the config
+/// leaves them out; the standard ones where it names none.
+pub fn arms(named: &[RawArm], baselines: bool, labels: bool) -> Result<Vec<RawArm>> {
+    let (free, local): (Vec<RawArm>, Vec<RawArm>) =
+        standard_arms(labels).into_iter().partition(|arm| arm.provider.source() == Source::Baseline);
+    let free = if baselines { free } else { Vec::new() };
+    if named.is_empty() {
+        return Ok(free.into_iter().chain(local).collect());
+    }
+    let mut arms = named.to_vec();
+    for baseline in free.into_iter().filter(|free| named.iter().all(|arm| arm.provider != free.provider)) {
+        if named.iter().any(|arm| arm.name == baseline.name) {
+            bail!(
+                "eval.arm: an arm of another kind is named \"{}\", and the baseline of that name stands beside it\n\
+                 hint: rename the arm, or write baselines = false under [eval]",
+                baseline.name
+            );
+        }
+        arms.push(baseline);
+    }
+    Ok(arms)
 }
 
 /// Asks and judges one arm that needs no network: a baseline, the base or an adapter.
@@ -97,4 +120,39 @@ pub fn evaluate(
         eval::evaluate_arm(asking.held_out, asking.task, arm, &options, progress)
     };
     result.with_context(|| format!("cannot evaluate {}", arm.name))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn named(arms: &[Provider]) -> Vec<RawArm> {
+        arms.iter().copied().map(RawArm::plain).collect()
+    }
+
+    fn names(named: &[RawArm], baselines: bool, labels: bool) -> Vec<String> {
+        arms(named, baselines, labels).unwrap().into_iter().map(|arm| arm.name).collect()
+    }
+
+    #[test]
+    fn the_free_baselines_stand_beside_the_arms_that_are_named() {
+        let own = named(&[Provider::Tuned]);
+        assert_eq!(names(&own, true, true), ["tuned", "majority", "tfidf"]);
+        assert_eq!(names(&own, true, false), ["tuned", "majority", "nearest"]);
+        assert_eq!(names(&own, false, true), ["tuned"]);
+        // What is named already is not asked twice, whatever it is called.
+        let cheap = RawArm { name: "cheap".to_owned(), ..RawArm::plain(Provider::Majority) };
+        assert_eq!(names(&[cheap], true, true), ["cheap", "tfidf"]);
+        assert_eq!(names(&[], true, true), ["majority", "tfidf", "base", "tuned"]);
+        assert_eq!(names(&[], false, true), ["base", "tuned"]);
+    }
+
+    #[test]
+    fn an_arm_with_the_name_of_a_baseline_is_refused_with_two_ways_out() {
+        let arm = RawArm { name: "majority".to_owned(), ..RawArm::plain(Provider::Tuned) };
+        let error = arms(std::slice::from_ref(&arm), true, true).unwrap_err().to_string();
+        assert!(error.contains("hint: rename the arm, or write baselines = false"), "{error}");
+        assert_eq!(names(&[arm], false, true), ["majority"]);
+    }
 }

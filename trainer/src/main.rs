@@ -27,6 +27,7 @@ mod model_source;
 mod modelfile;
 mod observer;
 mod outside;
+mod preflight;
 mod prepared;
 mod publication;
 mod publishing;

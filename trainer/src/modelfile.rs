@@ -1,4 +1,5 @@
-//! Owns the Ollama Modelfile beside a GGUF file: template, stop words, context. Knows Ollama's words; knows no weights.
+//! Owns the Ollama Modelfile beside a GGUF file: template, system message, stop words, context. Knows Ollama's words; knows
+//! no weights and no run.
 //!
 //! Ollama renders chats with templates of Go, not with the Jinja of the file, and takes the bare prompt where it does not
 //! recognise the Jinja. So a family is written only where it renders the same text as the model's own template on sample
@@ -10,6 +11,8 @@ use anyhow::{Result, bail};
 use ground::terminal::shown_in_line;
 use model::Checkpoint;
 use model::chat_template::{ChatMessage, ChatTemplate};
+
+use crate::data::messages::{Around, Wording};
 
 /// What the GGUF file holds.
 pub enum Content {
@@ -74,11 +77,17 @@ const FAMILIES: [Family; 3] = [
     },
 ];
 
+/// Where a family writes what is said, in Go.
+const CONTENT: &str = "{{ .Content }}";
+
+/// Whether a turn is the question that is answered next, in Go: the prompt template stands around no earlier one.
+const IS_LAST_QUESTION: &str = "and (eq .Role \"user\") (eq (len (slice $.Messages $index)) 1)";
+
 /// Longest context that is set by itself; Ollama's own default cuts longer prompts without a word.
 const MOST_CONTEXT: usize = 8192;
 
-/// The Modelfile for `file`, which lies beside it.
-pub fn text(file: &str, content: &Content, checkpoint: &Checkpoint) -> Result<Modelfile> {
+/// The Modelfile for `file`, which lies beside it, with the words that the model is asked with.
+pub fn text(file: &str, content: &Content, checkpoint: &Checkpoint, wording: &Wording) -> Result<Modelfile> {
     if shown_in_line(file) != file {
         bail!(
             "{}: a Modelfile cannot name this file\nhint: --out with a name of letters, digits, - and _",
@@ -96,6 +105,9 @@ pub fn text(file: &str, content: &Content, checkpoint: &Checkpoint) -> Result<Mo
         }
     };
     let tokenizer = checkpoint.tokenizer()?;
+    let around = wording.around();
+    let mut says_prompt = around == Around::Nothing;
+    let mut system = wording.system().map(str::to_owned);
     match tokenizer.chat_template()?.map(|template| recognised(&template)) {
         None => notes.push("the model has no chat template, so Ollama takes the bare prompt".to_owned()),
         Some(None) => {
@@ -107,17 +119,24 @@ pub fn text(file: &str, content: &Content, checkpoint: &Checkpoint) -> Result<Mo
             text.push_str(&format!("# {line}\n"));
             notes.push(line);
         }
-        Some(Some((family, system))) => {
-            text.push_str(&format!("TEMPLATE \"\"\"{}\"\"\"\n", family.go));
-            match system.as_deref().map(quoted) {
-                Some(Some(system)) => text.push_str(&format!("SYSTEM {system}\n")),
-                Some(None) => notes.push(
-                    "the default system message has quotes that a Modelfile cannot hold: give it with each chat"
-                        .to_owned(),
-                ),
-                None => {}
-            }
+        Some(Some((family, default))) => {
+            text.push_str(&format!("TEMPLATE \"\"\"{}\"\"\"\n", go(family, &around)));
+            says_prompt |= matches!(around, Around::Words { .. });
+            system = system.or(default);
         }
+    }
+    match system.as_deref().map(quoted) {
+        Some(Some(system)) => text.push_str(&format!("SYSTEM {system}\n")),
+        Some(None) => {
+            notes.push("the system message has quotes that a Modelfile cannot hold: give it with each chat".to_owned())
+        }
+        None => {}
+    }
+    if !says_prompt {
+        let line = "each question must stand in the prompt template of the run, which a Modelfile cannot say here: put it there \
+                    before it is sent";
+        text.push_str(&format!("# {line}\n"));
+        notes.push(line.to_owned());
     }
     let mut ends: Vec<String> = checkpoint.config.eos_token_ids.iter().filter_map(|id| tokenizer.token(*id)).collect();
     let learnt = tokenizer.chat_template()?.and_then(|template| template.end_of_answer());
@@ -132,6 +151,22 @@ pub fn text(file: &str, content: &Content, checkpoint: &Checkpoint) -> Result<Mo
     // As this program evaluates: the most likely token each time.
     text.push_str(&format!("PARAMETER num_ctx {}\nPARAMETER temperature 0\n", context.min(MOST_CONTEXT)));
     Ok(Modelfile { text, notes })
+}
+
+/// The text of a family in Go, with the words around the question that is answered.
+fn go(family: &Family, around: &Around) -> String {
+    let Around::Words { before, after } = around else { return family.go.to_owned() };
+    // A string of JSON is one of Go, and a quote in it stands behind a backslash, so three of them never meet.
+    let said = |words: &str| match words {
+        "" => String::new(),
+        words => format!("{{{{ {} }}}}", serde_json::Value::from(words)),
+    };
+    let question = format!(
+        "{{{{ if {IS_LAST_QUESTION} }}}}{}{CONTENT}{}{{{{ else }}}}{CONTENT}{{{{ end }}}}",
+        said(before),
+        said(after)
+    );
+    family.go.replacen("range .Messages", "range $index, $_ := .Messages", 1).replace(CONTENT, &question)
 }
 
 /// A text as one value; none where the language has no way to say it, because a quote would end it early.
@@ -208,6 +243,27 @@ mod tests {
         }
         assert_eq!(quoted("a\"\"\"b"), None);
         assert_eq!(quoted("ends with \""), None);
+    }
+
+    #[test]
+    fn the_words_of_a_prompt_template_stand_around_the_last_question_alone() {
+        let words = Around::Words { before: "Say \"x\" {{ y }}:\n".into(), after: String::new() };
+        assert_eq!(go(&FAMILIES[0], &Around::Nothing), FAMILIES[0].go);
+        assert_eq!(go(&FAMILIES[0], &Around::Else), FAMILIES[0].go);
+        let expected = "{{- range $index, $_ := .Messages }}<|im_start|>{{ .Role }}\n\
+            {{ if and (eq .Role \"user\") (eq (len (slice $.Messages $index)) 1) }}\
+            {{ \"Say \\\"x\\\" {{ y }}:\\n\" }}{{ .Content }}{{ else }}{{ .Content }}{{ end }}<|im_end|>\n\
+            {{ end }}<|im_start|>assistant\n";
+        assert_eq!(go(&FAMILIES[0], &words), expected);
+        for family in &FAMILIES {
+            let written = go(family, &Around::Words { before: "\"\"\"".into(), after: "\"\"\"\"".into() });
+            assert!(!written.contains("\"\"\""), "{}: it would end the value early: {written}", family.name);
+            assert!(written.contains("range $index, $_ := .Messages"), "{}", family.name);
+            assert_eq!(
+                written.matches("{{ else }}{{ .Content }}{{ end }}").count(),
+                family.go.matches(CONTENT).count()
+            );
+        }
     }
 
     #[test]

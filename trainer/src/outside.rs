@@ -44,6 +44,28 @@ pub enum Asked {
     Skipped(Identity, String),
 }
 
+/// Reads the recording of an arm and takes nothing from it: what is wrong with it is told before anything is asked.
+pub fn look_at_recording(arm: &RawArm) -> Result<()> {
+    let path = arm.file.as_deref().context("no file of recorded answers")?;
+    Replay::open(&arm.name, path)?;
+    Ok(())
+}
+
+/// Refuses a key that no header can hold. A key that is not there leaves its arm out, which is told in its place.
+pub fn look_at_key(arm: &RawArm) -> Result<()> {
+    if let Source::Hosted(dialect) = arm.provider.source() {
+        key(arm, eval::wire::by_name(dialect)?)?;
+    }
+    Ok(())
+}
+
+/// The key of an arm and the variable that it is looked up under.
+fn key(arm: &RawArm, dialect: &'static dyn Dialect) -> Result<(Option<Key>, String)> {
+    let variable = arm.key_variable.as_deref().unwrap_or(dialect.key_variable());
+    let key = Key::from_environment(variable, |name| std::env::var(name).ok())?;
+    Ok((key, variable.to_owned()))
+}
+
 impl Outside {
     /// Opens the journal of calls of a run folder and reads prices and redaction.
     pub fn open(config: &Config, run: &Path, schema: Option<Value>) -> Result<Self> {
@@ -94,8 +116,7 @@ impl Outside {
         stop: &AtomicBool,
         progress: &mut dyn FnMut(Progress<'_>),
     ) -> Result<Asked> {
-        let variable = arm.key_variable.as_deref().unwrap_or(dialect.key_variable());
-        let key = Key::from_environment(variable, |name| std::env::var(name).ok())?;
+        let (key, variable) = key(arm, dialect)?;
         // A server of one's own may want no key; the services always do.
         if key.is_none() && (arm.key_variable.is_some() || arm.url.is_none()) {
             let (provider, model) = (dialect.name().to_owned(), arm.model.clone());

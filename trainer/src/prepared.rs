@@ -10,7 +10,7 @@ use model::Checkpoint;
 use crate::config::Config;
 use crate::config::plan::{Base, Source};
 use crate::data::loader::Loader;
-use crate::data::{self, Data, Language};
+use crate::data::{self, Data, Language, SourceRows};
 use crate::local_lm::Speech;
 use crate::pull::{self, Cache, Pulled};
 use crate::run_dir::Identity;
@@ -38,25 +38,69 @@ pub struct Prepared {
     pub data: Data,
 }
 
-impl Prepared {
-    /// Pulls, opens and tokenises what a config names. A run that starts from an adapter goes on in its words.
-    pub fn new(config: &Config) -> Result<Self> {
-        Self::in_words_of(config, start::folder(config)?.as_deref())
-    }
+/// The rows of a config, before any model is looked at.
+pub struct Rows {
+    /// In clean splits.
+    pub rows: SourceRows,
+    source: String,
+    attribution: Option<String>,
+}
 
-    /// The same, with the tokenizer and the chat template of an adapter folder, where it brings its own.
-    pub fn in_words_of(config: &Config, adapter: Option<&Path>) -> Result<Self> {
-        let cache = Cache::open()?;
-        let mut line = PullLine::new();
-        let name = config.base.to_string();
-        let pulled = {
-            let mut watch = |progress: &pull::Progress| line.show(progress);
-            pull::model(&name, &config.roots.configs, &cache, &mut |text| note(text), &mut watch)?
+impl Rows {
+    /// Pulls and reads what a config names, and refuses a validation that has no rows.
+    pub fn read(config: &Config) -> Result<Self> {
+        let (folder, source) = match &config.source {
+            Source::Set(name) => {
+                let mut line = PullLine::new();
+                let mut watch = |progress: &pull::Progress| line.show(progress);
+                let cache = Cache::open()?;
+                let pulled = pull::dataset(name, &config.roots.datasets, &cache, &mut |text| note(text), &mut watch)?;
+                (Some(pulled.folder), pulled.source)
+            }
+            Source::Files { train, .. } => (None, format!("file {}", train.display())),
         };
+        let attribution = folder.as_ref().map(|folder| folder.manifest.attribution.clone());
+        let rows = data::read(config, folder)?;
+        data::check_validation(config, rows.prepared.splits.valid.len())?;
+        Ok(Rows { rows, source, attribution })
+    }
+}
+
+/// The base of a config, before any row is tokenised.
+pub struct FoundBase {
+    /// Its files.
+    pub checkpoint: Checkpoint,
+    source: String,
+}
+
+impl FoundBase {
+    /// Pulls and opens what a config names, with the tokenizer and the chat template of an adapter folder, where it brings
+    /// its own.
+    pub fn of(config: &Config, adapter: Option<&Path>) -> Result<Self> {
+        let mut line = PullLine::new();
+        let mut watch = |progress: &pull::Progress| line.show(progress);
+        let (name, cache) = (config.base.to_string(), Cache::open()?);
+        let pulled = pull::model(&name, &config.roots.configs, &cache, &mut |text| note(text), &mut watch)?;
         let mut checkpoint = Checkpoint::open(&pulled.path)?;
         if let Some(folder) = adapter {
             shipped::adopt(&mut checkpoint, folder)?;
         }
+        Ok(FoundBase { checkpoint, source: pulled.source })
+    }
+}
+
+impl Prepared {
+    /// Pulls, opens and tokenises what a config names, rows first. A run that starts from an adapter goes on in its words.
+    pub fn new(config: &Config) -> Result<Self> {
+        let rows = Rows::read(config)?;
+        let folder = start::folder(config)?;
+        Self::of(config, rows, FoundBase::of(config, folder.as_deref())?)
+    }
+
+    /// Tokenises rows for a base.
+    pub fn of(config: &Config, rows: Rows, base: FoundBase) -> Result<Self> {
+        let FoundBase { checkpoint, source: base_source } = base;
+        let Rows { rows, source: set_source, attribution } = rows;
         let speech = Speech::of(&checkpoint)?.worded(config);
         speech.note().iter().for_each(|text| note(text));
         let base_sha256 = checkpoint.sha256()?;
@@ -64,31 +108,13 @@ impl Prepared {
             Base::Name(name) => name.clone(),
             Base::Path(_) => checkpoint.name(),
         };
-        let (folder, set_source) = match &config.source {
-            Source::Set(name) => {
-                let mut watch = |progress: &pull::Progress| line.show(progress);
-                let pulled = pull::dataset(name, &config.roots.datasets, &cache, &mut |text| note(text), &mut watch)?;
-                (Some(pulled.folder), pulled.source)
-            }
-            Source::Files { train, .. } => (None, format!("file {}", train.display())),
-        };
-        let attribution = folder.as_ref().map(|folder| folder.manifest.attribution.clone());
         let language = Language {
             tokenizer: &speech.tokenizer,
             template: &speech.template,
             context_tokens: checkpoint.config.max_position_embeddings,
         };
-        let data = data::load(config, folder, &language)?;
-        Ok(Prepared {
-            checkpoint,
-            base_name,
-            base_source: pulled.source,
-            base_sha256,
-            speech,
-            set_source,
-            attribution,
-            data,
-        })
+        let data = data::build(config, rows, &language)?;
+        Ok(Prepared { checkpoint, base_name, base_source, base_sha256, speech, set_source, attribution, data })
     }
 
     /// What a resumed run must share with the one that was interrupted.

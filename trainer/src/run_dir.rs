@@ -78,18 +78,29 @@ fn take(file: &Path, place: &Path, hint: &str) -> Result<Lock> {
     }
 }
 
+/// Refuses a folder that holds a run. What a run leaves that came to nothing before its first step, a lock and an empty
+/// folder, is no run.
+pub fn refuse_used(path: &Path) -> Result<()> {
+    let empty = |path: &Path| fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none());
+    let used = |entry: fs::DirEntry| entry.file_name() != LOCK_FILE && !empty(&entry.path());
+    if fs::read_dir(path).is_ok_and(|entries| entries.flatten().any(used)) {
+        bail!("{} holds a run already\nhint: go on with --resume, or choose another folder with --out", path.display());
+    }
+    Ok(())
+}
+
+/// Refuses what is no folder where a run is to go on.
+pub fn refuse_missing(path: &Path) -> Result<()> {
+    if !path.is_dir() {
+        bail!("{}: no run to resume\nhint: run without --resume", path.display());
+    }
+    Ok(())
+}
+
 impl RunDir {
-    /// A new folder; one that holds a run is refused. What a run leaves that came to nothing before its first step, a
-    /// lock and an empty folder, is no run.
+    /// A new folder; one that holds a run is refused.
     pub fn create(path: &Path, identity: Identity) -> Result<Self> {
-        let empty = |path: &Path| fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none());
-        let used = |entry: fs::DirEntry| entry.file_name() != LOCK_FILE && !empty(&entry.path());
-        if fs::read_dir(path).is_ok_and(|entries| entries.flatten().any(used)) {
-            bail!(
-                "{} holds a run already\nhint: go on with --resume, or choose another folder with --out",
-                path.display()
-            );
-        }
+        refuse_used(path)?;
         fs::create_dir_all(path).with_context(|| format!("cannot create {}", path.display()))?;
         let run = Self::take(path, identity)?;
         run.own_checkpoints()?;
@@ -103,9 +114,7 @@ impl RunDir {
         identity: Identity,
         parameters: usize,
     ) -> Result<(Self, Option<SessionState>, Vec<String>)> {
-        if !path.is_dir() {
-            bail!("{}: no run to resume\nhint: run without --resume", path.display());
-        }
+        refuse_missing(path)?;
         let run = Self::take(path, identity)?;
         run.own_checkpoints()?;
         for folder in [run.path.clone(), run.checkpoints()] {

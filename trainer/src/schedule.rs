@@ -7,6 +7,9 @@ use anyhow::{Result, bail};
 
 use crate::config::raw::{Decay, RawTrain};
 
+/// The warm-up of a run of a hundred steps or more whose config names none; a shorter run has a tenth of its steps.
+const LONGEST_DEFAULT_WARMUP: u64 = 10;
+
 /// What the learning rate follows.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Settings {
@@ -21,25 +24,25 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The settings of a config.
+    /// The settings of a config for a run of `total` steps. A warm-up that the config does not name fits any run.
     #[must_use]
-    pub fn of(train: &RawTrain) -> Settings {
+    pub fn of(train: &RawTrain, total: u64) -> Settings {
         Settings {
             peak: train.learning_rate,
-            warmup_steps: train.warmup_steps,
+            warmup_steps: train.warmup_steps.unwrap_or((total / 10).min(LONGEST_DEFAULT_WARMUP)),
             decay: train.schedule,
             min_share: train.min_learning_rate_share,
         }
     }
 }
 
-/// Refuses a warm-up that the run would never leave.
-pub fn check(total_steps: u64, settings: &Settings) -> Result<()> {
-    let warmup = settings.warmup_steps;
+/// Refuses a warm-up that a run of `total_steps` would never leave.
+pub fn check(train: &RawTrain, total_steps: u64) -> Result<()> {
+    let warmup = Settings::of(train, total_steps).warmup_steps;
     if warmup >= total_steps {
         bail!(
             "train.warmup_steps is {warmup}, and the run has {total_steps} steps\n\
-             hint: --set train.warmup_steps={}, or more epochs",
+             hint: --set train.warmup_steps={}, or leave it out for one that fits the run, or train more epochs",
             total_steps / 10
         );
     }
@@ -114,8 +117,24 @@ mod tests {
 
     #[test]
     fn a_warm_up_as_long_as_the_run_is_refused() {
-        assert!(check(4, &settings(Decay::Linear, 0.0)).is_ok());
-        let error = check(3, &settings(Decay::Linear, 0.0)).unwrap_err().to_string();
+        let train = RawTrain { warmup_steps: Some(3), ..RawTrain::default() };
+        assert!(check(&train, 4).is_ok());
+        let error = check(&train, 3).unwrap_err().to_string();
         assert!(error.contains("hint: --set train.warmup_steps=0"), "{error}");
+    }
+
+    #[test]
+    fn a_warm_up_that_nobody_named_fits_any_run() {
+        let train = RawTrain::default();
+        let warmup = |total| Settings::of(&train, total).warmup_steps;
+        // Ten steps are what the defaults make of 160 rows.
+        assert_eq!([1, 2, 9, 10, 55, 99, 100, 1_000_000].map(warmup), [0, 0, 0, 1, 5, 9, 10, 10]);
+        for total in 1..300 {
+            assert!(check(&train, total).is_ok(), "{total}");
+            assert!((0..total).all(|step| learning_rate(step, total, &Settings::of(&train, total)) > 0.0), "{total}");
+        }
+        // What is named is taken as it is.
+        let named = RawTrain { warmup_steps: Some(7), ..RawTrain::default() };
+        assert_eq!(Settings::of(&named, 8).warmup_steps, 7);
     }
 }

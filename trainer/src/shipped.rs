@@ -11,6 +11,7 @@ use model::adapter::{self, Adapter};
 
 use crate::commands::configs_root;
 use crate::config::{self, Config};
+use crate::data::messages::Wording;
 use crate::data::{self, Language};
 use crate::divergence::{self, Row};
 use crate::local_lm::Speech;
@@ -46,9 +47,32 @@ enum Kind {
 }
 
 impl Shipped {
-    /// Finds and opens it. `model` names another base than the one that the run or the adapter names.
+    /// Finds and opens it, so that it can be written. `model` names another base than the one that the run or the adapter
+    /// names.
     pub fn open(what: &str, model: Option<&str>) -> Result<Self> {
-        let kind = kind(what)?;
+        let mut shipped = Self::of_kind(what, kind(what)?, model)?;
+        // Whoever reads what is written knows no config of a run, so the template sets the variables itself.
+        if shipped.run().is_some_and(|config| !config.template.is_empty()) {
+            let template = shipped.speech()?.template;
+            shipped.checkpoint.use_template(&template);
+        }
+        Ok(shipped)
+    }
+
+    /// The same for what `--adapter` names: a whole model is refused, unless its adapter lies within it.
+    pub fn with_adapter(what: &str, model: Option<&str>) -> Result<Self> {
+        let inside = Path::new(what).join("adapter");
+        match kind(what)? {
+            Kind::Base(_) if is_adapter(&inside) => Self::of_kind(what, Kind::Adapter(inside), model),
+            Kind::Base(_) => bail!(
+                "--adapter {what}: no run and no adapter\n\
+                 hint: a run has config.toml and adapter/, an adapter adapter_config.json; a whole model is --model {what}"
+            ),
+            kind => Self::of_kind(what, kind, model),
+        }
+    }
+
+    fn of_kind(what: &str, kind: Kind, model: Option<&str>) -> Result<Self> {
         let name =
             Path::new(what).file_name().map_or_else(|| what.to_owned(), |name| name.to_string_lossy().into_owned());
         let (run, folder) = match &kind {
@@ -78,13 +102,30 @@ impl Shipped {
             _ => checkpoint.name(),
         };
         let base_source = pulled.source;
+        if let Some(folder) = folder.as_deref().filter(|_| run.is_none()) {
+            tell_of_words_left_out(folder);
+        }
         Ok(Shipped { checkpoint, base_name, base_source, adapter, adapter_folder: folder, name, run })
     }
 
-    /// Whether it brings held-out rows of its own.
+    /// The config of the run, if it is one: it brings held-out rows, and the words around every row.
     #[must_use]
-    pub fn has_rows(&self) -> bool {
-        self.run.is_some()
+    pub fn run(&self) -> Option<&Config> {
+        self.run.as_deref()
+    }
+
+    /// The words that it is asked with; none around an adapter or a model that says nothing of how it was trained.
+    pub fn wording(&self) -> Result<Wording> {
+        self.run().map_or_else(|| Ok(Wording::default()), Wording::of)
+    }
+
+    /// Text to ids and back, as the run renders it where it is one.
+    pub fn speech(&self) -> Result<Speech> {
+        let speech = Speech::of(&self.checkpoint)?;
+        Ok(match self.run() {
+            Some(config) => speech.worded(config),
+            None => speech,
+        })
     }
 
     /// SHA-256 of the adapter's weights.
@@ -105,7 +146,7 @@ impl Shipped {
     pub fn held_out(&self, speech: &Speech, file: Option<&Path>, limit: usize) -> Result<Option<Vec<Row>>> {
         match (file, &self.run) {
             (_, _) if limit == 0 => Ok(None),
-            (Some(file), _) => divergence::read_rows(speech, file, limit).map(Some),
+            (Some(file), _) => divergence::read_rows(speech, &self.wording()?, file, limit).map(Some),
             (None, Some(config)) => {
                 let language = Language {
                     tokenizer: &speech.tokenizer,
@@ -122,6 +163,21 @@ impl Shipped {
             }
             (None, None) => Ok(None),
         }
+    }
+}
+
+/// Says where the adapter of a run is named by its folder, so that the words around it are not taken.
+fn tell_of_words_left_out(folder: &Path) {
+    let Some(run) = folder.parent().filter(|_| folder.ends_with("adapter")) else { return };
+    let file = run.join("config.toml");
+    // Whatever else is beside an adapter is no run, and no fault of it.
+    let Some(config) = file.is_file().then(|| config::load_of_run(&file).ok()).flatten() else { return };
+    if config.data.system.is_some() || config.prompt.is_some() || config.sets_template() {
+        note(&format!(
+            "the adapter alone is taken, without the words of its run: system message, prompt template, settings of the chat \
+             template\nhint: {} instead of its adapter folder takes them",
+            run.display()
+        ));
     }
 }
 
@@ -152,6 +208,11 @@ pub fn adapter_folder(what: &str) -> Result<PathBuf> {
     Ok(path.to_path_buf())
 }
 
+/// Whether an adapter is in a folder. What stands under its name and is no file is refused where it is read.
+fn is_adapter(folder: &Path) -> bool {
+    folder.join(adapter::CONFIG_FILE).symlink_metadata().is_ok()
+}
+
 fn kind(what: &str) -> Result<Kind> {
     let path = Path::new(what);
     let has = |name: &str| path.join(name).is_file();
@@ -159,13 +220,20 @@ fn kind(what: &str) -> Result<Kind> {
         if !path.join("adapter").join(adapter::CONFIG_FILE).is_file() {
             bail!("{what}: the run has no adapter, since it did not finish\nhint: trainer fit CONFIG --resume");
         }
-        return Ok(Kind::Run(Box::new(config::load(&path.join("config.toml"), &[])?)));
+        let config = config::load_of_run(&path.join("config.toml"));
+        let config = config.with_context(|| {
+            format!("what the run {what} was trained with is not known\nhint: {what}/adapter is its adapter alone")
+        })?;
+        return Ok(Kind::Run(Box::new(config)));
     }
-    if has(adapter::CONFIG_FILE) {
+    if is_adapter(path) {
         return Ok(Kind::Adapter(path.to_path_buf()));
     }
     if has("config.json") || path.is_file() {
         return Ok(Kind::Base(what.to_owned()));
+    }
+    if is_adapter(&path.join("adapter")) {
+        return Ok(Kind::Adapter(path.join("adapter")));
     }
     if path.exists() {
         bail!(

@@ -20,13 +20,23 @@ pub struct Start {
     pub values: Vec<f32>,
 }
 
-/// The folder of what `lora.init_adapter` names, if it names anything.
-pub fn folder(config: &Config) -> Result<Option<PathBuf>> {
-    let Some(name) = &config.init_adapter else { return Ok(None) };
-    if !Path::new(name).exists() && !crate::pull::is_repository(name) {
+/// Looks at what `lora.init_adapter` names before anything is fetched: that it is there and is an adapter.
+pub fn look(config: &Config) -> Result<()> {
+    let Some(name) = &config.init_adapter else { return Ok(()) };
+    if Path::new(name).exists() {
+        let folder = shipped::adapter_folder(name)?;
+        return look_at(&folder).with_context(|| format!("lora.init_adapter {name}"));
+    }
+    if !crate::pull::is_repository(name) {
         bail!("lora.init_adapter {name} is not there\nhint: a run, an adapter folder, or owner/name on the hub");
     }
-    shipped::adapter_folder(name).map(Some)
+    Ok(())
+}
+
+/// The folder of what `lora.init_adapter` names, if it names anything. What is on the hub is fetched.
+pub fn folder(config: &Config) -> Result<Option<PathBuf>> {
+    look(config)?;
+    config.init_adapter.as_deref().map(shipped::adapter_folder).transpose()
 }
 
 /// Reads what `lora.init_adapter` names, if it names anything, and refuses an adapter of another kind with the settings
@@ -44,6 +54,13 @@ pub fn read(config: &Config, base: &model::ModelConfig) -> Result<Option<Start>>
     }
     let sha256 = crate::pull::cache::hash_file(&folder.join(adapter::WEIGHTS_FILE))?.sha256;
     Ok(Some(Start { name: name.clone(), sha256, values: found.values }))
+}
+
+/// Refuses a folder that holds no adapter, by its settings and the head of its weights.
+pub fn look_at(folder: &Path) -> Result<()> {
+    adapter::raw_config(folder)?;
+    adapter::shapes(&folder.join(adapter::WEIGHTS_FILE))?;
+    Ok(())
 }
 
 /// In what the two differ, by the names of the config.

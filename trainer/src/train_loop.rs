@@ -90,7 +90,7 @@ impl Run<'_> {
     fn steps(&self, mut run: UnderWay<'_>, prepared: &Receiver<StepBatches>) -> Result<Outcome> {
         let settings = &self.config.train;
         let total = self.loader.total_steps();
-        let rates = schedule::Settings::of(settings);
+        let rates = schedule::Settings::of(settings, total);
         let validates = |step: u64| step == total || due(step, settings.valid_every_steps);
         // A process before this one saved, and was stopped before it had validated.
         let resumed = run.begun();

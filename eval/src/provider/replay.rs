@@ -32,7 +32,7 @@ struct Line {
     finish: RecordedFinish,
     /// The category of a refusal or filter.
     category: Option<String>,
-    usage: Option<Usage>,
+    usage: Option<RecordedUsage>,
     latency_secs: Option<f64>,
     time_to_first_token_secs: Option<f64>,
     cost_usd: Option<Usd>,
@@ -40,6 +40,34 @@ struct Line {
     /// Whether latency and cost belong to an earlier call and must not feed figures.
     #[serde(default)]
     cached: bool,
+}
+
+/// The usage of a call as a log may hold it. Not every provider has a cache or thoughts, so those buckets are nothing where
+/// they are not named; without the two that every call has, the usage is unknown.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RecordedUsage {
+    input_uncached: Option<u64>,
+    cache_read: u64,
+    cache_write_5m: u64,
+    cache_write_1h: u64,
+    output_visible: Option<u64>,
+    output_reasoning: u64,
+    estimated: bool,
+}
+
+impl RecordedUsage {
+    fn known(self) -> Option<Usage> {
+        Some(Usage {
+            input_uncached: self.input_uncached?,
+            cache_read: self.cache_read,
+            cache_write_5m: self.cache_write_5m,
+            cache_write_1h: self.cache_write_1h,
+            output_visible: self.output_visible?,
+            output_reasoning: self.output_reasoning,
+            estimated: self.estimated,
+        })
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
@@ -179,7 +207,7 @@ impl Line {
         {
             return Err("a time must not be negative");
         }
-        if check_usage(self.usage.as_ref(), false, u64::MAX, u64::MAX) == Some(UsageProblem::AboveBound) {
+        if check_usage(self.usage().as_ref(), false, u64::MAX, u64::MAX) == Some(UsageProblem::AboveBound) {
             return Err("the usage has more tokens than can be counted");
         }
         match (&self.id, &self.prompt_sha256) {
@@ -187,6 +215,10 @@ impl Line {
             (None, Some(hash)) => Ok(Name::Prompt(hash.to_ascii_lowercase())),
             _ => Err("exactly one of `id` and `prompt_sha256` must be there"),
         }
+    }
+
+    fn usage(&self) -> Option<Usage> {
+        self.usage.and_then(RecordedUsage::known)
     }
 
     fn finish(&self) -> Finish {
@@ -200,8 +232,9 @@ impl Line {
     }
 
     fn completion(&self) -> Completion {
+        let usage = self.usage();
         let tokens = |count: fn(&Usage) -> u64| {
-            self.usage.as_ref().map_or(0, |usage| usize::try_from(count(usage)).unwrap_or(usize::MAX))
+            usage.as_ref().map_or(0, |usage| usize::try_from(count(usage)).unwrap_or(usize::MAX))
         };
         Completion {
             text: self.text.clone(),
@@ -214,7 +247,7 @@ impl Line {
     fn record(&self) -> CallRecord {
         let mut record = CallRecord::without_answer(outcome_of_finish(&self.finish()), "");
         record.reason = None;
-        record.usage = self.usage;
+        record.usage = self.usage();
         record.latency_secs = self.latency_secs;
         record.time_to_first_token_secs = self.time_to_first_token_secs;
         record.cost_usd = self.cost_usd;
@@ -260,6 +293,24 @@ mod tests {
         assert_eq!((last.completion.prompt_tokens, last.completion.completion_tokens), (5, 2));
         assert_eq!(last.record.cost_usd.unwrap().to_string(), "0.0002");
         assert_eq!(last.record.latency_secs, Some(1.5));
+    }
+
+    #[test]
+    fn buckets_that_are_not_named_are_nothing_and_a_usage_without_input_or_output_is_unknown() {
+        let line = |usage: &str| format!(r#"{{"id":"a","text":"yes","usage":{{{usage}}}}}"#);
+        let said = |usage: &str| open(&[&line(usage)]).unwrap().answer_all(&[ask("a")]).answered.remove(0);
+        let two = said(r#""input_uncached":5,"output_visible":2"#);
+        let usage = Usage { input_uncached: 5, output_visible: 2, ..Usage::default() };
+        assert_eq!((two.record.usage, two.completion.prompt_tokens), (Some(usage), 5));
+        let cached = said(r#""input_uncached":5,"cache_read":3,"output_visible":2,"output_reasoning":4"#);
+        assert_eq!((cached.completion.prompt_tokens, cached.completion.completion_tokens), (8, 6));
+        for unknown in [r#""input_uncached":5"#, r#""output_visible":2,"cache_read":3"#, ""] {
+            assert_eq!(said(unknown).record.usage, None, "{unknown}");
+        }
+        // What nobody wrote down is unknown, never free of charge.
+        assert_eq!(two.record.cost_usd, None);
+        let error = open(&[&line(r#""input_tokens":5"#)]).unwrap_err().to_string();
+        assert!(error.contains("input_tokens") && error.contains("input_uncached"), "{error}");
     }
 
     #[test]

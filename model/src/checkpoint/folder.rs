@@ -34,7 +34,8 @@ pub(super) fn open(path: &Path) -> Result<Checkpoint> {
     if config.tie_word_embeddings {
         tie(&files, &mut tensors, path)?;
     }
-    Checkpoint { config, path: path.to_path_buf(), files, tensors, origin: Origin::Folder, words: None }.verify()
+    Checkpoint { config, path: path.to_path_buf(), files, tensors, origin: Origin::Folder, words: None, template: None }
+        .verify()
 }
 
 /// The licence of the model card's front matter.

@@ -60,7 +60,8 @@ pub(super) fn open(path: &Path) -> Result<Checkpoint> {
         })
         .collect();
     let origin = Origin::Gguf(metadata);
-    Checkpoint { config, path: path.to_path_buf(), files: vec![file], tensors, origin, words: None }.verify()
+    Checkpoint { config, path: path.to_path_buf(), files: vec![file], tensors, origin, words: None, template: None }
+        .verify()
 }
 
 /// A tensor of the only file.

@@ -121,7 +121,8 @@ fn header(tensors: &[Shaped], dtype: StoredType) -> Result<Vec<u8>> {
     Ok(header)
 }
 
-/// Tokenizer, template and terms: copies of the base's files, or what a GGUF file or an adapter holds of them.
+/// Tokenizer, template and terms: copies of the base's files, or what is used in their place, and what a GGUF file or an adapter holds of
+/// them.
 fn copy_texts(checkpoint: &Checkpoint, folder: &Path) -> Result<()> {
     let generation = folder.join("generation_config.json");
     if checkpoint.is_folder() {
@@ -131,8 +132,8 @@ fn copy_texts(checkpoint: &Checkpoint, folder: &Path) -> Result<()> {
         let listed = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
         let terms = listed.filter(|name| TERMS.iter().any(|start| name.starts_with(start)));
         names.extend(terms.map(|name| (name, Kind::Prose)));
-        // A template of the base beside the tokenizer of an adapter would count before the adapter's own.
-        if !checkpoint.has_adopted() {
+        // A template of the base beside the words in use would count before them.
+        if !checkpoint.has_other_words() {
             names.extend(tokenizer::FILES.iter().map(|(name, kind)| ((*name).to_owned(), *kind)));
             let templates = tokenizer::templates::additional(base)?.into_iter();
             names.extend(templates.map(|name| (format!("{}/{name}", tokenizer::templates::FOLDER), Kind::Template)));
@@ -146,7 +147,7 @@ fn copy_texts(checkpoint: &Checkpoint, folder: &Path) -> Result<()> {
             }
         }
     }
-    if checkpoint.has_adopted() || !checkpoint.is_folder() {
+    if checkpoint.has_other_words() || !checkpoint.is_folder() {
         checkpoint.tokenizer()?.save(folder)?;
     }
     let end = learnt_end(checkpoint)?;

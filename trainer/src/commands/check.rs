@@ -3,26 +3,33 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
+use model::DeviceChoice;
 use model::lora::LoraLayout;
 use model::tokenizer::Tokenizer;
 
-use super::{fit, note, print};
+use super::{fit, note, opened, print};
 use crate::cli::Check;
 use crate::data::template_mask::Sample;
-use crate::evaluation::{self, Scope};
-use crate::prepared::Prepared;
-use crate::{schedule, start};
+use crate::evaluation::Scope;
+use crate::preflight::{self, Evaluation, Ready, Wanted};
+use crate::run_dir;
 
 /// Runs the command.
 pub fn run(arguments: Check) -> Result<ExitCode> {
     let config = fit::load(&arguments.config, None)?;
-    let prepared = Prepared::new(&config)?;
     let scope = Scope { outside: true, ..Scope::default() };
-    evaluation::preflight(&config, &prepared, &scope, &[])?;
+    let evaluation = Evaluation { scope: &scope, metrics: &[], run: &config.run_folder };
+    let wanted = Wanted { training: true, evaluation: Some(evaluation) };
+    let Ready { prepared, .. } = preflight::look(&config, &wanted)?;
     let layout = LoraLayout::new(&prepared.checkpoint.config, &config.lora)?;
-    start::read(&config, &prepared.checkpoint.config)?;
     let steps = prepared.loader(&config)?.total_steps();
-    schedule::check(steps, &schedule::Settings::of(&config.train))?;
+    // A number format that the processor has not is told; any other device may be that of another machine.
+    if config.device == DeviceChoice::Cpu {
+        opened::device(config.device, config.precision)?;
+    }
+    let mut warnings = prepared.data.ledger.warnings.clone();
+    // The config may be that of a run to go on with, so this alone is no fault of it.
+    warnings.extend(run_dir::refuse_used(&config.run_folder).err().map(|error| error.to_string()));
     if arguments.json {
         let value = serde_json::json!({
             "config": config.file,
@@ -33,7 +40,7 @@ pub fn run(arguments: Check) -> Result<ExitCode> {
             "ledger": prepared.data.ledger,
             "trainable": layout.length(),
             "steps": steps,
-            "warnings": prepared.data.ledger.warnings,
+            "warnings": warnings,
         });
         print(&serde_json::to_string(&value)?)?;
         return Ok(ExitCode::SUCCESS);
@@ -49,7 +56,7 @@ pub fn run(arguments: Check) -> Result<ExitCode> {
         print(&format!("sample    {} with what is learnt in [[ ]]:", sample.id))?;
         print(&marked(sample, &prepared.speech.tokenizer)?)?;
     }
-    prepared.data.ledger.warnings.iter().for_each(|warning| note(&format!("warning: {warning}")));
+    warnings.iter().for_each(|warning| note(&format!("warning: {warning}")));
     Ok(ExitCode::SUCCESS)
 }
 

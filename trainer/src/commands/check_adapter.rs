@@ -74,7 +74,7 @@ fn line(name: &str, judgement: &Judgement) -> String {
 
 /// The base that the run or the adapter names, if it is on this machine: nothing is fetched for a question.
 fn base_here(what: &str, folder: &Path) -> Option<Checkpoint> {
-    let (name, revision, configs) = match config::load(&Path::new(what).join("config.toml"), &[]) {
+    let (name, revision, configs) = match config::load_of_run(&Path::new(what).join("config.toml")) {
         Ok(run) => (run.base.to_string(), None, run.roots.configs),
         Err(_) => {
             let named = model::adapter::base_of(folder).ok()?;

@@ -8,7 +8,7 @@ use eval::Results;
 use eval::proof::{Premises, Side, pair};
 use eval::report::{Json, Report, Table, json};
 
-use super::print;
+use super::{of_evaluation, print};
 use crate::cli::Compare;
 
 /// Runs the command.
@@ -26,7 +26,7 @@ pub fn run(arguments: Compare) -> Result<ExitCode> {
 }
 
 fn read(path: &Path) -> Result<Results> {
-    let file = if path.is_dir() { path.join("results.json") } else { path.to_path_buf() };
+    let file = of_evaluation(path, "results.json")?;
     let text = ground::read::text(&file, ground::read::Kind::Results)
         .with_context(|| format!("cannot read {}\nhint: give a folder that trainer eval wrote", file.display()))?;
     json::read(&text).with_context(|| {

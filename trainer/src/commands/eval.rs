@@ -23,10 +23,11 @@ use crate::held_out::Local;
 use crate::local_lm::Speech;
 use crate::observer::jsonl::Events;
 use crate::observer::{Dashboard, Observer, Plain};
+use crate::preflight::{self, Evaluation, Ready, Wanted};
 use crate::prepared::Prepared;
 use crate::run_dir;
-use crate::shipped;
 use crate::tui::terminal;
+use crate::{shipped, start};
 
 /// Runs the command.
 pub fn run(arguments: Eval) -> Result<ExitCode> {
@@ -51,26 +52,21 @@ pub fn run(arguments: Eval) -> Result<ExitCode> {
         _ => run.join("eval"),
     };
     let folder = run.join("adapter");
-    // The run was trained in the words that it keeps, whatever has become of the base or of an adapter that it began from.
-    let prepared = match folder.is_dir() {
-        true => Prepared::in_words_of(&config, Some(&folder))?,
-        false => Prepared::new(&config)?,
-    };
     let scope = Scope {
         outside: true,
         only: arguments.arms.clone(),
         replay: arguments.replay.clone(),
         command: Some(command()),
+        must_decide: arguments.require.is_some(),
     };
     let metrics: Vec<String> = bars.iter().map(|bar| bar.metric.clone()).collect();
-    evaluation::preflight(&config, &prepared, &scope, &metrics)?;
-    if arguments.require.is_some() {
-        evaluation::must_decide(&config, &prepared, &scope)?;
-    }
     let unfit = || format!("{} has no adapter that fits\nhint: trainer fit CONFIG, or --run DIR", run.display());
     if !folder.is_dir() {
         bail!(unfit());
     }
+    start::look_at(&folder).with_context(unfit)?;
+    let evaluation = Evaluation { scope: &scope, metrics: &metrics, run: &run };
+    let Ready { prepared, .. } = preflight::look(&config, &Wanted { training: false, evaluation: Some(evaluation) })?;
     let _held = hold(&run, &out)?;
     let tuned = model::adapter::load(&folder, &prepared.checkpoint.config).with_context(unfit)?;
     let others = other_adapters(&config, &prepared)?;

@@ -71,7 +71,7 @@ fn gguf(arguments: &Export) -> Result<ExitCode> {
     .with_context(|| format!("cannot write {}", arguments.out.display()))?;
     let Done { mut account, lines, content } = outcome.context("the file was not written")?;
     let file = arguments.out.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let recipe_text = modelfile::text(&file, &content, &shipped.checkpoint)?;
+    let recipe_text = modelfile::text(&file, &content, &shipped.checkpoint, &shipped.wording()?)?;
     disk::write(&recipe, recipe_text.text.as_bytes(), Access::AsUsual)?;
     account["out"] = json!(arguments.out);
     account["modelfile"] = json!(recipe);

@@ -15,6 +15,7 @@ use model::{LoadOptions, OpenDevice};
 
 use super::{interrupt, note, opened, print};
 use crate::cli::{ConfigArgs, Fit};
+use crate::config::plan::PROMPT_OF_RUN;
 use crate::config::{self, Config};
 use crate::controls::{self, Controls};
 use crate::data::loader::Extent;
@@ -24,12 +25,13 @@ use crate::event::{self, Event};
 use crate::memory_advice::Attempt;
 use crate::observer::jsonl::{self, Events};
 use crate::observer::{Dashboard, Jsonl, Observer, Observers, Plain, Sampled};
+use crate::preflight::{self, Evaluation, Ready, Wanted};
 use crate::prepared::Prepared;
-use crate::run_dir::RunDir;
-use crate::start::{self, Start};
+use crate::run_dir::{self, RunDir};
+use crate::start::Start;
 use crate::train_loop::{self, Outcome, Past, Run};
 use crate::tui::terminal;
-use crate::{disk, evaluation, publishing, schedule};
+use crate::{disk, evaluation, publishing};
 
 use account::Finished;
 
@@ -41,23 +43,23 @@ pub fn run(arguments: Fit) -> Result<ExitCode> {
     let started = Instant::now();
     let controls = interrupt::listen()?;
     let config = load(&arguments.config, arguments.max_steps)?;
-    let prepared = Prepared::new(&config)?;
-    if config.eval.enabled {
-        evaluation::preflight(&config, &prepared, &evaluation::Scope::default(), &[])?;
-    }
-    let loader = prepared.loader(&config)?;
-    let total_steps = loader.total_steps();
-    schedule::check(total_steps, &schedule::Settings::of(&config.train))?;
-    // A target that matches no module is told before there is a folder.
-    let parameters = LoraLayout::new(&prepared.checkpoint.config, &config.lora)?.length();
-    let start = start::read(&config, &prepared.checkpoint.config)?;
-    let device = opened::device(config.device, config.precision)?;
-    let identity = prepared.identity(&config, total_steps, start.as_ref());
     let events = config.run_folder.join(EVENTS);
     let resume = arguments.resume || (arguments.resume_or_start && events.symlink_metadata().is_ok());
     if resume {
+        run_dir::refuse_missing(&config.run_folder)?;
         same_settings(&config)?;
+    } else {
+        run_dir::refuse_used(&config.run_folder)?;
     }
+    let scope = evaluation::Scope::default();
+    let evaluation = Evaluation { scope: &scope, metrics: &[], run: &config.run_folder };
+    let wanted = Wanted { training: true, evaluation: config.eval.enabled.then_some(evaluation) };
+    let Ready { prepared, start } = preflight::look(&config, &wanted)?;
+    let loader = prepared.loader(&config)?;
+    let total_steps = loader.total_steps();
+    let parameters = LoraLayout::new(&prepared.checkpoint.config, &config.lora)?.length();
+    let device = opened::device(config.device, config.precision)?;
+    let identity = prepared.identity(&config, total_steps, start.as_ref());
     let (run_dir, state, warnings) = if resume {
         RunDir::open(&config.run_folder, identity, parameters)?
     } else {
@@ -83,6 +85,9 @@ pub fn run(arguments: Fit) -> Result<ExitCode> {
     let mut observer = Sampled { inner: Observers(vec![Box::new(writer), progress]), sampler };
     let result = (|| {
         run_dir.write("config.toml", config.to_toml()?.as_bytes())?;
+        if let Some(prompt) = &config.prompt {
+            run_dir.write(PROMPT_OF_RUN, prompt.template.as_bytes())?;
+        }
         run_dir.write(
             "env.json",
             &serde_json::to_vec_pretty(&account::environment(&prepared, &device, start.as_ref()))?,

@@ -1,4 +1,4 @@
-//! `trainer generate`: text from a prompt. Knows no config and no run.
+//! `trainer generate`: text from a prompt. Knows neither config nor run; `opened` brings their words.
 
 use std::process::ExitCode;
 
@@ -20,29 +20,35 @@ pub fn run(arguments: Generate) -> Result<ExitCode> {
     }
     let prompt = prompt.trim_end_matches('\n');
     if prompt.is_empty() {
-        bail!("the prompt is empty\nhint: trainer generate --model NAME \"your prompt\"");
+        bail!("the prompt is empty\nhint: trainer generate --adapter RUN \"your prompt\"");
     }
-    let system = arguments.model.system.as_deref().map(|text| Message::new(Role::System, text));
-    let messages: Vec<Message> = system.into_iter().chain([Message::new(Role::User, prompt)]).collect();
-    let context = prompt.len() + arguments.model.system.as_ref().map_or(0, String::len) + 1024 + arguments.max_tokens;
-    let opened = opened::open(&arguments.model, context)?;
+    let chosen = opened::choose(&arguments.model)?;
+    let messages = chosen.wording.prompt(&[Message::new(Role::User, prompt)])?;
+    // A byte is at most one token, and templates add a few around each turn.
+    let bytes: usize = messages.iter().map(|message| message.content.len()).sum();
+    let opened = chosen.load(&arguments.model, bytes + 1024 + arguments.max_tokens)?;
     let options = GenerateOptions {
         max_tokens: arguments.max_tokens,
         temperature: f64::from(arguments.temperature),
         seed: arguments.seed,
     };
-    let mut model = LocalModel::new(&arguments.model.model, opened.model, opened.adapter, opened.speech);
+    let mut model = LocalModel::new(&opened.name, opened.model, opened.adapter, opened.speech);
     let start = std::time::Instant::now();
     let completions = model.generate(&[messages], &options)?;
     let Some(completion) = completions.into_iter().next() else { bail!("the model gave no answer") };
+    let said = completion.said();
     if arguments.json {
-        print(&serde_json::to_string(&completion)?)?;
+        let mut value = serde_json::to_value(&said)?;
+        if said.text != completion.text {
+            value["written"] = completion.text.into();
+        }
+        print(&serde_json::to_string(&value)?)?;
     } else {
-        print(&completion.text)?;
+        print(&said.text)?;
         let seconds = start.elapsed().as_secs_f64();
-        let (prompt, answer) = (completion.prompt_tokens, completion.completion_tokens);
+        let (prompt, answer) = (said.prompt_tokens, said.completion_tokens);
         note(&format!("{prompt} prompt tokens, {answer} new tokens, {seconds:.1} s"));
-        if completion.finish == eval::Finish::Length {
+        if said.finish == eval::Finish::Length {
             note("the answer was cut by --max-tokens or by the end of the context");
         }
     }

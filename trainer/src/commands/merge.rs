@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
-use eval::report::escape::{inline, quoted};
+use eval::report::escape::{fence, inline, quoted};
 use ground::terminal::shown_in_line;
 use ground::write::Access;
 use model::checkpoint::StoredType;
@@ -18,7 +18,6 @@ use super::{WriteLine, note, opened, print};
 use crate::cli::{Compared, Merge};
 use crate::disk;
 use crate::divergence::{self, Divergence, Reference};
-use crate::local_lm::Speech;
 use crate::shipped::Shipped;
 
 /// The account beside the weights.
@@ -84,11 +83,11 @@ pub(super) fn reference(shipped: &Shipped, compared: &Compared) -> Result<Option
     if compared.kl_rows == 0 {
         return Ok(None);
     }
-    if compared.rows.is_none() && !shipped.has_rows() {
+    if compared.rows.is_none() && shipped.run().is_none() {
         note("not compared with its origin: no held-out rows\nhint: --rows FILE.jsonl names some");
         return Ok(None);
     }
-    let speech = Speech::of(&shipped.checkpoint)?;
+    let speech = opened::noted(shipped.speech()?);
     let Some(rows) = shipped.held_out(&speech, compared.rows.as_deref(), compared.kl_rows)? else {
         note("not compared with its origin: the run has no held-out rows\nhint: --rows FILE.jsonl names some");
         return Ok(None);
@@ -149,6 +148,10 @@ fn account(shipped: &Shipped, arguments: &Merge, written: &Written, divergence: 
             "use_rslora": adapter.map(|it| it.lora.use_rslora),
             "scale": adapter.map(|it| it.lora.scale()),
         },
+        "asked_with": {
+            "system": shipped.run().and_then(|run| run.data.system.as_deref()),
+            "prompt_template": shipped.run().and_then(|run| run.prompt.as_ref()).map(|prompt| &prompt.template),
+        },
         "dtype": arguments.dtype,
         "files": written.files,
         "bytes": written.bytes,
@@ -166,12 +169,27 @@ fn card(shipped: &Shipped, dtype: &str, divergence: Option<&Divergence>) -> Stri
     format!(
         "---\nbase_model: {key}\nbase_model_relation: finetune\nlibrary_name: transformers\npipeline_tag: text-generation\n{licence}---\n\
          # {name} on {base}, merged\n\nMade by trainer {version}: `W + scale * B * A` in f32, rounded once to {dtype}.\n\n\
-         The merged model beside base and adapter, on held-out answers:\n\n{compared}",
+         The merged model beside base and adapter, on held-out answers:\n\n{compared}{asked}",
+        asked = asked(shipped),
         key = quoted(&shipped.base_name),
         base = inline(&shipped.base_name),
         name = inline(&shipped.name),
         version = env!("CARGO_PKG_VERSION"),
     )
+}
+
+/// How a run asks, which no file of a checkpoint says.
+fn asked(shipped: &Shipped) -> String {
+    let Some(run) = shipped.run() else { return String::new() };
+    let mut text = String::new();
+    if let Some(system) = &run.data.system {
+        text.push_str(&format!("\nIt was trained with this system message:\n\n{}\n", fence("text", system)));
+    }
+    if let Some(prompt) = &run.prompt {
+        let template = fence("text", &prompt.template);
+        text.push_str(&format!("\nThe user message stood in this template:\n\n{template}\n"));
+    }
+    text
 }
 
 fn told(shipped: &Shipped, written: &Written, seconds: f64, divergence: Option<&Divergence>) -> Vec<String> {

@@ -1,4 +1,4 @@
-//! Owns the list of commands and what they share: where configs lie.
+//! Owns the list of commands and what they share: where configs lie, what a path or a name means.
 //! Each command has a file; none knows another.
 
 mod check;
@@ -23,9 +23,10 @@ mod watch;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use crate::cli::{Cli, Command};
+use crate::model_source::nearest;
 use crate::terminal_lines::{PullLine, WriteLine, note, print};
 
 /// Runs what was typed.
@@ -47,6 +48,44 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Plan(arguments) => plan::run(arguments),
         Command::Show(arguments) => show::run(arguments),
         Command::Doctor(arguments) => doctor::run(arguments),
+    }
+}
+
+/// Where runs lie unless a config says otherwise.
+pub const RUNS: &str = "runs";
+
+/// What lies at a path, or the run of that name under `runs/`.
+#[must_use]
+pub fn there(named: &Path) -> Option<PathBuf> {
+    let run = Path::new(RUNS).join(named);
+    let is_named = !named.as_os_str().is_empty();
+    [named, run.as_path()].into_iter().find(|path| is_named && path.exists()).map(Path::to_path_buf)
+}
+
+/// The error for what is neither there nor a run.
+pub fn nothing_there(named: &Path) -> anyhow::Error {
+    let entries = std::fs::read_dir(RUNS).into_iter().flatten().flatten();
+    let runs: Vec<String> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    let hint = match nearest(&named.to_string_lossy(), runs.iter().map(String::as_str)) {
+        Some(run) => format!("did you mean {RUNS}/{run}?"),
+        None => format!("a path from the current folder, or the name of a run in {RUNS}/, which trainer watch lists"),
+    };
+    anyhow::anyhow!("{}: no such file, folder or run\nhint: {hint}", named.display())
+}
+
+/// The file of an evaluation that is named by itself, by its folder, or by the run that holds it.
+pub fn of_evaluation(named: &Path, file: &str) -> Result<PathBuf> {
+    let found = there(named).ok_or_else(|| nothing_there(named))?;
+    if !found.is_dir() {
+        return Ok(found);
+    }
+    let places = [found.join(file), found.join("eval").join(file)];
+    match places.into_iter().find(|place| place.symlink_metadata().is_ok()) {
+        Some(place) => Ok(place),
+        None => bail!(
+            "{}: no {file}, neither in it nor in its eval/\nhint: trainer eval CONFIG --run RUN writes one",
+            found.display()
+        ),
     }
 }
 

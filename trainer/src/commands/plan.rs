@@ -73,7 +73,7 @@ fn planned(arguments: &Plan, config: &Config, prepared: &Prepared, device: &Open
     let memory = device.plan(&base, &layout, prepared.positions(config), shape);
     let memory = memory.map_err(|error| attempt.explain(error.into()))?;
     let steps = loader.total_steps();
-    schedule::check(steps, &schedule::Settings::of(&config.train))?;
+    schedule::check(&config.train, steps)?;
     let tokens = (0..steps).map(|step| loader.counts(step).0 as u64).sum();
     let fits = memory.device_free_bytes.is_none_or(|free| memory.peak_bytes <= free);
     let measured = if arguments.no_probe || !fits {

@@ -1,9 +1,9 @@
-//! `trainer score`: log-likelihood of the target of each row, in all or token by token. Knows no config and no run.
+//! `trainer score`: log-likelihood of the target of each row, in all or token by token. Knows neither
+//! config nor run; `opened` brings their words.
 
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
-use datasets::{Message, Role};
 
 use super::{note, opened, print};
 use crate::cli::Score;
@@ -21,21 +21,18 @@ struct Row {
 pub fn run(arguments: Score) -> Result<ExitCode> {
     let mut records = datasets::jsonl::read(&arguments.file)?;
     records.truncate(arguments.limit.unwrap_or(usize::MAX));
-    let files = opened::Files::read(&arguments.model)?;
+    let chosen = opened::choose(&arguments.model)?;
     let mut rows = Vec::with_capacity(records.len());
     for record in &records {
-        let own_system = record.prompt().first().is_some_and(|message| message.role == Role::System);
-        let system = arguments.model.system.as_deref().filter(|_| !own_system);
-        let system = system.map(|text| Message::new(Role::System, text));
-        let messages: Vec<Message> = system.into_iter().chain(record.prompt().iter().cloned()).collect();
-        let (mut ids, answer) =
-            files.speech.answer_ids(&messages, record.target()).with_context(|| format!("row {}", record.id))?;
+        let of_row = || format!("row {}", record.id);
+        let messages = chosen.wording.prompt(record.prompt()).with_context(of_row)?;
+        let (mut ids, answer) = chosen.speech.answer_ids(&messages, record.target()).with_context(of_row)?;
         let first_target = ids.len();
         ids.extend(answer);
         rows.push(Row { id: record.id.clone(), ids, first_target });
     }
     let longest = rows.iter().map(|row| row.ids.len()).max().unwrap_or(0);
-    let opened = files.load(&arguments.model, longest.max(1))?;
+    let opened = chosen.load(&arguments.model, longest.max(1))?;
     let limit = opened.model.config().max_position_embeddings;
     if let Some(row) = rows.iter().find(|row| row.ids.len() > limit) {
         let (id, tokens) = (&row.id, row.ids.len());

@@ -7,13 +7,14 @@ use anyhow::{Context, Result, bail};
 use ground::read::Kind;
 use serde_json::{Value, json};
 
-use super::print;
+use super::{nothing_there, print, there};
 use crate::cli::Show;
 use crate::disk;
 
 /// Runs the command.
 pub fn run(arguments: Show) -> Result<ExitCode> {
-    let value = describe(&arguments.path)?;
+    let path = there(&arguments.path).ok_or_else(|| nothing_there(&arguments.path))?;
+    let value = describe(&path)?;
     if arguments.json {
         print(&serde_json::to_string(&value)?)?;
         return Ok(ExitCode::SUCCESS);

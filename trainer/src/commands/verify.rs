@@ -6,15 +6,18 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use eval::proof::Tampered;
 
-use super::{note, print};
+use super::{note, of_evaluation, print};
 use crate::cli::Verify;
 use crate::ending::Ended;
+use crate::evaluation::PROOF;
 
 /// Runs the command.
 pub fn run(arguments: Verify) -> Result<ExitCode> {
-    let text = read(&arguments.proof)?;
-    let mut tampered = verify(&text, &arguments.proof)?;
-    if let Some(path) = &arguments.whole {
+    let proof = of_evaluation(&arguments.proof, PROOF)?;
+    let text = read(&proof)?;
+    let mut tampered = verify(&text, &proof)?;
+    if let Some(named) = &arguments.whole {
+        let path = &of_evaluation(named, PROOF)?;
         let whole = read(path)?;
         tampered.extend(
             verify(&whole, path)?.into_iter().map(|one| Tampered { path: format!("whole.{}", one.path), ..one }),
@@ -23,7 +26,7 @@ pub fn run(arguments: Verify) -> Result<ExitCode> {
         if made != text {
             tampered.push(Tampered {
                 path: "the published proof".to_owned(),
-                found: arguments.proof.display().to_string(),
+                found: proof.display().to_string(),
                 computed: format!("another one from {}", path.display()),
             });
         }

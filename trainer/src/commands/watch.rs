@@ -6,13 +6,11 @@ use std::sync::Mutex;
 
 use anyhow::{Result, bail};
 
+use super::{RUNS, there};
 use crate::cli::Watch;
 use crate::tui::session::Session;
 use crate::tui::terminal::{self, Screen};
 use crate::tui::theme::Theme;
-
-/// Where runs lie unless a config says otherwise.
-const RUNS: &str = "runs";
 
 /// Runs the command.
 pub fn run(arguments: Watch) -> Result<ExitCode> {
@@ -27,9 +25,8 @@ pub fn run(arguments: Watch) -> Result<ExitCode> {
 
 /// The folder of a run, given by its path or by its name. One that has no record yet is watched until it has.
 fn found(run: &Path) -> Result<PathBuf> {
-    let named = Path::new(RUNS).join(run);
-    match [run, named.as_path()].into_iter().find(|path| path.exists()) {
-        Some(path) => Ok(path.to_path_buf()),
+    match there(run) {
+        Some(path) => Ok(path),
         None => bail!("{}: no such run\nhint: trainer watch lists the runs in {RUNS}/", run.display()),
     }
 }

@@ -10,7 +10,7 @@ use super::error::{Fault, MOST_TOLD, Place};
 use super::places::Places;
 use super::schema::{FILE, KEYS, SECTIONS, path};
 use super::shape::{Field, LeftOut, Shape};
-use super::{keys, misplaced, shown};
+use super::{keys, misplaced, shown, synonyms};
 use crate::secret;
 
 /// What was found in a file, and of which keys it says something that could not be understood.
@@ -42,6 +42,12 @@ pub(super) fn take_out_faulty(table: &mut Table, places: &Places) -> Found {
         unknown.truncate(MOST_TOLD);
     }
     for Unknown { place, section, name } in unknown {
+        let what = format!("unknown key `{}`", path(&section, &shown::name(&name)));
+        if let Some(synonym) = synonyms::of_key(&section, &name) {
+            found.faults.push(Fault { place, what, hint: synonym.hint() });
+            found.doubtful.insert(synonym.key.to_owned());
+            continue;
+        }
         let near = keys::nearest(&section, &name);
         let here = || {
             let known: Vec<&str> =
@@ -49,7 +55,6 @@ pub(super) fn take_out_faulty(table: &mut Table, places: &Places) -> Found {
             format!("known keys: {}", known.join(", "))
         };
         let hint = keys::did_you_mean(&near, here);
-        let what = format!("unknown key `{}`", path(&section, &shown::name(&name)));
         found.faults.push(Fault { place, what, hint });
         found.doubtful.extend(near);
     }
@@ -118,11 +123,16 @@ impl Check<'_> {
             self.found.more += 1;
             return;
         }
-        let near = keys::nearest_word(name, &SECTIONS);
+        let synonym = synonyms::of_section(name);
+        let near = synonym.map_or_else(|| keys::nearest_word(name, &SECTIONS), |section| vec![section.to_owned()]);
         for name in value.as_table().into_iter().flat_map(Table::keys).take(MOST_TOLD) {
-            self.found.doubtful.extend(near.iter().map(|near| path(near, name)));
+            let key = |near: &String| synonyms::of_key(near, name).map_or(path(near, name), |one| one.key.to_owned());
+            self.found.doubtful.extend(near.iter().map(key));
         }
-        let hint = keys::did_you_mean(&near, || format!("sections are: {}", SECTIONS.join(", ")));
+        let hint = match synonym {
+            Some(section) => format!("here it is [{section}]; the keys of each section: configs/README.md"),
+            None => keys::did_you_mean(&near, || format!("sections are: {}", SECTIONS.join(", "))),
+        };
         self.fault(name, format!("unknown section [{}]", shown::name(name)), hint);
     }
 
@@ -375,6 +385,39 @@ mod tests {
                 assert!(told.starts_with(&format!("{} is ", key.path())) && told.contains("; write a"), "{told}");
             }
         }
+    }
+
+    #[test]
+    fn a_word_of_another_tool_is_told_in_ours_with_what_differs() {
+        for (text, expected) in [
+            ("[train]\nlr = 1e-4", "unknown key `train.lr`; here it is `train.learning_rate`\n"),
+            (
+                "[lora]\nalpha = 16",
+                "unknown key `lora.alpha`; here it is `lora.lora_alpha`: as in PEFT, the scale is lora_alpha / r\n",
+            ),
+            (
+                "[train]\nbatch_size = 4",
+                "unknown key `train.batch_size`; here it is `train.rows_per_step`: rows of one optimiser step, which is \
+                 rows a device times accumulation steps times devices; what goes through at once is \
+                 train.micro_batch_tokens\n",
+            ),
+            // A flat file, and a word with hyphens.
+            ("base_model = \"x\"", "unknown key `base_model`; here it is `model.base`\n"),
+            (
+                "[train]\n\"LR-Scheduler-Type\" = 1",
+                "unknown key `train.LR-Scheduler-Type`; here it is `train.schedule`",
+            ),
+            (
+                "[optimizer]\nlr = 1",
+                "unknown section [optimizer]; here it is [train]; the keys of each section: configs/README.md\n",
+            ),
+        ] {
+            let told = told(text);
+            assert!(told.starts_with(expected), "{told}");
+        }
+        let mut table: Table = "[train]\nlr = 1".parse().unwrap();
+        let found = take_out_faulty(&mut table, &Places::default());
+        assert!(found.doubtful.contains("train.learning_rate") && found.faults.len() == 1);
     }
 
     #[test]

@@ -19,6 +19,7 @@ pub mod raw;
 pub mod schema;
 pub mod shape;
 mod shown;
+mod synonyms;
 mod validate;
 
 use std::path::Path;
@@ -32,11 +33,22 @@ pub use raw::RawConfig;
 
 use check::Found;
 use places::{Places, line_of};
+use plan::Use;
 
 /// Reads a config file, applies the overrides (`key.path=value`) and resolves it, or says everything that is wrong.
 pub fn load(path: &Path, overrides: &[String]) -> Result<Config, ConfigErrors> {
+    load_for(path, overrides, Use::ToRun)
+}
+
+/// Reads the config of a run that is over, for the words that its adapter was trained with: rows, prices and the base may
+/// lie elsewhere by now, and whoever needs one of them says so.
+pub fn load_of_run(path: &Path) -> Result<Config, ConfigErrors> {
+    load_for(path, &[], Use::RunIsOver)
+}
+
+fn load_for(path: &Path, overrides: &[String], usage: Use) -> Result<Config, ConfigErrors> {
     match read::text(path, Kind::Config) {
-        Ok(text) => parse(&text, path, overrides),
+        Ok(text) => parse_for(&text, path, overrides, usage),
         Err(error) => {
             let text = error.to_string();
             let hint = "give the path of a config, such as configs/legal.toml";
@@ -49,6 +61,10 @@ pub fn load(path: &Path, overrides: &[String]) -> Result<Config, ConfigErrors> {
 
 /// The same for the text of a file; `path` is what relative paths and messages refer to.
 pub fn parse(text: &str, path: &Path, overrides: &[String]) -> Result<Config, ConfigErrors> {
+    parse_for(text, path, overrides, Use::ToRun)
+}
+
+fn parse_for(text: &str, path: &Path, overrides: &[String], usage: Use) -> Result<Config, ConfigErrors> {
     let refuse = |faults, more| ConfigErrors::new(path.to_path_buf(), faults, more);
     if let Err(what) = datasets::nesting::check(text) {
         let hint = "compare its keys with those of configs/README.md".to_owned();
@@ -76,7 +92,7 @@ pub fn parse(text: &str, path: &Path, overrides: &[String]) -> Result<Config, Co
             return Err(refuse(faults, 0));
         }
     };
-    match plan::resolve(raw, path) {
+    match plan::resolve(raw, path, usage) {
         Ok(config) if faults.is_empty() => Ok(config),
         Ok(_) => Err(refuse(faults, 0)),
         Err(contradictions) => {

@@ -143,6 +143,22 @@ fn is_of_a_run(file: &Path) -> bool {
     file.ends_with("config.toml") && ["events.jsonl", "summary.json", "adapter", "checkpoints"].into_iter().any(beside)
 }
 
+/// What a config is read for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Use {
+    /// A run or an evaluation, which needs every file that it names.
+    ToRun,
+    /// What a run that is over was made of.
+    RunIsOver,
+}
+
+/// Keys that name a file which nobody needs once the run is over.
+const NEEDED_TO_RUN: &[&str] =
+    &["model.base", "data.set", "data.train", "data.valid", "data.test", "cost.prices", "redact.kinds"];
+
+/// The prompt template that a run was trained with, beside its config: the file that the config names may have changed since.
+pub const PROMPT_OF_RUN: &str = "prompt.jinja";
+
 /// Settings that cannot change the adapter a run ends with. Paths are among them, because what lies there has a hash
 /// of its own that a resumed run compares.
 const NO_PART_OF_TRAINING: &[&str] = &[
@@ -163,6 +179,12 @@ const NO_PART_OF_TRAINING: &[&str] = &[
 ];
 
 impl Config {
+    /// Whether it renders the chat template otherwise than the template does by itself.
+    #[must_use]
+    pub fn sets_template(&self) -> bool {
+        !self.template.is_empty() || self.data.close_think_block
+    }
+
     /// The optimiser's settings.
     #[must_use]
     pub fn adamw(&self) -> AdamWConfig {
@@ -253,7 +275,7 @@ impl Config {
 }
 
 /// Resolves a config; every contradiction in it is reported.
-pub(super) fn resolve(mut raw: RawConfig, file: &Path) -> Result<Config, Vec<Contradiction>> {
+pub(super) fn resolve(mut raw: RawConfig, file: &Path, usage: Use) -> Result<Config, Vec<Contradiction>> {
     let file = absolute(Path::new(""), file);
     let folder = file.parent().unwrap_or(Path::new("/")).to_path_buf();
     let roots = Roots::of(&file);
@@ -284,7 +306,15 @@ pub(super) fn resolve(mut raw: RawConfig, file: &Path) -> Result<Config, Vec<Con
     if let Some(set) = raw.data.set.as_mut().filter(|set| is_path(set)) {
         *set = absolute(&folder, Path::new(set)).display().to_string();
     }
+    let kept = folder.join(PROMPT_OF_RUN);
+    if is_of_a_run(&file) && raw.data.prompt.is_some() && kept.is_file() {
+        raw.data.prompt = Some(kept);
+    }
     let mut wrong = validate::contradictions(&raw, &roots);
+    if usage == Use::RunIsOver {
+        // What is said of one such key alone is said of its file; of two, that they contradict each other.
+        wrong.retain(|one| !matches!(one.keys[..], [key] if NEEDED_TO_RUN.contains(&key)));
+    }
     if !raw.output.dir.as_os_str().is_empty() {
         raw.output.dir = absolute(Path::new(""), &raw.output.dir);
     }

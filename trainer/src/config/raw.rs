@@ -167,9 +167,9 @@ pub struct RawTrain {
     pub learning_rate: f64,
     /// How the learning rate falls.
     pub schedule: Decay,
-    /// Steps over which the learning rate rises.
-    #[schemars(range(max = MOST_STEPS))]
-    pub warmup_steps: u64,
+    /// Steps over which the learning rate rises; fewer than the run has.
+    #[schemars(range(max = MOST_STEPS), extend("x-default" = "a tenth of the run, at most 10"))]
+    pub warmup_steps: Option<u64>,
     /// Where the fall ends, as a share of the peak.
     #[schemars(range(min = 0, max = 1))]
     pub min_learning_rate_share: f64,
@@ -224,6 +224,8 @@ pub struct RawEval {
     /// Who answers, see [arms](#arms).
     #[schemars(length(max = MOST_TABLES), extend("x-default" = "majority, `tfidf` (`nearest` without labels), base, tuned"))]
     pub arm: Vec<RawArm>,
+    /// Whether `majority` and `tfidf` (`nearest` without labels) stand beside the arms that are named.
+    pub baselines: bool,
     /// At most this many held-out rows are scored, a seeded sample; a sample gives no verdict.
     #[schemars(range(min = 1, max = MOST_ROWS), extend("x-default" = "all rows"))]
     pub limit: Option<usize>,
@@ -338,7 +340,7 @@ impl Default for RawTrain {
             micro_batch_tokens: 4096,
             learning_rate: 1e-3,
             schedule: Decay::Linear,
-            warmup_steps: 10,
+            warmup_steps: None,
             min_learning_rate_share: 0.0,
             adam_beta1: 0.9,
             adam_beta2: 0.999,
@@ -363,6 +365,7 @@ impl Default for RawEval {
             batch_rows: 16,
             labels: None,
             arm: Vec::new(),
+            baselines: true,
             limit: None,
             scorer: Vec::new(),
             egress: Egress::None,

@@ -77,7 +77,7 @@ fn sample(key: &Key) -> &'static str {
         "device.precision" => "\"f16\"",
         "decision.power" => "0.9",
         _ => match key.field.shape {
-            Shape::Flag if key.field.name == "enabled" => "false",
+            Shape::Flag if ["enabled", "baselines"].contains(&key.field.name.as_str()) => "false",
             Shape::Flag => "true",
             Shape::Whole(_) => "3",
             _ => "0.25",
@@ -353,6 +353,28 @@ fn what_was_resolved_reads_back_as_the_same_config() {
     assert_eq!(again.training_differences(&config), Vec::<String>::new());
     (again.file, again.roots) = (config.file.clone(), config.roots.clone());
     assert_eq!(again, config);
+}
+
+#[test]
+fn a_run_has_the_prompt_it_was_trained_with_and_may_outlive_its_rows() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    let text = GOOD
+        .replace("set = \"legal-provisions\"", "train = \"gone.jsonl\"\nprompt = \"ask.jinja\"")
+        .replace("smollm2-135m-instruct", "./no-model");
+    write("config.toml", &text);
+    write("ask.jinja", "Changed since: {{ text }}");
+    write("events.jsonl", "");
+    let path = folder.path().join("config.toml");
+    let faults = load(&path, &[]).unwrap_err().to_string();
+    assert!(faults.contains("gone.jsonl") && faults.contains("no-model"), "{faults}");
+    assert_eq!(load_of_run(&path).unwrap().prompt.unwrap().template, "Changed since: {{ text }}");
+    write(plan::PROMPT_OF_RUN, "As it was: {{ text }}");
+    assert_eq!(load_of_run(&path).unwrap().prompt.unwrap().template, "As it was: {{ text }}");
+    // What contradicts itself is told all the same.
+    write("config.toml", &text.replace("train = ", "set = \"smoke\"\ntrain = "));
+    let faults = load_of_run(&path).unwrap_err().to_string();
+    assert!(faults.contains("data.set and data.train are both given"), "{faults}");
 }
 
 #[test]

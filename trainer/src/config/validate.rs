@@ -9,7 +9,7 @@ use eval::wire::prices::PriceTable;
 use ground::read::{self, Kind};
 use model::lora::TargetModules;
 
-use super::arm::{RawArm, Source};
+use super::arm::{Provider, RawArm, Source};
 use super::plan::{Roots, is_path};
 use super::raw::{Decay, InitWeights, Overflow, RawConfig, RawData, RawEval, RawLora, RawTrain, TrainOn};
 use super::{keys, shown};
@@ -36,7 +36,7 @@ pub(super) fn contradictions(raw: &RawConfig, roots: &Roots) -> Vec<Contradictio
     source(&raw.data, roots, &mut all);
     rows(&raw.data, &raw.train, &mut all);
     lora(&raw.lora, &mut all);
-    train(&raw.train, &mut all);
+    train(&raw.train, &raw.data, &mut all);
     eval(&raw.eval, &mut all);
     decision(raw, &mut all);
     cost(raw, &mut all);
@@ -233,15 +233,26 @@ fn lora(lora: &RawLora, all: &mut Findings) {
     all.require("lora.init_adapter", !both, what, "take one of the two out");
 }
 
-fn train(train: &RawTrain, all: &mut Findings) {
-    if let Some(max_steps) = train.max_steps {
+fn train(train: &RawTrain, data: &RawData, all: &mut Findings) {
+    if let (Some(warmup), Some(max_steps)) = (train.warmup_steps, train.max_steps) {
         all.require_all(
             &["train.warmup_steps", "train.max_steps"],
-            train.warmup_steps < max_steps,
-            format!("train.warmup_steps is {}, and the run ends after {max_steps} steps", train.warmup_steps),
-            "write a smaller warmup_steps, such as 0",
+            warmup < max_steps,
+            format!("train.warmup_steps is {warmup}, and the run ends after {max_steps} steps"),
+            "write a smaller warmup_steps, such as 0, or leave it out for one that fits the run",
         );
     }
+    let of_files = data.set.is_none() && data.train.is_some();
+    let divides = data.test.is_none() && data.valid_fraction.is_some_and(|share| share > 0.0);
+    all.require_all(
+        &["train.valid_every_steps", "data.valid", "data.valid_fraction"],
+        train.valid_every_steps == 0 || !of_files || data.valid.is_some() || divides,
+        format!("train.valid_every_steps is {}, and there are no validation rows", train.valid_every_steps),
+        match data.test {
+            Some(_) => "name a file of them with data.valid, or write valid_every_steps = 0",
+            None => "write valid_fraction = 0.1 under [data], or valid_every_steps = 0",
+        },
+    );
     let floor = train.min_learning_rate_share;
     all.require_all(
         &["train.min_learning_rate_share", "train.schedule"],
@@ -306,8 +317,18 @@ fn decision(raw: &RawConfig, all: &mut Findings) {
     if raw.eval.arm.is_empty() {
         return;
     }
-    let named = |name: &String| raw.eval.arm.iter().any(|arm| arm.name == *name);
-    let names = raw.eval.arm.iter().map(|arm| shown::name(&arm.name)).collect::<Vec<_>>().join(", ");
+    // Which of the last two stands there hangs on the rows.
+    let free = [Provider::Majority, Provider::Tfidf, Provider::Nearest].map(Provider::as_str);
+    let free: &[&str] = if raw.eval.baselines { &free } else { &[] };
+    let arms = || raw.eval.arm.iter().map(|arm| arm.name.as_str()).chain(free.iter().copied());
+    let named = |name: &String| arms().any(|arm| arm == name);
+    let mut names: Vec<String> = Vec::new();
+    for name in arms().map(|name| shown::name(name).into_owned()) {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    let names = names.join(", ");
     for baseline in decision.baseline.iter().filter(|name| !named(name)) {
         let what = format!("decision.baseline: no arm is named \"{}\"", shown::name(baseline));
         all.require("decision.baseline", false, what, format!("the arms are {names}"));

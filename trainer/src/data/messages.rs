@@ -9,6 +9,22 @@ use template::{Dialect, Input, Template};
 
 use crate::config::Config;
 
+/// What a prompt template does to a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Around {
+    /// There is none.
+    Nothing,
+    /// It writes the same before and after every message.
+    Words {
+        /// What stands before the message.
+        before: String,
+        /// What stands after it.
+        after: String,
+    },
+    /// Something that no fixed words say.
+    Else,
+}
+
 /// The words around every row.
 #[derive(Debug, Clone, Default)]
 pub struct Wording {
@@ -30,15 +46,43 @@ impl Wording {
         Ok(Wording { system, prompt: prompt.transpose()? })
     }
 
+    /// The system message for rows that have none.
+    #[must_use]
+    pub fn system(&self) -> Option<&str> {
+        self.system.as_deref()
+    }
+
+    /// What the template does to a message, found out on messages that differ in everything a template may look at.
+    #[must_use]
+    pub fn around(&self) -> Around {
+        const MARK: &str = "\u{1}mark\u{1}";
+        let Some(template) = &self.prompt else { return Around::Nothing };
+        let Ok(marked) = rendered(template, MARK) else { return Around::Else };
+        let Some((before, after)) = marked.split_once(MARK) else { return Around::Else };
+        let long = "a long message. ".repeat(1000);
+        let others = ["", " two  words\n", "\n\n", "Ünï <b> & 'q' \"r\" {{ text }}", "A,B;C", "7", long.as_str()];
+        let fixed = |text: &&str| rendered(template, text).is_ok_and(|found| found == format!("{before}{text}{after}"));
+        match others.iter().all(fixed) {
+            true => Around::Words { before: before.to_owned(), after: after.to_owned() },
+            false => Around::Else,
+        }
+    }
+
     /// The turns of a record as the model sees them, target included.
     pub fn messages(&self, record: &Record) -> Result<Vec<Message>> {
-        let mut messages = record.messages.clone();
+        let asked = record.prompt();
+        let mut messages = self.prompt(asked)?;
+        messages.extend(record.messages[asked.len()..].iter().cloned());
+        Ok(messages)
+    }
+
+    /// The turns of a question as the model sees them.
+    pub fn prompt(&self, asked: &[Message]) -> Result<Vec<Message>> {
+        let mut messages = asked.to_vec();
         if let Some(template) = &self.prompt {
-            let asked = record.prompt().iter().rposition(|message| message.role == Role::User);
-            let last = asked.and_then(|at| messages.get_mut(at)).context("no user turn before the answer")?;
-            let input = Input { items: 1, bytes: last.content.len() as u64 };
-            let text = || Ok(vec![(Value::from("text"), Value::from(last.content.as_str()))]);
-            last.content = template.render(input, text).context("data.prompt fails")?;
+            let last = messages.iter_mut().rfind(|message| message.role == Role::User);
+            let last = last.context("no user turn before the answer")?;
+            last.content = rendered(template, &last.content)?;
         }
         let has_system = messages.iter().any(|message| message.role == Role::System);
         if let Some(system) = self.system.as_ref().filter(|_| !has_system) {
@@ -46,6 +90,11 @@ impl Wording {
         }
         Ok(messages)
     }
+}
+
+fn rendered(template: &Template, text: &str) -> Result<String> {
+    let input = Input { items: 1, bytes: text.len() as u64 };
+    template.render(input, || Ok(vec![(Value::from("text"), Value::from(text))])).context("data.prompt fails")
 }
 
 /// The turns as a chat template takes them.
@@ -74,6 +123,24 @@ mod tests {
         let own =
             wording.messages(&record(&[(Role::System, "own"), (Role::User, "q"), (Role::Assistant, "a")])).unwrap();
         assert_eq!((own.len(), own[0].content.as_str()), (3, "own"));
+    }
+
+    #[test]
+    fn what_a_template_writes_around_every_message_is_told_from_what_depends_on_it() {
+        let around = |template: &str| Wording::new(None, Some(template.into())).unwrap().around();
+        let words = |before: &str, after: &str| Around::Words { before: before.into(), after: after.into() };
+        assert_eq!(Wording::default().around(), Around::Nothing);
+        assert_eq!(around("Which? <{{ text }}>\nOne word."), words("Which? <", ">\nOne word."));
+        assert_eq!(around("{{ text }}"), words("", ""));
+        for depends in [
+            "{{ text | upper }}",
+            "{{ text | trim }}!",
+            "{{ text }} {{ text }}",
+            "{% if text | length > 9000 %}long: {% endif %}{{ text }}",
+            "{% if text == '7' %}seven{% else %}{{ text }}{% endif %}",
+        ] {
+            assert_eq!(around(depends), Around::Else, "{depends}");
+        }
     }
 
     #[test]

