@@ -95,13 +95,13 @@ fn learns(scene: &Scene, run: &str, answer: &str, more: &[&str]) -> (Option<Stri
 fn what_a_template_writes_around_an_answer_is_not_the_answer() {
     for (before, asks, written) in [
         ("", "", None),
-        ("Answer: ", "", None),
-        ("<think>\\n\\n</think>\\n\\n", "", None),
-        ("<think>\\n\\n</think>\\n\\n", "<think>\\n", Some("<think>\n")),
+        ("Answer: ", "", Some("Answer: yes")),
+        ("<think>\\n\\n</think>\\n\\n", "", Some("<think>\n\n</think>\n\nyes")),
+        ("<think>\\n\\n</think>\\n\\n", "<think>\\n", Some("\n</think>\n\nyes")),
     ] {
         let scene = scene(&chat(before, asks), "yes");
-        let (found, _) = learns(&scene, "run", "yes", &[]);
-        assert_eq!(found.is_some(), written.is_some(), "{before} {asks} {found:?}");
+        let (found, _) = learns(&scene, "run", "yes", &["--set", "train.epochs=100"]);
+        assert_eq!(found.as_deref(), written, "{before} {asks}");
     }
 }
 

@@ -215,8 +215,7 @@ pub(crate) fn judge(held_out: &HeldOut, task: &Task, name: String, identity: Ide
             let said = completion.said();
             // Likelihoods belong to the row and not to one of its answers, so they are judged once.
             let scored = judge_sample(&said, likelihoods.filter(|_| at == 0), target, task);
-            let written = (said.text != completion.text).then(|| completion.text.clone());
-            Sample { text: said.text, written, finish: said.finish, scored, call: call.clone() }
+            Sample { text: said.text, written: said.written, finish: said.finish, scored, call: call.clone() }
         };
         let likelihoods = likelihoods.map(<[f64]>::to_vec);
         Outcome { id: row.id.clone(), samples: samples.iter().enumerate().map(sample).collect(), likelihoods }
@@ -249,6 +248,7 @@ pub(crate) fn judge_again(result: &mut ArmResult, rows: &[ResultRow], labels: Op
         for (at, sample) in outcome.samples.iter_mut().enumerate() {
             let completion = Completion {
                 text: sample.text.clone(),
+                written: None,
                 finish: sample.finish.clone(),
                 prompt_tokens: 0,
                 completion_tokens: 0,
@@ -294,8 +294,13 @@ fn judge_sample(completion: &Completion, likelihoods: Option<&[f64]>, target: Ta
     let targets = || std::iter::once(target.text).chain(target.others.iter().map(String::as_str));
     let unusable = work::too_long_targets(targets().map(str::len));
     let unread = work::too_long_answer(completion.text.len(), targets().count());
-    let nothing =
-        Completion { text: String::new(), finish: completion.finish.clone(), prompt_tokens: 0, completion_tokens: 0 };
+    let nothing = Completion {
+        text: String::new(),
+        written: None,
+        finish: completion.finish.clone(),
+        prompt_tokens: 0,
+        completion_tokens: 0,
+    };
     let judged = task.scorers().iter().filter_map(|scorer| {
         let score = |answer| scorer.score(answer, target);
         let scored = match (scorer.ranks(), likelihoods, &unusable, &unread) {

@@ -49,8 +49,12 @@ pub enum Finish {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Completion {
-    /// The text as it was written, the reasoning of a thinking model included, without the end-of-turn token.
+    /// The text, the reasoning of a thinking model included, without the end-of-turn token and without what a chat template
+    /// writes around an answer.
     pub text: String,
+    /// All that was written, where that is more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub written: Option<String>,
     /// Why it ended.
     pub finish: Finish,
     /// Tokens of the prompt as the model saw it.
@@ -63,7 +67,9 @@ impl Completion {
     /// What counts of it: its text without reasoning. Its tokens stay those of all that was written.
     #[must_use]
     pub fn said(&self) -> Self {
-        Self { text: reasoning::content(&self.text).to_owned(), ..self.clone() }
+        let text = reasoning::content(&self.text);
+        let more = (text.len() < self.text.len()).then(|| self.text.clone());
+        Self { text: text.to_owned(), written: self.written.clone().or(more), ..self.clone() }
     }
 }
 

@@ -226,7 +226,7 @@ fn predict(held_out: &HeldOut, learned: &Learned) -> Answers {
     let say = |row: &Row| {
         let mut watch = Stopwatch::default();
         let text = watch.time(|| learned.baseline.predict(&row.text));
-        let said = Completion { text, finish: Finish::Stop, prompt_tokens: 0, completion_tokens: 0 };
+        let said = Completion { text, written: None, finish: Finish::Stop, prompt_tokens: 0, completion_tokens: 0 };
         let call = Call { latency_secs: Some(watch.seconds()), cost_usd: Some(0.0), ..Call::default() };
         vec![(said, Some(call))]
     };

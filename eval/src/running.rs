@@ -86,7 +86,7 @@ mod tests {
         let mut widths = Vec::new();
         for at in 0..40 {
             let text = if at % 4 == 0 { "b" } else { "a" }.to_owned();
-            let said = Completion { text, finish: Finish::Stop, prompt_tokens: 1, completion_tokens: 1 };
+            let said = Completion { text, written: None, finish: Finish::Stop, prompt_tokens: 1, completion_tokens: 1 };
             running.take(at, &said, Some(&call));
             let now = running.estimate().unwrap();
             widths.push(now.high - now.low);
@@ -97,7 +97,13 @@ mod tests {
         assert_eq!(running.latency().unwrap().p50.seconds, Some(0.5));
         running.take(
             99,
-            &Completion { text: String::new(), finish: Finish::Stop, prompt_tokens: 0, completion_tokens: 0 },
+            &Completion {
+                text: String::new(),
+                written: None,
+                finish: Finish::Stop,
+                prompt_tokens: 0,
+                completion_tokens: 0,
+            },
             None,
         );
     }

@@ -55,7 +55,13 @@ fn answers(rows: usize, seed: u64, accuracy: f64, hosted: bool) -> Answers {
     let said = |row: usize| {
         let right = uniform(seed, row) < accuracy;
         let at = if right { truth(row) } else { (LABELS as f64 * uniform(seed + 1, row)) as usize };
-        let completion = Completion { text: label(at), finish: Finish::Stop, prompt_tokens: 300, completion_tokens: 4 };
+        let completion = Completion {
+            text: label(at),
+            written: None,
+            finish: Finish::Stop,
+            prompt_tokens: 300,
+            completion_tokens: 4,
+        };
         let call = Call {
             latency_secs: Some(0.2 + uniform(seed + 2, row)),
             prompt_tokens: 300,

@@ -110,13 +110,17 @@ impl Speech {
 
     /// What a model said, of the ids that it wrote after a prompt: reasoning stands between its marks, those that the
     /// prompt wrote included; what the template writes around an answer is none of it.
-    fn said(&self, messages: &[Message], ids: &[u32]) -> Result<String> {
+    /// With it comes all that was written, where that is more.
+    fn said(&self, messages: &[Message], ids: &[u32]) -> Result<(String, Option<String>)> {
         let written = self.tokenizer.decode(ids, false)?;
         let frame = self.template.frame(&for_template(messages)).context(TEMPLATE_REFUSED)?;
         let said = format!("{}{}", frame.opened, frame.content(&written));
         let is_mark = |token: &str| MARKS.iter().any(|(open, close)| [open, close].contains(&&token));
         let others = self.tokenizer.special_tokens().all.iter().filter(|token| !token.is_empty() && !is_mark(token));
-        Ok(others.fold(said, |said, token| if said.contains(token.as_str()) { said.replace(token, "") } else { said }))
+        let said =
+            others.fold(said, |said, token| if said.contains(token.as_str()) { said.replace(token, "") } else { said });
+        let written = format!("{}{written}", frame.opened);
+        Ok(if said == written { (said, None) } else { (said, Some(written)) })
     }
 }
 
@@ -193,10 +197,11 @@ impl LanguageModel for LocalModel {
         let generated = self.model.generate(self.adapter, &ids, &limits, sampler);
         let generated = generated.map_err(|error| self.failed(error))?;
         let completions = prompts.iter().zip(&ids).zip(generated).map(|((messages, prompt), generated)| {
-            let text = self.speech.said(messages, &generated.ids).map_err(|error| self.failed(error))?;
+            let (text, written) = self.speech.said(messages, &generated.ids).map_err(|error| self.failed(error))?;
             let stopped = generated.finish == model::generate::Finish::Stop;
             Ok(Completion {
                 text,
+                written,
                 finish: if stopped { Finish::Stop } else { Finish::Length },
                 prompt_tokens: prompt.len(),
                 completion_tokens: generated.ids.len() + usize::from(stopped),

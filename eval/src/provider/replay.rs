@@ -238,6 +238,7 @@ impl Line {
         };
         Completion {
             text: self.text.clone(),
+            written: None,
             finish: self.finish(),
             prompt_tokens: tokens(Usage::input),
             completion_tokens: tokens(Usage::output),

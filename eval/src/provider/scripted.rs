@@ -53,6 +53,7 @@ impl Scripted {
 pub fn says(prompt: &[Message], text: &str) -> Completion {
     Completion {
         text: text.to_owned(),
+        written: None,
         finish: Finish::Stop,
         prompt_tokens: prompt.iter().map(|message| num_words(&message.content)).sum(),
         completion_tokens: num_words(text) + 1,

@@ -140,7 +140,8 @@ fn what_a_scorer_declares_is_so() {
     for scorer in ALL {
         let scores = rows.rows().iter().map(|row| {
             let text = row.target.clone();
-            let answer = Completion { text, finish: Finish::Stop, prompt_tokens: 1, completion_tokens: 1 };
+            let answer =
+                Completion { text, written: None, finish: Finish::Stop, prompt_tokens: 1, completion_tokens: 1 };
             let target =
                 Target { text: &row.target, labels: rows.labels().unwrap(), source: &row.text, ..Target::default() };
             scorer.score(Answer::Written(&answer), target).score

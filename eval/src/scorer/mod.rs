@@ -268,6 +268,7 @@ mod tests {
         let labels = vec![String::new(), "a".to_owned()];
         let failed = Completion {
             text: "a".to_owned(),
+            written: None,
             finish: Finish::Failed { reason: "connection lost".to_owned() },
             prompt_tokens: 0,
             completion_tokens: 0,

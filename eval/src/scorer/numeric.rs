@@ -143,8 +143,13 @@ mod tests {
     use crate::{Completion, Finish, Parse};
 
     fn score(options: Options, text: &str, target: &str) -> Scored {
-        let completion =
-            Completion { text: text.to_owned(), finish: Finish::Stop, prompt_tokens: 1, completion_tokens: 1 };
+        let completion = Completion {
+            text: text.to_owned(),
+            written: None,
+            finish: Finish::Stop,
+            prompt_tokens: 1,
+            completion_tokens: 1,
+        };
         let target = Target { text: target, ..Target::default() };
         Numeric::build(options).unwrap().score(Answer::Written(&completion), target)
     }

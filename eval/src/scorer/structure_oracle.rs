@@ -227,7 +227,13 @@ fn check_record(case: &RecordCase) {
 }
 
 fn score(scorer: &dyn Scorer, text: &str, wanted: &str) -> Scored {
-    let completion = Completion { text: text.to_owned(), finish: Finish::Stop, prompt_tokens: 1, completion_tokens: 1 };
+    let completion = Completion {
+        text: text.to_owned(),
+        written: None,
+        finish: Finish::Stop,
+        prompt_tokens: 1,
+        completion_tokens: 1,
+    };
     scorer.score(Answer::Written(&completion), Target { text: wanted, ..Target::default() })
 }
 

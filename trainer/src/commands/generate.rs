@@ -38,11 +38,7 @@ pub fn run(arguments: Generate) -> Result<ExitCode> {
     let Some(completion) = completions.into_iter().next() else { bail!("the model gave no answer") };
     let said = completion.said();
     if arguments.json {
-        let mut value = serde_json::to_value(&said)?;
-        if said.text != completion.text {
-            value["written"] = completion.text.into();
-        }
-        print(&serde_json::to_string(&value)?)?;
+        print(&serde_json::to_string(&said)?)?;
     } else {
         print(&said.text)?;
         let seconds = start.elapsed().as_secs_f64();

@@ -119,7 +119,7 @@ impl<'a> Live<'a> {
             // Answers that came all at once were not told one by one.
             if let Some(sample) = outcome.first() {
                 let (text, finish) = (sample.text.clone(), sample.finish.clone());
-                let said = eval::Completion { text, finish, prompt_tokens: 0, completion_tokens: 0 };
+                let said = eval::Completion { text, written: None, finish, prompt_tokens: 0, completion_tokens: 0 };
                 self.running.take(row, &said, sample.call.as_ref());
             }
         }

@@ -42,7 +42,7 @@ fn row(at: usize, target: String, group: Option<String>) -> Row {
 }
 
 fn completion(text: &str, finish: Finish) -> Completion {
-    Completion { text: text.to_owned(), finish, prompt_tokens: 30, completion_tokens: 3 }
+    Completion { text: text.to_owned(), written: None, finish, prompt_tokens: 30, completion_tokens: 3 }
 }
 
 fn call(at: usize, cost_usd: Option<f64>) -> Call {

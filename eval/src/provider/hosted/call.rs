@@ -203,6 +203,7 @@ impl Call<'_> {
                 };
                 let completion = Completion {
                     text: answer.text.clone(),
+                    written: None,
                     finish: answer.finish.clone(),
                     prompt_tokens: tokens(crate::wire::Usage::input),
                     completion_tokens: tokens(crate::wire::Usage::output),

@@ -25,8 +25,13 @@ fn answered(row: &str, outcome: CallOutcome, latency_secs: f64) -> Answered {
     let mut record = CallRecord::without_answer(outcome, "");
     (record.reason, record.latency_secs) = (None, Some(latency_secs));
     record.cost_usd = Some(Usd::from_picodollars(30));
-    let completion =
-        Completion { text: "yes".to_owned(), finish: Finish::Stop, prompt_tokens: 3, completion_tokens: 1 };
+    let completion = Completion {
+        text: "yes".to_owned(),
+        written: None,
+        finish: Finish::Stop,
+        prompt_tokens: 3,
+        completion_tokens: 1,
+    };
     Answered { id: row.to_owned(), repeat: 0, completion, record }
 }
 
