@@ -36,14 +36,15 @@ HERE = pathlib.Path(__file__).parent
 # sums: 1e-5 measured. A row, a head or a frequency in the wrong place is nats. This column has the sharpness.
 # file: llama.cpp brings the inputs of each product into the format that goes with the weights: f16 (a relative error up to
 # 2^-11) for F16, bf16 (2^-8) for BF16, 8 bits (2^-8 of the largest of a block of 32 or 256) for all others. Over some 20
-# products it is up to 0.01, 0.06 and, as a rule, 0.2; where two keys of a random model are nearly equal it was 0.53 once.
-# model: the weights are rounded too, by as much again down to Q8_0. Four bits are a sixteenth of the largest of a block:
-# on a random model that is nats, which shows nothing, so it is printed and not held. `f32` holds these files, and
-# `readers.py` their blocks against the package `gguf`.
+# products f16 gives 0.01 and is held to 0.02; bf16 is 8 times as coarse. 8 bits give 0.3 at most, as a rule, and 0.53 at one
+# token of one model, whose `f32` is 6e-6: two keys of a random model that are nearly equal.
+# model: the weights are rounded too, by as much again: for bf16 twice `file`; f16 has room for it, and so has Q8_0. Four bits
+# are a sixteenth of the largest of a block: on a random model that is nats, which shows nothing, so it is printed and not
+# held. `f32` holds these files, and `readers.py` their blocks against the package `gguf`.
 EXACT = 1e-4
 BOUNDS = {
     "f16": {"f32": EXACT, "file": 0.02, "model": 0.02},
-    "bf16": {"f32": EXACT, "file": 0.15, "model": 0.15},
+    "bf16": {"f32": EXACT, "file": 0.16, "model": 0.32},
     "q8_0": {"f32": EXACT, "file": 0.8, "model": 0.8},
     "q4_0": {"f32": EXACT, "file": 0.8, "model": None},
     "q4_k_m": {"f32": EXACT, "file": 0.8, "model": None},
