@@ -33,7 +33,7 @@ HERE = pathlib.Path(__file__).parent
 # error of the logits shows in full; a trained model is flatter.
 #
 # f32: the numbers of the file are the same on both sides and nothing is rounded on the way, so what is left is the order of
-# sums: 1e-5 measured. A row, a head or a frequency in the wrong place is nats. This column has the sharpness.
+# sums: 2e-5 at most. A row, a head or a frequency in the wrong place is nats. This column has the sharpness.
 # file: llama.cpp brings the inputs of each product into the format that goes with the weights: f16 (a relative error up to
 # 2^-11) for F16, bf16 (2^-8) for BF16, 8 bits (2^-8 of the largest of a block of 32 or 256) for all others. Over some 20
 # products f16 gives 0.01 and is held to 0.02; bf16 is 8 times as coarse. 8 bits give 0.3 at most, as a rule, and 0.53 at one
