@@ -11,17 +11,29 @@ use ground::write::{self, Access};
 
 use super::Written;
 use super::gguf_header::{self, Entry, Value};
+use super::gguf_notes;
 use crate::adapter::Adapter;
 use crate::checkpoint::gguf_blocks::BlockType;
-use crate::checkpoint::{gguf_name, interleaved_heads};
-use crate::config::ModelConfig;
+use crate::checkpoint::{Checkpoint, gguf_name, interleaved_heads};
 use crate::error::{Error, Result};
 
 /// Writes the file in f32 and syncs it; the caller gives it its place.
 ///
 /// # Shapes
 /// - `blk.N.attn_q.weight.lora_a` `[r, in]`, `….lora_b` `[out, r]`, rows of B in the order in which GGUF has those of W
-pub fn write_gguf_adapter(adapter: &Adapter, config: &ModelConfig, path: &Path, name: &str) -> Result<Written> {
+///
+/// # Errors
+/// A linear that GGUF has no name for, a base without a tokenizer, a disk that is full.
+pub fn write_gguf_adapter(adapter: &Adapter, checkpoint: &Checkpoint, path: &Path, name: &str) -> Result<Written> {
+    let config = &checkpoint.config;
+    // The adapter was trained with the base as it is, and llama.cpp computes that base: what differs there differs here.
+    let mut notes = gguf_notes::of_base(config, &checkpoint.tokenizer()?);
+    notes.extend(gguf_notes::window(config).map(|window| {
+        format!(
+            "the base has a sliding window of {window} tokens, which has no word in this architecture of GGUF; within that \
+             many tokens both compute the same"
+        )
+    }));
     let rank = adapter.lora.r as f32;
     let alpha = if adapter.lora.use_rslora { adapter.lora.lora_alpha * rank.sqrt() } else { adapter.lora.lora_alpha };
     let text = |value: &str| Value::Text(value.to_owned());
@@ -65,7 +77,7 @@ pub fn write_gguf_adapter(adapter: &Adapter, config: &ModelConfig, path: &Path, 
         files: vec![path.file_name().unwrap_or_default().to_string_lossy().into_owned()],
         bytes: (header.len() + data.len()) as u64,
         formats: vec![(BlockType::F32.name(), entries.len())],
-        notes: Vec::new(),
+        notes,
     })
 }
 

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::gguf_header::{self, Entry, Value};
+use super::gguf_notes;
 use super::gguf_type::GgufType;
 use super::pipeline::{self, OutFile, OutTensor};
 use super::{Merged, Watch, Written};
@@ -15,9 +16,6 @@ use crate::checkpoint::gguf_blocks::BlockType;
 use crate::checkpoint::{Checkpoint, gguf_name, interleaved_heads};
 use crate::config::{ModelConfig, RopeScaling};
 use crate::error::{Error, Result};
-
-/// With what llama.cpp computes YaRN for the architectures that are written here, whatever a file says.
-const LLAMA_CPP_BETAS: (f64, f64) = (32.0, 1.0);
 
 /// What a file says of itself besides the model.
 #[derive(Clone, Debug)]
@@ -51,12 +49,7 @@ pub fn write_gguf(merged: &Merged<'_>, path: &Path, options: &GgufOptions, watch
     values.extend(architecture(config, path, &mut notes)?);
     let tokenizer = checkpoint.tokenizer()?;
     values.extend(tokenizer.gguf_values(config)?);
-    if let Some(form) = tokenizer.normal_form() {
-        notes.push(format!(
-            "the tokenizer brings text into Unicode form {form} first, llama.cpp does not: text with letters composed \
-             otherwise is cut into other tokens there, so give it in that form"
-        ));
-    }
+    notes.extend(gguf_notes::of_base(config, &tokenizer));
     let mut tensors = Vec::new();
     let mut entries = Vec::new();
     let mut formats: BTreeMap<&'static str, usize> = BTreeMap::new();
@@ -120,7 +113,7 @@ fn architecture(config: &ModelConfig, path: &Path, notes: &mut Vec<String>) -> R
         values.push((format!("{}.{key}", config.model_type.gguf.architecture), value));
     };
     let mut context = config.max_position_embeddings;
-    if let Some(window) = config.sliding_window.filter(|window| *window < context) {
+    if let Some(window) = gguf_notes::window(config) {
         notes.push(format!(
             "the sliding window of {window} tokens has no word in this architecture of GGUF; the file says that the \
              context is {window} instead of {context}, within which both compute the same"
@@ -157,13 +150,6 @@ fn architecture(config: &ModelConfig, path: &Path, notes: &mut Vec<String>) -> R
             mscale_all_dim: None,
             truncate: true,
         } => {
-            if (*beta_fast, *beta_slow) != LLAMA_CPP_BETAS {
-                notes.push(format!(
-                    "YaRN has beta_fast = {beta_fast} and beta_slow = {beta_slow} here; llama.cpp reads them for other \
-                     architectures only and computes with {} and {}, so its answers differ; --format safetensors keeps them",
-                    LLAMA_CPP_BETAS.0, LLAMA_CPP_BETAS.1
-                ));
-            }
             put("rope.scaling.type", Value::Text("yarn".to_owned()));
             put("rope.scaling.factor", Value::F32(*factor as f32));
             put("rope.scaling.original_context_length", number(*original));

@@ -9,6 +9,7 @@ mod folder;
 mod gguf_adapter;
 mod gguf_header;
 mod gguf_model;
+mod gguf_notes;
 mod gguf_type;
 mod merged;
 mod pipeline;

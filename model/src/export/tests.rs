@@ -250,7 +250,7 @@ fn an_adapter_file_fits_the_rows_of_its_base_file_whatever_the_scaling_rule() {
         let path = |name: &str| folder.path().join(name);
         gguf(&Merged::new(&checkpoint, None).unwrap(), GgufType::F16, &path("base.gguf")).unwrap();
         gguf(&Merged::new(&checkpoint, Some(&adapter)).unwrap(), GgufType::F16, &path("merged.gguf")).unwrap();
-        write_gguf_adapter(&adapter, &checkpoint.config, &path("lora.gguf"), "tiny").unwrap();
+        write_gguf_adapter(&adapter, &checkpoint, &path("lora.gguf"), "tiny").unwrap();
         let [base, merged, lora] =
             ["base.gguf", "merged.gguf", "lora.gguf"].map(|name| std::fs::read(path(name)).unwrap());
         let parse = |bytes: &[u8]| crate::checkpoint::gguf::parse(bytes, Path::new("x.gguf")).unwrap();
@@ -290,6 +290,52 @@ fn a_window_shortens_the_context_that_a_file_claims_and_is_told() {
     let written = gguf(&Merged::new(&checkpoint, None).unwrap(), GgufType::F16, &path).unwrap();
     assert!(written.notes[0].contains("context is 40 instead of 128"), "{:?}", written.notes);
     assert_eq!(Checkpoint::open(&path).unwrap().config.max_position_embeddings, 40);
+    let adapter = random_adapter(&checkpoint.config, false);
+    let alone = write_gguf_adapter(&adapter, &checkpoint, &folder.path().join("lora.gguf"), "tiny").unwrap();
+    assert!(alone.notes.len() == 1 && alone.notes[0].contains("window of 40 tokens"), "{:?}", alone.notes);
+}
+
+/// What llama.cpp computes otherwise is told with the model, and with the adapter alone, which runs on the same base there.
+#[test]
+fn what_llama_cpp_computes_otherwise_is_told_for_model_and_adapter() {
+    let yarn = |betas: &str| {
+        format!(
+            r#"{{"model_type": "qwen2", "rope_scaling": {{"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32{betas}}}}}"#
+        )
+    };
+    let notes = |shape: &str, normalizer: Option<&str>| {
+        let folder = TempDir::new().unwrap();
+        let checkpoint = random_checkpoint(folder.path(), shape);
+        if let Some(form) = normalizer {
+            let path = folder.path().join("tokenizer.json");
+            let mut file: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+            file["normalizer"] = serde_json::json!({ "type": form });
+            // The cut under whose name GGUF has this normaliser.
+            let cut = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+            file["pre_tokenizer"] = serde_json::json!({"type": "Sequence", "pretokenizers": [
+                {"type": "Split", "pattern": {"Regex": cut}, "behavior": "Isolated", "invert": false},
+                {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false}
+            ]});
+            std::fs::write(&path, serde_json::to_vec(&file).unwrap()).unwrap();
+        }
+        let adapter = random_adapter(&checkpoint.config, false);
+        let merged = Merged::new(&checkpoint, Some(&adapter)).unwrap();
+        let model = gguf(&merged, GgufType::F16, &folder.path().join("m.gguf")).unwrap().notes;
+        let alone = write_gguf_adapter(&adapter, &checkpoint, &folder.path().join("lora.gguf"), "tiny").unwrap().notes;
+        assert_eq!(model, alone);
+        model
+    };
+    assert_eq!(notes(&yarn(""), None), [""; 0]);
+    assert_eq!(notes(&yarn(r#", "beta_fast": 32, "beta_slow": 1"#), None), [""; 0]);
+    for (betas, options) in [
+        (r#", "beta_fast": 16, "beta_slow": 2"#, "--yarn-beta-fast 16 --yarn-beta-slow 2;"),
+        (r#", "beta_slow": 1.5"#, "--yarn-beta-fast 32 --yarn-beta-slow 1.5;"),
+    ] {
+        let told = notes(&yarn(betas), None);
+        assert!(told.len() == 1 && told[0].contains(options), "{told:?}");
+    }
+    let told = notes(SHAPES[3], Some("NFC"));
+    assert!(told.len() == 1 && told[0].contains("Unicode form NFC"), "{told:?}");
 }
 
 #[test]

@@ -129,13 +129,14 @@ fn adapter_file(arguments: &Export, shipped: &Shipped, partial: &Path) -> Result
         bail!("{}: a model without an adapter\nhint: --type q8_0 writes the model", arguments.what);
     };
     let start = Instant::now();
-    let written = write_gguf_adapter(adapter, &shipped.checkpoint.config, partial, &shipped.name)?;
+    let written = write_gguf_adapter(adapter, &shipped.checkpoint, partial, &shipped.name)?;
     let seconds = start.elapsed().as_secs_f64();
-    let lines = vec![
+    let mut lines = vec![
         format!("base                 {} ({})", shipped.base_name, shipped.base_source),
         format!("adapter              {}", merge::weights(&written, seconds)),
         "use                  llama-server -m BASE.gguf --lora THIS.gguf".to_owned(),
     ];
+    lines.extend(written.notes.iter().map(|line| format!("note: {line}")));
     let account = json!({
         "version": 1,
         "format": "gguf",
@@ -144,6 +145,7 @@ fn adapter_file(arguments: &Export, shipped: &Shipped, partial: &Path) -> Result
         "adapter_sha256": shipped.adapter_sha256(),
         "bytes": written.bytes,
         "seconds": seconds,
+        "model_notes": written.notes,
     });
     Ok(Done { account, lines, content: Content::Adapter { base: shipped.base_name.clone() } })
 }
