@@ -10,6 +10,7 @@ use model::Checkpoint;
 use crate::config::Config;
 use crate::config::plan::{Base, Source};
 use crate::data::loader::Loader;
+use crate::data::template_mask::Sample;
 use crate::data::{self, Data, Language, SourceRows};
 use crate::local_lm::Speech;
 use crate::pull::{self, Cache, Pulled};
@@ -128,7 +129,8 @@ impl Prepared {
                 datasets::digest::sha256_hex(both.as_bytes())
             }
         };
-        let speech = format!("{} {}", self.speech.tokenizer.fingerprint(), self.speech.template.sha256());
+        let (tokenizer, template) = (self.speech.tokenizer.fingerprint(), self.speech.template.sha256());
+        let speech = format!("{tokenizer} {template} {}", learnt(&self.data.train.samples));
         Identity {
             config: settings,
             data: self.data.sha256.clone(),
@@ -167,6 +169,16 @@ impl Prepared {
         let answered = asked + config.eval.max_new_tokens.max(label);
         learnt.max(answered).min(self.checkpoint.config.max_position_embeddings)
     }
+}
+
+/// SHA-256 of what is learnt of every row: another program may make other tokens of the same rows.
+fn learnt(samples: &[Sample]) -> String {
+    let row = |sample: &Sample| {
+        let tokens = sample.ids.iter().zip(&sample.supervised);
+        let bytes: Vec<u8> = tokens.flat_map(|(id, learnt)| (id << 1 | u32::from(*learnt)).to_le_bytes()).collect();
+        datasets::digest::sha256_hex(&bytes)
+    };
+    datasets::digest::sha256_hex(samples.iter().map(row).collect::<String>().as_bytes())
 }
 
 /// The base that the config of a run names, if it is on this machine. The run may be somebody else's, so nothing is

@@ -290,7 +290,7 @@ impl RunDir {
             ("a setting that changes training", ours.config != found.config),
             ("the rows", ours.data != found.data),
             ("the base weights", ours.base != found.base),
-            ("tokenizer or chat template", ours.speech != found.speech),
+            ("tokenizer, chat template or what they make of the rows", ours.speech != found.speech),
             ("the number of steps", ours.total_steps != found.total_steps),
         ]
         .into_iter()
