@@ -198,7 +198,7 @@ const REFUSED: &[&str] = &[
     "{% set s = 'a' * 10**7 %}{% set m = {s: 1} %}{% for i in range(100000) %}{% set x = m['a' * 10**6] %}{% endfor %}",
     "{% set s = 'a' * 10**7 %}{% set m = {s: 1} %}{% for i in range(100000) %}{% set x = m.get(s) %}{% endfor %}",
     "{% set s = 'a' * 10**7 %}{% set m = {s: 1} %}{% for i in range(100000) %}{% if s in m %}{% endif %}{% endfor %}",
-    "{% macro m() %}{% endmacro %}{% set l = [] + range(4000) %}{% for i in range(100000) %}{% if loop.changed(*l) %}{% endif %}{% endfor %}",
+    "{% macro m() %}{% endmacro %}{% set l = range(4000) | list %}{% for i in range(100000) %}{% if loop.changed(*l) %}{% endif %}{% endfor %}",
     "{% for i in range(100000) %}{% for j in range(100000) %}{{ 1e308 }}{% endfor %}{% endfor %}",
     "{% for i in range(100000) %}{% for j in range(100000) %}{{ 2**126 }}{{ none }}{{ [] }}{% endfor %}{% endfor %}",
     "{% for i in [1, 2] recursive %}{{ loop([1, 2]) if loop.depth < 60 }}{% endfor %}",

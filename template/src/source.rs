@@ -81,11 +81,31 @@ fn inside<'a>(text: &'a str, end: &str, out: &mut String) -> &'a str {
             '{' | '(' | '[' => open += 1,
             '}' | ')' | ']' if open > 0 => open -= 1,
             _ if rest.starts_with(end) && open == 0 => return copied(rest, 2, out),
+            '+' | '-' if !rest[1..].starts_with(end) => {
+                if let Some(at) = end_of_test(out) {
+                    out.insert_str(at, "()");
+                }
+            }
             _ => {}
         }
         rest = copied(rest, letter.len_utf8(), out);
     }
     rest
+}
+
+/// Where the name of a test ends that a text ends with. Jinja2 takes a sign behind it as that of a sum, the engine as the
+/// beginning of an argument.
+fn end_of_test(text: &str) -> Option<usize> {
+    let word = |text: &str| text.trim_end_matches(|c: char| c.is_alphanumeric() || c == '_').len();
+    let text = text.trim_end();
+    let before = text[..word(text)].trim_end();
+    let name = &text[word(text)..];
+    let before = match before.strip_suffix("not") {
+        Some(rest) if word(before) == rest.len() => rest.trim_end(),
+        _ => before,
+    };
+    let is_test = before.ends_with("is") && before[word(before)..] == *"is";
+    (is_test && !name.is_empty() && !["is", "not"].contains(&name)).then_some(text.len())
 }
 
 /// A text between quotes, with the escapes that the engine does not know as those that it knows.
@@ -153,6 +173,8 @@ mod tests {
             ("{%- raw -%} x {%- endraw -%}", "{%- raw -%} x {%- endraw -%}"),
             ("{# '\\/ #}{{ '\\/'", "{# '\\/ #}{{ '\\\\/'"),
             ("{% if '%}\\/' %}\\/{", "{% if '%}\\\\/' %}\\/{"),
+            ("{{ a is not true + (b) - 1 -}}", "{{ a is not true() + (b) - 1 -}}"),
+            ("{{ a is b -}}{{ this + 1 }}{{ a is b(1) - 1 }}", "{{ a is b -}}{{ this + 1 }}{{ a is b(1) - 1 }}"),
         ] {
             assert_eq!(rewritten(source), expected);
         }

@@ -109,7 +109,8 @@ impl ChatTemplate {
         let Some(produced) = so_far.strip_prefix(prompt.as_str()) else {
             return Err(Error::template(format!(
                 "message {message} does not follow the generation prompt: with it the text so far ends {:?}, without \
-                 it the turn is written as {:?}",
+                 it the turn is written as {:?}\nhint: if it is the last turn alone that is asked for so, learn that: \
+                 --set 'data.train_on=\"last\"'",
                 tail(&prompt),
                 tail(so_far)
             )));

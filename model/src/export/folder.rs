@@ -168,6 +168,10 @@ fn copy_texts(checkpoint: &Checkpoint, folder: &Path) -> Result<()> {
 
 /// The token that ends answers as they are learnt, whatever the base names.
 fn learnt_end(checkpoint: &Checkpoint) -> Result<Option<u32>> {
+    // A folder of weights alone is written as one.
+    if checkpoint.is_folder() && !foreign::is_there(&checkpoint.path().join("tokenizer.json")) {
+        return Ok(None);
+    }
     let tokenizer = checkpoint.tokenizer()?;
     let end = tokenizer.chat_template()?.and_then(|template| template.end_of_answer());
     Ok(end.and_then(|end| tokenizer.token_id(&end)))

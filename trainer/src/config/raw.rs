@@ -88,7 +88,7 @@ pub struct RawData {
     pub overflow: Overflow,
     /// Where the chat template's prompt opens a think block: learn answers without reasoning with the block closed at once.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
-    #[schemars(extend("x-default" = false))]
+    #[schemars(extend("x-default" = "`false`"))]
     pub close_think_block: bool,
     /// Which tokens are learnt.
     pub train_on: TrainOn,

@@ -74,6 +74,7 @@ fn sample(key: &Key) -> &'static str {
         "train.micro_batch_tokens" => "8192",
         "train.max_steps" => "77",
         "train.recompute" => "\"never\"",
+        "model.template" => "{ enable_thinking = false }",
         "device.precision" => "\"f16\"",
         "decision.power" => "0.9",
         _ => match key.field.shape {
@@ -216,7 +217,7 @@ name = "tpu"
             configs/test.toml:19: train.learning_rate is "1e-3"
             hint: write a number above 0, at most 10
             configs/test.toml:20: train.warmup_steps is 30, and the run ends after 20 steps
-            hint: write a smaller warmup_steps, such as 0
+            hint: write a smaller warmup_steps, such as 0, or leave it out for one that fits the run
             configs/test.toml:23: device.name: device "tpu": no such device
             hint: devices are auto, cpu, cuda[:N], vulkan[:N] and metal[:N]; what is here: trainer doctor
             --set lora.r=0: lora.r is 0

@@ -88,7 +88,7 @@ fn a_system_text_that_only_the_prompt_holds_is_in_what_is_learnt() {
         messages(&[("system", "Be brief."), ("user", "a"), ("assistant", "b"), ("user", "c"), ("assistant", "d")]);
     let rendered = template(SYSTEM_LAST).render_last_span(&longer).unwrap();
     assert_eq!(rendered.text, "<s>[INST] a[/INST] b</s>[INST] Be brief.\n\nc[/INST] d</s>");
-    assert!(template(SYSTEM_LAST).render_with_spans(&longer).unwrap_err().to_string().contains("history"));
+    assert!(template(SYSTEM_LAST).render_with_spans(&longer).unwrap_err().to_string().contains("train_on"));
 }
 
 #[test]
