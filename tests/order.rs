@@ -52,7 +52,7 @@ fn validations_without_rows_are_told_before_the_model_where_only_the_rows_show_i
     let (model, out) = (no_model(&scene), scene.text("run"));
     let few = ["--set", "data.valid_fraction=1e-9", "--set", &model, "--out", &out];
     let done = scene.run(&[&["fit", "configs/smoke.toml"][..], &few].concat());
-    before_the_model(done, &["train.valid_every_steps is 4, and there are no validation rows"]);
+    before_the_model(done, &["the valid split is empty", "valid_fraction"]);
 }
 
 #[test]

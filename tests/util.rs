@@ -49,7 +49,10 @@ impl Done {
         assert_eq!(self.code, Some(2), "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
         assert_eq!(self.stdout, "", "a refusal goes to stderr");
         assert!(!self.stderr.contains("panicked"), "{}", self.stderr);
-        for part in parts.iter().chain(&["error: ", "hint: "]) {
+        // Under `--json` an error is an object.
+        let is_json = self.stderr.contains("{\"error\":");
+        let frame = if is_json { ["{\"error\":", "\"hint\":\""] } else { ["error: ", "hint: "] };
+        for part in parts.iter().chain(&frame) {
             assert!(self.stderr.contains(part), "`{part}` is not in:\n{}", self.stderr);
         }
         self

@@ -21,15 +21,19 @@ pub fn content(text: &str) -> &str {
     while let Some(behind) = behind_block(rest) {
         rest = behind;
     }
-    rest
+    // Only a text that begins inside a block has the end of one alone.
+    if rest.len() < text.len() { rest } else { behind_end(text).unwrap_or(text) }
 }
 
+/// What follows a closed block that a text begins with.
 fn behind_block(text: &str) -> Option<&str> {
     let start = text.trim_start();
-    if let Some((inside, close)) = MARKS.iter().find_map(|(open, close)| Some((start.strip_prefix(open)?, close))) {
-        return inside.split_once(close).map(|(_, behind)| behind.trim_start());
-    }
-    // The first end of all, if nothing in front of it opened a block.
+    let (inside, close) = MARKS.iter().find_map(|(open, close)| Some((start.strip_prefix(open)?, close)))?;
+    inside.split_once(close).map(|(_, behind)| behind.trim_start())
+}
+
+/// What follows the first end of a block, if nothing in front of it opened one.
+fn behind_end(text: &str) -> Option<&str> {
     let ends = MARKS.iter().filter_map(|(open, close)| Some((text.find(close)?, *open, *close)));
     let (at, open, close) = ends.min_by_key(|(at, ..)| *at)?;
     (!text[..at].contains(open)).then(|| text[at + close.len()..].trim_start())

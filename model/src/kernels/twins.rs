@@ -87,6 +87,9 @@ fn the_framework_computes_in_every_format_that_a_device_stores() {
             [(DType::F32, 1e-5), (DType::F16, 2e-3)].into_iter().find(|(of, _)| *of == dtype).map_or(1.6e-2, |it| it.1);
         for (name, got, want) in computed(&device, dtype) {
             assert_eq!(got.len(), want.len(), "{name}");
+            // Vulkan lets an exponential in half precision be 1 + 2|x| units in the last place off ("Precision of core
+            // SPIR-V instructions" of its specification), and |x| is 4 at most here.
+            let bound = if (name, dtype) == ("exp(a)", DType::F16) { 9.0 / 1024.0 } else { bound };
             for (got, want) in got.iter().zip(want) {
                 let error = (f64::from(*got) - want).abs() / (1.0 + want.abs());
                 assert!(error <= bound, "{name} in {dtype:?} on {device:?}: {got} for {want}");
