@@ -11,7 +11,7 @@ places of letters. The environment is that of transformers, repeated here; where
 TRAINER_FORMS=forms.jsonl cargo test -p model renderings_of_a_file -- --ignored     # compares a file of any length
 The clock is fixed: 1772323200 seconds after 1970, which is 1 March 2026 in UTC.
 """
-import argparse, json, pathlib, random, re, sys
+import argparse, copy, json, pathlib, random, re, sys
 from datetime import datetime, timezone
 
 import jinja2
@@ -69,12 +69,14 @@ def environment():
 
 def rendered(source, messages, prompt):
     """Text and spans; none where Jinja2 refuses the template or writes an address of its memory."""
+    # A template may append to a list, which must not reach the next one.
+    data = copy.deepcopy(DATA)
     try:
         env = environment()
         blocks, spans = [], []
         env.tracker.blocks, env.tracker.spans = blocks, spans
         template = env.from_string(source)
-        for block in template.generate(messages=messages, tools=None, documents=None, add_generation_prompt=prompt, **DATA):
+        for block in template.generate(messages=messages, tools=None, documents=None, add_generation_prompt=prompt, **data):
             blocks.append(block)
         text = "".join(blocks)
     except Exception as error:  # any: Python's own errors leave a template too
@@ -389,7 +391,7 @@ def against_transformers(lines):
             continue
         messages = [{"role": role, "content": content} for role, content in CONVERSATIONS[line["conversation"]]]
         marked = "generation %}" in line["template"]
-        texts, spans = render_jinja_template([messages], chat_template=line["template"], return_assistant_tokens_mask=marked, add_generation_prompt=line["prompt"], **DATA)
+        texts, spans = render_jinja_template([messages], chat_template=line["template"], return_assistant_tokens_mask=marked, add_generation_prompt=line["prompt"], **copy.deepcopy(DATA))
         found = [texts[0], [list(span) for span in spans[0]] if marked else []]
         if found != [line["text"], line["spans"]]:
             sys.exit(f"transformers differs: {line} {found}")
