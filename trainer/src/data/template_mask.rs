@@ -2,7 +2,6 @@
 //! chat template rendered, never from token ids and never from searching the text.
 //! Knows no file and no count of rows: it decides about one row, and says why.
 
-use std::collections::HashMap;
 use std::ops::Range;
 
 use eval::reasoning::{MARKS, content};
@@ -213,26 +212,22 @@ impl Masking<'_> {
 
     /// What a row says must stand in the text: a template may drop a system message, or reasoning that is to be learnt.
     fn check_contents(&self, messages: &[ChatMessage], text: &str, spans: &[Range<usize>]) -> Result<(), Mismatch> {
-        let answers: Vec<usize> = (0..messages.len()).filter(|at| messages[*at].role == "assistant").collect();
+        let answers = messages.iter().filter(|message| message.role == "assistant").count();
         // The spans are those of the last answers.
-        let learnt = answers.len().saturating_sub(spans.len());
-        let mut said: HashMap<&str, usize> = HashMap::new();
-        for (at, message) in messages.iter().enumerate() {
-            let place = answers.iter().skip(learnt).position(|answer| *answer == at);
-            let is_learnt = place.is_some() || self.train_on == TrainOn::All;
+        let mut spans = std::iter::repeat_n(None, answers.saturating_sub(spans.len())).chain(spans.iter().map(Some));
+        let mut read = 0;
+        for message in messages {
+            let span = if message.role == "assistant" { spans.next().flatten() } else { None };
+            let is_learnt = span.is_some() || self.train_on == TrainOn::All;
             // Reasoning of an answer that is only read is dropped when the model serves, too.
             let content = if is_learnt { message.content.as_str() } else { content(&message.content) }.trim();
-            // A prompt may have begun the answer, as one that opens a think block does, so all of the text counts.
-            let times = said.entry(content).or_default();
-            *times += 1;
-            let is_there = match *times {
-                1 => holds(text, content),
-                times => text.matches(content).count() >= times || content.is_empty(),
-            };
-            if !is_there {
-                return Err(left_out(message, is_learnt));
+            // Messages mostly stand in their order, so that each is looked for behind the one before it.
+            match text[read..].find(content) {
+                Some(at) => read += at + content.len(),
+                None if stands_elsewhere(messages, text, content) => {}
+                None => return Err(left_out(message, is_learnt)),
             }
-            if let Some(span) = place.and_then(|place| spans.get(place))
+            if let Some(span) = span
                 && !holds(&text[span.clone()], content_of_answer(content))
             {
                 return Err(left_out(message, is_learnt));
@@ -369,6 +364,14 @@ impl<'a> Pieces<'a> {
             )),
             None => Ok(count),
         }
+    }
+}
+
+/// Whether a message stands in a text out of its order, or with other white space; as often as messages say it.
+fn stands_elsewhere(messages: &[ChatMessage], text: &str, content: &str) -> bool {
+    match messages.iter().filter(|message| message.content.trim() == content).count() {
+        0 | 1 => holds(text, content),
+        said => text.matches(content).count() >= said,
     }
 }
 
