@@ -301,3 +301,21 @@ fn training_never_asks_an_arm_outside() {
     eval(&scene, &["--set", "eval.enabled=true"]).good();
     assert!(server.num_calls() >= NUM_ROWS);
 }
+
+#[test]
+fn rows_that_the_run_learnt_from_and_another_base_are_refused() {
+    let scene = scene("", "");
+    scene.write("learnt.jsonl", rows(0..6));
+    scene.write("others.jsonl", rows(60..76));
+    let set = |key: &str, value: String| format!("{key}={value}");
+    let (train, test) = (set("data.train", scene.text("others.jsonl")), set("data.test", scene.text("learnt.jsonl")));
+    eval(&scene, &["--set", &train, "--set", &test]).refused(&["6 of 6 held-out rows", "learnt from"]);
+    let weights = scene.copy_model("other").join("model.safetensors");
+    let mut bytes = fs::read(&weights).unwrap();
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    fs::write(weights, bytes).unwrap();
+    let base = set("model.base", scene.text("other"));
+    eval(&scene, &["--set", &base]).refused(&["is not the base that", "trained on", "--set model.base="]);
+    eval(&scene, &["--fail-under", "exact_match=90"]).refused(&["from 0 to 1", "0.9"]);
+}

@@ -20,6 +20,7 @@ mod event;
 mod fuzz;
 mod held_out;
 mod hub;
+mod learnt_by;
 mod local_lm;
 mod memory;
 mod memory_advice;

@@ -27,7 +27,7 @@ use crate::preflight::{self, Evaluation, Ready, Wanted};
 use crate::prepared::Prepared;
 use crate::run_dir;
 use crate::tui::terminal;
-use crate::{shipped, start};
+use crate::{learnt_by, shipped, start};
 
 /// Runs the command.
 pub fn run(arguments: Eval) -> Result<ExitCode> {
@@ -67,6 +67,7 @@ pub fn run(arguments: Eval) -> Result<ExitCode> {
     start::look_at(&folder).with_context(unfit)?;
     let evaluation = Evaluation { scope: &scope, metrics: &metrics, run: &run };
     let Ready { prepared, .. } = preflight::look(&config, &Wanted { training: false, evaluation: Some(evaluation) })?;
+    learnt_by::refuse(&run, &prepared)?;
     let _held = hold(&run, &out)?;
     let tuned = model::adapter::load(&folder, &prepared.checkpoint.config).with_context(unfit)?;
     let others = other_adapters(&config, &prepared)?;
@@ -198,6 +199,9 @@ fn bars(typed: &[String]) -> Result<Vec<Bar>> {
         let Some((left, value)) = text.split_once('=') else { bail!("--fail-under {text}\nhint: {hint}") };
         let value = value.parse::<f64>().ok().filter(|value| value.is_finite());
         let value = value.with_context(|| format!("--fail-under {text}: no number after `=`\nhint: {hint}"))?;
+        if !(0.0..=1.0).contains(&value) {
+            bail!("--fail-under {text}: a metric runs from 0 to 1\nhint: write 0.9 for 90 %");
+        }
         let (arm, metric) = match left.split_once(':') {
             Some((arm, metric)) => (Some(arm.to_owned()), metric),
             None => (None, left),

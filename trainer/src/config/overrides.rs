@@ -9,7 +9,7 @@ use super::error::{Fault, Place};
 use super::keys;
 use super::schema::{Key, SECTIONS};
 use super::shape::Shape;
-use super::shown;
+use super::{shown, synonyms};
 use crate::secret;
 
 /// Puts every override into the table and returns what was typed for each key, or what is wrong.
@@ -56,6 +56,13 @@ fn split(text: &str) -> Result<(&'static Key, &str), (String, String)> {
         return Ok((key, value.trim()));
     }
     let (section, name) = path.rsplit_once('.').unwrap_or(("", path));
+    if let Some(synonym) = synonyms::of_key(section, name) {
+        return Err((format!("unknown key `{}`", shown_path(path)), synonym.hint()));
+    }
+    if Key::find(section).is_some_and(|key| matches!(key.field.shape, Shape::Named { .. })) {
+        let hint = format!("write the whole table, such as --set '{section}={{ {} = VALUE }}'", shown::name(name));
+        return Err((format!("`{}` is one of several under `{section}`", shown_path(path)), hint));
+    }
     let section = match keys::nearest_word(section, &SECTIONS).first() {
         Some(near) => near.clone(),
         None => section.to_owned(),
@@ -132,6 +139,19 @@ mod tests {
         assert_eq!(hints[1], "did you mean `train.learning_rate`?");
         assert!(hints[2].contains("key=value"));
         assert!(hints[3].starts_with("sections are"));
+    }
+
+    #[test]
+    fn words_of_other_programs_and_names_in_a_table_are_told_as_they_are_here() {
+        for (typed, told) in [
+            ("train.lr=1", "`train.learning_rate`"),
+            ("lora.alpha=2", "`lora.lora_alpha`"),
+            ("batch_size=3", "`train.rows_per_step`"),
+            ("model.template.enable_thinking=false", "'model.template={ enable_thinking = VALUE }'"),
+        ] {
+            let (_, faults) = applied(&[typed]);
+            assert!(faults[0].hint.contains(told), "{faults:?}");
+        }
     }
 
     #[test]
