@@ -133,7 +133,7 @@ fn a_signal_at_any_moment_leaves_a_run_that_goes_on_byte_for_byte() {
     for number in 0..runs {
         let signal = SIGNALS[number as usize % SIGNALS.len()];
         let draw =
-            |name: &str, below: u64| ground::random::mix_all(ground::random::key_of(2026, name), [number]) % below;
+            |name: &str, below: u64| ground::random::mix_all(ground::random::key_of(2026, name), &[number]) % below;
         let mut child = start_long(&scene, "run", &[]);
         wait_until_it_listens(&child);
         // Now and then while it loads, before there is anything to save.

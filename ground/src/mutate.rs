@@ -37,7 +37,7 @@ pub fn mutated(bytes: &[u8], words: &[&[u8]], round: u64) -> Vec<u8> {
     let mut drawn = 0;
     let mut draw = |below: usize| {
         drawn += 1;
-        (mix_all(mix(round), [drawn]) % below.max(1) as u64) as usize
+        (mix_all(mix(round), &[drawn]) % below.max(1) as u64) as usize
     };
     // One change alone leaves more of a file readable, so that what comes behind the first check is reached too.
     let changes = if draw(2) == 0 { 1 } else { 1 + draw(8) };

@@ -119,7 +119,7 @@ pub fn sample(rows: usize, limit: usize, seed: u64) -> Vec<usize> {
 
 /// A number that follows from others as if it were drawn.
 fn mix(parts: [u64; 4]) -> u64 {
-    random::mix_all(random::STEP, parts)
+    random::mix_all(random::STEP, &parts)
 }
 
 #[cfg(test)]
