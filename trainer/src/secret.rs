@@ -2,7 +2,7 @@
 //! stands. Knows nothing about files, configs or publications: it is asked about a text and says yes or no.
 
 use std::borrow::Cow;
-use std::sync::LazyLock;
+use std::sync::{LazyLock, OnceLock};
 
 use regex::bytes::{Captures, Regex, RegexSet};
 
@@ -95,19 +95,27 @@ const PARTS_OF_NAMES: [&str; 16] = [
 /// A run of letters and digits from this length on is looked at for chance.
 const LEAST_RANDOM: usize = 16;
 
-/// All forms at once, and each of them to find where it is.
-pub(crate) static READ: LazyLock<Result<(RegexSet, Vec<Regex>), regex::Error>> = LazyLock::new(|| {
-    // Patterns are about bytes, so that they run over any file.
-    let forms = || FORMS.iter().map(|(_, form)| format!("(?-u){form}"));
-    Ok((RegexSet::new(forms())?, forms().map(|form| Regex::new(&form)).collect::<Result<_, _>>()?))
-});
+/// All forms at once. Patterns are about bytes, so that they run over any file.
+pub(crate) static READ: LazyLock<Result<RegexSet, regex::Error>> =
+    LazyLock::new(|| RegexSet::new(FORMS.iter().map(|(_, form)| format!("(?-u){form}"))));
+
+/// Each form, to find where it is. Compiled where it is met: most texts hold none.
+static EACH: [OnceLock<Option<Regex>>; FORMS.len()] = [const { OnceLock::new() }; FORMS.len()];
+
+/// A form of [`FORMS`]; none where it is no expression, which a test excludes.
+pub(crate) fn each(form: usize) -> Option<&'static Regex> {
+    EACH[form].get_or_init(|| Regex::new(&format!("(?-u){}", FORMS[form].1)).ok()).as_ref()
+}
 
 /// What kind of secret stands in a text, by its form.
 pub(crate) fn form(text: &str) -> Option<&'static str> {
     match READ.as_ref() {
-        Ok((set, each)) => {
-            let counts =
-                |form: &usize| each[*form].find_iter(text.as_bytes()).any(|found| counts(*form, found.as_bytes()));
+        Ok(set) => {
+            // A form that cannot be looked for is not ruled out.
+            let counts = |form: &usize| {
+                each(*form)
+                    .is_none_or(|each| each.find_iter(text.as_bytes()).any(|found| counts(*form, found.as_bytes())))
+            };
             set.matches(text.as_bytes()).into_iter().find(counts).map(|form| FORMS[form].0)
         }
         // What cannot be looked through is not shown.
@@ -138,10 +146,11 @@ pub(crate) fn smells(name: &str) -> bool {
 /// A text with what has the form of a secret taken out, for a message that repeats what others wrote.
 #[must_use]
 pub(crate) fn hidden(text: &str) -> Cow<'_, str> {
-    let Ok((set, each)) = READ.as_ref() else { return Cow::Borrowed(NOT_SHOWN) };
+    let Ok(set) = READ.as_ref() else { return Cow::Borrowed(NOT_SHOWN) };
     let mut shown = Cow::Borrowed(text);
     for form in set.matches(text.as_bytes()) {
-        let replaced = each[form].replace_all(shown.as_bytes(), |found: &Captures<'_>| {
+        let Some(each) = each(form) else { return Cow::Borrowed(NOT_SHOWN) };
+        let replaced = each.replace_all(shown.as_bytes(), |found: &Captures<'_>| {
             let found = &found[0];
             if counts(form, found) { NOT_SHOWN.as_bytes().to_vec() } else { found.to_vec() }
         });
@@ -204,6 +213,7 @@ pub(crate) mod tests {
     #[test]
     fn every_form_is_a_pattern_and_every_sample_is_found_and_taken_out() {
         assert!(READ.is_ok());
+        assert!((0..FORMS.len()).all(|form| each(form).is_some()));
         for secret in samples() {
             assert!(form(&secret).is_some() && looks_like(&secret), "{secret}");
             let shown = hidden(&format!("a.toml:3: it is \"{secret}\" and no more")).into_owned();

@@ -6,7 +6,7 @@ use std::ops::Range;
 use ground::random;
 
 /// Rounds of the shuffle; many more than needed to reach every part of a million rows.
-const ROUNDS: u64 = 96;
+const ROUNDS: usize = 96;
 
 /// In what order rows come, and how many make a step. A function of seed and epoch alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,28 +52,46 @@ impl Order {
     }
 
     /// The row at a place of an epoch, without looking at any other place.
-    ///
-    /// The swap-or-not shuffle (Hoang, Morris and Rogaway, 2012): in each round a place is paired with another one by
-    /// a key, and a coin that both share says whether they swap. So it is a permutation whatever the keys are.
     #[must_use]
     pub fn row(&self, epoch: u64, place: usize) -> usize {
-        let rows = self.rows as u64;
-        let mut x = place as u64;
-        for round in 0..ROUNDS {
-            let pivot = mix([self.seed, epoch, round, u64::MAX]) % rows.max(1);
-            let partner = (pivot + rows - x) % rows.max(1);
-            if mix([self.seed, epoch, round, x.max(partner)]) & 1 == 1 {
-                x = partner;
-            }
-        }
-        x as usize
+        Shuffle::of(self, epoch).row(place)
     }
 
     /// The rows of a step, in their order.
     #[must_use]
     pub fn step_rows(&self, step: u64) -> Vec<usize> {
-        let epoch = self.epoch(step);
-        self.places(step).map(|place| self.row(epoch, place)).collect()
+        let shuffle = Shuffle::of(self, self.epoch(step));
+        self.places(step).map(|place| shuffle.row(place)).collect()
+    }
+}
+
+/// The order of one epoch.
+///
+/// The swap-or-not shuffle (Hoang, Morris and Rogaway, 2012): in each round a place is paired with another one by a key, and
+/// a coin that both share says whether they swap. So it is a permutation whatever the keys are.
+struct Shuffle {
+    rows: u64,
+    /// Of each round, what its coins are drawn from, and the sum of the two places of a pair.
+    rounds: [(u64, u64); ROUNDS],
+}
+
+impl Shuffle {
+    fn of(order: &Order, epoch: u64) -> Self {
+        let rows = (order.rows as u64).max(1);
+        let start = random::mix_all(random::STEP, &[order.seed, epoch]);
+        let rounds = std::array::from_fn(|round| {
+            let key = random::mix(start ^ round as u64);
+            (key, random::mix(key ^ u64::MAX) % rows)
+        });
+        Self { rows, rounds }
+    }
+
+    fn row(&self, place: usize) -> usize {
+        let swap = |x: u64, (key, pivot): &(u64, u64)| {
+            let partner = (pivot + self.rows - x) % self.rows;
+            if random::mix(key ^ x.max(partner)) & 1 == 1 { partner } else { x }
+        };
+        self.rounds.iter().fold(place as u64, swap) as usize
     }
 }
 
@@ -115,11 +133,6 @@ pub fn sample(rows: usize, limit: usize, seed: u64) -> Vec<usize> {
     let mut chosen: Vec<usize> = (0..limit.min(rows)).map(|place| order.row(u64::MAX, place)).collect();
     chosen.sort_unstable();
     chosen
-}
-
-/// A number that follows from others as if it were drawn.
-fn mix(parts: [u64; 4]) -> u64 {
-    random::mix_all(random::STEP, &parts)
 }
 
 #[cfg(test)]
@@ -180,7 +193,6 @@ mod tests {
     // What the first published version drew: a run that is resumed goes on in this order.
     #[test]
     fn the_order_is_that_of_older_runs() {
-        assert_eq!(mix([7, 1, 2, u64::MAX]), 0x622c_ee62_e5e0_f277);
         let order = Order { seed: 7, rows: 10, rows_per_step: 10 };
         assert_eq!(epoch_rows(&order, 1), [5, 9, 6, 1, 4, 7, 8, 3, 2, 0]);
     }

@@ -41,21 +41,19 @@ pub(super) fn find(file: &Scanned<'_>, views: &Views, known: &Known) -> Vec<Faul
     let texts = raw.chain(views.all().map(|text| (text.as_bytes(), false)));
     for (bytes, raw) in texts {
         match READ.as_ref() {
-            Ok((set, each)) => {
+            Ok(set) => {
                 for form in set.matches(bytes) {
-                    let found = each[form].find(bytes);
-                    add(found.map(|found| {
+                    let Some(each) = secret::each(form) else {
+                        add(Some(unsearched(file, secret::FORMS[form].0)));
+                        continue;
+                    };
+                    add(each.find(bytes).map(|found| {
                         let value = String::from_utf8_lossy(found.as_bytes());
                         fault(file, bytes, raw, found.start(), secret::FORMS[form].0, &value)
                     }));
                 }
             }
-            // Nothing is published that was not looked through.
-            Err(error) => add(Some(Fault::new(
-                file.path,
-                format!("cannot be searched for secrets: {error}"),
-                "this is a fault of the program, and nothing can be published with it",
-            ))),
+            Err(error) => add(Some(unsearched(file, error))),
         }
         for (name, value) in &known.0 {
             let at = find_bytes(bytes, value.trim().as_bytes());
@@ -63,6 +61,15 @@ pub(super) fn find(file: &Scanned<'_>, views: &Views, known: &Known) -> Vec<Faul
         }
     }
     faults
+}
+
+/// Nothing is published that was not looked through.
+fn unsearched(file: &Scanned<'_>, why: impl std::fmt::Display) -> Fault {
+    Fault::new(
+        file.path,
+        format!("cannot be searched for secrets: {why}"),
+        "this is a fault of the program, and nothing can be published with it",
+    )
 }
 
 fn fault(file: &Scanned<'_>, bytes: &[u8], raw: bool, at: usize, kind: &str, value: &str) -> Fault {
