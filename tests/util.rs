@@ -287,6 +287,13 @@ pub(crate) fn copy_folder(from: &Path, to: &Path) {
     }
 }
 
+/// Sets a key of a JSON file.
+pub(crate) fn set_json(path: &Path, key: &str, value: Value) {
+    let mut whole: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+    whole[key] = value;
+    fs::write(path, whole.to_string()).unwrap();
+}
+
 /// Takes out what differs between runs and machines: the folder of the scene, the root, times and rates.
 pub(crate) fn steady(text: &str, scene: &Scene) -> String {
     let text = text.replace(&scene.text(""), "SCENE/").replace(&root().display().to_string(), "ROOT");
