@@ -182,6 +182,13 @@ impl Scene {
         self.fit_command(run, more).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     }
 
+    /// `fit` for sixty steps on eight rows, after which each of them is known by heart.
+    pub(crate) fn overfit(&self, run: &str) -> Done {
+        let settings = "train.epochs=60 train.rows_per_step=8 train.learning_rate=1e-2 train.schedule=constant lora.r=8 \
+            lora.lora_alpha=16 train.save_every_steps=60";
+        self.fit(run, &settings.split(' ').flat_map(|setting| ["--set", setting]).collect::<Vec<_>>())
+    }
+
     pub(crate) fn fit_command(&self, run: &str, more: &[&str]) -> Command {
         let mut command = self.command();
         command.arg("fit").arg(self.path("config.toml")).arg("--out").arg(self.path(run)).arg("--plain").args(more);

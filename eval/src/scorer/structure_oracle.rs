@@ -11,7 +11,8 @@ use super::json_fields::{self, FieldRule, List};
 use super::{Answer, Count, JsonFields, JsonValid, Scored, Scorer, Spans, Target, spans};
 use crate::json::Comparator;
 use crate::spans::{Decoding, Mode, Span, tags};
-use crate::{Completion, Error, Finish, Parse, Reason};
+use crate::{Error, Parse, Reason};
+use crate::provider::scripted::says;
 
 /// Credit, predicted and wanted.
 type Sums = [f64; 3];
@@ -227,13 +228,7 @@ fn check_record(case: &RecordCase) {
 }
 
 fn score(scorer: &dyn Scorer, text: &str, wanted: &str) -> Scored {
-    let completion = Completion {
-        text: text.to_owned(),
-        written: None,
-        finish: Finish::Stop,
-        prompt_tokens: 1,
-        completion_tokens: 1,
-    };
+    let completion = says(&[], text);
     scorer.score(Answer::Written(&completion), Target { text: wanted, ..Target::default() })
 }
 
