@@ -27,7 +27,8 @@ fn rows_of(set: &str) -> String {
     let row = |at: usize| -> Value {
         let text = words(at, 36);
         let labels = ["governing law", "termination", "assignment", "limitation of liability", "export control"];
-        let facts = |id: &str| format!(r#"{{"spdx_id":"{id}","exception":null,"category":"Permissive","urls":[],"files":[]}}"#);
+        let facts =
+            |id: &str| format!(r#"{{"spdx_id":"{id}","exception":null,"category":"Permissive","urls":[],"files":[]}}"#);
         let (answer, group, meta) = match set {
             "legal-provisions" => (
                 labels[at % labels.len()].to_owned(),
@@ -133,7 +134,8 @@ fn runs(config: &str, name: &str) {
     let model = base(&scene, name);
     let (set, rows) = local_set(&scene, typed["data"]["set"].as_str().unwrap());
     // A letter is a token here, so rows are longer than with the real vocabulary.
-    let mut sets = vec![format!("model.base={model}"), "data.max_tokens=900".into(), "train.micro_batch_tokens=1024".into()];
+    let mut sets =
+        vec![format!("model.base={model}"), "data.max_tokens=900".into(), "train.micro_batch_tokens=1024".into()];
     sets.push("train.warmup_steps=1".into());
     sets.extend(set.map(|set| format!("data.set={set}")));
     let sets: Vec<&str> = sets.iter().flat_map(|set| ["--set", set]).collect();
@@ -149,7 +151,8 @@ fn runs(config: &str, name: &str) {
     assert_eq!(sample.matches(system).count(), 1, "{of}: {sample}");
 
     let run = scene.text("run");
-    let small = ["--out", &run, "--plain", "--max-steps", "2", "--set", "eval.max_new_tokens=4", "--set", "device.name=cpu"];
+    let small =
+        ["--out", &run, "--plain", "--max-steps", "2", "--set", "eval.max_new_tokens=4", "--set", "device.name=cpu"];
     let table = scene.run(&[&["fit", &file][..], &small, &sets].concat()).good().stdout;
     assert!(table.contains("tuned"), "{of}: {table}");
 

@@ -244,7 +244,10 @@ fn a_chat_template_says_what_it_reads_from_outside() {
         ("{% macro f(a, d=e) %}{{ a }}{{ d }}{{ g }}{% endmacro %}{{ f(1) }}{{ a }}", &["a", "e", "g"]),
         ("{% with a = b %}{{ a }}{% endwith %}{{ a }}", &["a", "b"]),
         // Functions are no variables; what they are given is.
-        ("{% set ns = namespace(a=b) %}{% set ns.c = 1 %}{{ ns.a }}{{ raise_exception(d) if range(e) }}", &["b", "d", "e"]),
+        (
+            "{% set ns = namespace(a=b) %}{% set ns.c = 1 %}{{ ns.a }}{{ raise_exception(d) if range(e) }}",
+            &["b", "d", "e"],
+        ),
         ("{{ a.b.c(d)[e] | join(f) }}{{ 'text' ~ a }}", &["a", "d", "e", "f"]),
     ] {
         assert_eq!(chat(source).unwrap().reads(), reads, "{source}");

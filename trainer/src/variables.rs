@@ -64,7 +64,9 @@ pub fn notes(run: Option<&Config>, whole: bool) -> Vec<String> {
         (true, None) => return Vec::new(),
         (true, Some(Variable::Flag(true))) => return Vec::new(),
         (true, Some(_)) => format!("llama.cpp sets {OF_LLAMA_CPP} itself, whatever the template of the file says"),
-        (false, _) => "llama.cpp takes the chat template of the base file, which knows no variables of the run".to_owned(),
+        (false, _) => {
+            "llama.cpp takes the chat template of the base file, which knows no variables of the run".to_owned()
+        }
     };
     vec![format!("{why}: start llama-server with --chat-template-kwargs '{sets}'")]
 }
@@ -93,11 +95,16 @@ mod tests {
 
     #[test]
     fn only_what_the_template_reads_is_set_and_as_what_it_is_meant() {
-        for good in ["{ enable_thinking = false }", "{ date = \"1 May\", enable_thinking = 1 }", "{ effort = \"none\" }"] {
+        for good in
+            ["{ enable_thinking = false }", "{ date = \"1 May\", enable_thinking = 1 }", "{ effort = \"none\" }"]
+        {
             assert_eq!(said(good, TEMPLATE), Ok(()), "{good}");
         }
         for (template, told) in [
-            ("{ enable_thinkin = false }", vec!["`enable_thinkin`", "did you mean `enable_thinking`? it reads enable_thinking, date, effort"]),
+            (
+                "{ enable_thinkin = false }",
+                vec!["`enable_thinkin`", "did you mean `enable_thinking`? it reads enable_thinking, date, effort"],
+            ),
             ("{ m = 1 }", vec!["`m`", "hint: it reads date, effort, enable_thinking"]),
             ("{ date = \"None\" }", vec!["date", "\"None\"", "without quotes"]),
             ("{ enable_thinking = \"false\" }", vec!["\"false\"", "enable_thinking = false"]),
@@ -113,7 +120,9 @@ mod tests {
     #[test]
     fn what_a_file_cannot_say_to_llama_cpp_is_told() {
         let notes = |template: &str, whole| notes(Some(&config(template)), whole).concat();
-        assert!(notes("{ enable_thinking = false }", true).contains("--chat-template-kwargs '{\"enable_thinking\":false}'"));
+        assert!(
+            notes("{ enable_thinking = false }", true).contains("--chat-template-kwargs '{\"enable_thinking\":false}'")
+        );
         assert_eq!((notes("{ enable_thinking = true }", true), notes("{ date = \"a\" }", true)), Default::default());
         assert!(notes("{ date = \"a\" }", false).contains("chat template of the base file"));
     }

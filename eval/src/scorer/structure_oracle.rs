@@ -10,9 +10,9 @@ use serde_json::{Value, json};
 use super::json_fields::{self, FieldRule, List};
 use super::{Answer, Count, JsonFields, JsonValid, Scored, Scorer, Spans, Target, spans};
 use crate::json::Comparator;
+use crate::provider::scripted::says;
 use crate::spans::{Decoding, Mode, Span, tags};
 use crate::{Error, Parse, Reason};
-use crate::provider::scripted::says;
 
 /// Credit, predicted and wanted.
 type Sums = [f64; 3];

@@ -39,8 +39,8 @@ pub(super) fn from_statistics(
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 pub(super) mod tests {
     use super::*;
-    use crate::scorer::{Bleu, Chrf, Scorer, Ter};
     use crate::provider::scripted::says;
+    use crate::scorer::{Bleu, Chrf, Scorer, Ter};
     use crate::{Completion, Finish, Parse, Reason};
 
     /// What a scorer says about a text that ended as given, against a target and others that are as right.

@@ -193,7 +193,9 @@ fn asked(shipped: &Shipped) -> String {
     }
     if let Some(sets) = variables::json(run) {
         let sets = fence("json", &sets);
-        text.push_str(&format!("\nThe chat template here sets these variables unless it is told otherwise:\n\n{sets}\n"));
+        text.push_str(&format!(
+            "\nThe chat template here sets these variables unless it is told otherwise:\n\n{sets}\n"
+        ));
     }
     text
 }
