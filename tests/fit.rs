@@ -139,17 +139,7 @@ fn it_overfits_eight_samples_and_then_says_them() {
     let asked = |number: usize| format!("Which kind is number {number}{}?", "!".repeat(number));
     let all: String = (0..8).map(|n| row(&format!("row-{n}"), &asked(n), answers[n % 4])).collect();
     scene.write("train.jsonl", all);
-    let settings = [
-        "train.epochs=60",
-        "train.rows_per_step=8",
-        "train.learning_rate=1e-2",
-        "train.schedule=constant",
-        "lora.r=8",
-        "lora.lora_alpha=16",
-        "train.save_every_steps=60",
-    ];
-    let more: Vec<&str> = settings.iter().flat_map(|setting| ["--set", *setting]).collect();
-    scene.fit("run", &more).good();
+    scene.overfit("run").good();
     let losses = losses(&scene, "run");
     assert_eq!(losses.len(), 60);
     assert!(losses[59] < 0.05 * losses[0], "{} after {}", losses[59], losses[0]);

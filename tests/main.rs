@@ -5,6 +5,7 @@
 mod adapter_forms;
 mod bad_input;
 mod bad_models;
+mod bases;
 mod cli;
 mod config_bounds;
 mod configs;

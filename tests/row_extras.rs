@@ -59,17 +59,7 @@ fn rows_of_weight_0_are_not_learnt_and_the_ledger_says_so() {
     };
     let train: String = (0..8).map(weighed).collect();
     scene.write("train.jsonl", train);
-    let settings = [
-        "train.epochs=60",
-        "train.rows_per_step=8",
-        "train.learning_rate=1e-2",
-        "train.schedule=constant",
-        "lora.r=8",
-        "lora.lora_alpha=16",
-        "train.save_every_steps=60",
-    ];
-    let more: Vec<&str> = settings.iter().flat_map(|setting| ["--set", *setting]).collect();
-    let done = scene.fit("run", &more).good();
+    let done = scene.overfit("run").good();
     let told = format!("{}{}", done.stdout, done.stderr);
     assert!(told.contains("refused   6 rows: its `weight` is 0"), "{told}");
     assert_eq!(summary(&scene.path("run"))["data"]["rows"], 2);

@@ -6,7 +6,8 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::util::{Done, Scene, row};
+use crate::finished_run::{REPO, SAID};
+use crate::util::{Done, Scene, row, set_json};
 
 /// Scorers of text; each must give a model that learnt every answer the whole score.
 const SCORERS: [&str; 5] = ["exact_match", "includes", "chrf", "rouge_l", "ter"];
@@ -53,7 +54,7 @@ fn chat(before: &str, asks: &str) -> String {
 fn scene(template: &str, answer: &str) -> Scene {
     let scene = Scene::new();
     scene.copy_model("base");
-    set(&scene.path("base"), "tokenizer_config.json", "chat_template", json!(template));
+    set_json(&scene.path("base/tokenizer_config.json"), "chat_template", json!(template));
     let rows = |from: usize, to: usize| -> String {
         (from..to).map(|at| row(&format!("row-{at}"), &format!("item {at}?"), answer)).collect()
     };
@@ -63,13 +64,6 @@ fn scene(template: &str, answer: &str) -> Scene {
     let base = scene.path("base").display().to_string();
     scene.write("config.toml", CONFIG.replace("\"base\"", &format!("{base:?}")) + &scorers);
     scene
-}
-
-fn set(folder: &Path, file: &str, key: &str, value: Value) {
-    let path = folder.join(file);
-    let mut whole: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
-    whole[key] = value;
-    fs::write(path, whole.to_string()).unwrap();
 }
 
 /// Trains, and holds that every answer is right by every scorer. Returns what was written of the first row, if more.
@@ -183,7 +177,14 @@ fn variables_of_the_template_are_part_of_what_is_learnt() {
         scene.fit("run", &["--resume", "--set", &with(other)]).refused(&["model.template"]);
     }
     let scene = scene(&template, "yes");
-    scene.fit("run", &["--set", "model.template={ messages = true }"]).refused(&["model.template sets messages"]);
+    for (sets, told) in [
+        ("{ messages = true }", ["model.template sets messages", ""]),
+        ("{ enable_thinkin = false }", ["model.template sets `enable_thinkin`", "did you mean `enable_thinking`?"]),
+        ("{ enable_thinking = \"false\" }", ["to the text \"false\"", "enable_thinking = false, without quotes"]),
+    ] {
+        scene.fit("run", &["--set", &format!("model.template={sets}")]).refused(&told);
+        scene.nothing_written("run");
+    }
 }
 
 #[test]
@@ -213,9 +214,21 @@ fn what_is_written_of_a_run_renders_with_the_variables_of_the_run() {
         assert_eq!(own.1.len(), 4);
         assert_eq!(own, rendered(&["--model", &merged]), "{place}: the folder");
         assert_eq!(own, rendered(&["--model", &file]), "{place}: the file");
-        // Without the words of the run the prompt closes no block.
-        let bare = rendered(&["--adapter", &run, "--bare"]);
-        assert!(bare.0.as_u64() < own.0.as_u64(), "{place}: {bare:?} {own:?}");
+        // Alone, as others have it, the adapter brings the settings too.
+        let (base, adapter) = (scene.text("base"), scene.text("run/adapter"));
+        assert_eq!(own, rendered(&["--adapter", &run, "--bare"]), "{place}: bare");
+        assert_eq!(own, rendered(&["--model", &base, "--adapter", &adapter]), "{place}: the adapter alone");
+        assert_ne!(own.0, rendered(&["--model", &base]).0, "{place}: the base closes no block");
+        scene.run(&[&["publish", &run, "--repo", REPO, "--dry-run"][..], &SAID].concat()).good();
+        let (published, card) = (scene.text("run/publish"), scene.path("run/publish/README.md"));
+        assert_eq!(own, rendered(&["--model", &base, "--adapter", &published]), "{place}: published");
+        for card in [card, scene.path("merged/README.md"), scene.path("run/adapter/README.md")] {
+            assert!(fs::read_to_string(&card).unwrap().contains("{\"enable_thinking\":false}"), "{}", card.display());
+        }
+        // What no file can say to llama.cpp is told.
+        let alone = scene.text("adapter.gguf");
+        let told = scene.run(&["export", &run, "--type", "lora", "--out", &alone]).good().stderr;
+        assert!(told.contains("--chat-template-kwargs '{\"enable_thinking\":false}'"), "{told}");
         let told = scene.run(&["score", "--adapter", &run, "--device", "cpu", &scene.text("test.jsonl")]).good().stderr;
         assert!(told.contains("its settings of the chat template"), "{told}");
     }
@@ -225,9 +238,9 @@ fn what_is_written_of_a_run_renders_with_the_variables_of_the_run() {
 fn generation_stops_where_the_learnt_answer_ends() {
     let scene = scene(&chat("", ""), "yes");
     for file in ["config.json", "generation_config.json"] {
-        set(&scene.path("base"), file, "eos_token_id", json!(0));
+        set_json(&scene.path("base").join(file), "eos_token_id", json!(0));
     }
-    set(&scene.path("base"), "tokenizer_config.json", "eos_token", json!("<|endoftext|>"));
+    set_json(&scene.path("base/tokenizer_config.json"), "eos_token", json!("<|endoftext|>"));
     let (_, done) = learns(&scene, "run", "yes", &[]);
     assert!(
         done.stderr.contains("answers end with <|im_end|>") && done.stderr.contains("<|endoftext|>"),
@@ -269,34 +282,4 @@ fn a_system_text_is_in_every_row_that_is_learnt_or_the_rows_are_refused() {
     let scene = scene(&chat("", "").replace("for m in messages", "for m in messages if m.role != 'system'"), "yes");
     scene.fit("run", &system).refused(&["leaves out the system text", "Say yes or no.", "data.prompt"]);
     scene.nothing_written("run");
-}
-
-#[test]
-fn one_config_runs_with_templates_of_every_kind() {
-    // Built like those of the bases that are named in `configs/models/`, in words of our own.
-    let heads = |system: &str| {
-        format!(
-            "{{{{- '<|im_start|>system\\n' }}}}{system}{{{{- '<|im_end|>\\n' }}}}{{%- for m in messages if m.role != 'system' -%}}\
-             {{{{- '<|im_start|>' + m.role + '\\n\\n' + m.content | trim + '<|im_end|>' }}}}{{%- endfor -%}}\
-             {{%- if add_generation_prompt %}}{{{{- '<|im_start|>assistant\\n\\n' }}}}{{% endif -%}}"
-        )
-    };
-    let own = "{% if messages[0].role == 'system' %}{{ messages[0].content | trim }}{% else %}Be of use.{% endif %}";
-    let kinds = [
-        ("a head with a date", heads(&format!("Date: 26 Jul 2024\n\n{own}"))),
-        ("a default system text", heads(own)),
-        ("system in the last question", SYSTEM_LAST.to_owned()),
-        ("every turn alike", chat("", "")),
-    ];
-    for (name, template) in kinds {
-        let scene = scene(&template, "governing law");
-        scene.write("prompt.jinja", "Which kind of clause is this?\n\n{{ text }}\n");
-        let config = scene.text("config.toml");
-        let (system, prompt) = ("data.system=\"Answer with one label.\"", "data.prompt=\"prompt.jinja\"");
-        let told = scene.run(&["check", &config, "--json", "--set", system, "--set", prompt]).good().json();
-        assert_eq!(told["ledger"]["tokens"]["train"]["rows"], 8, "{name}: {told}");
-        assert_eq!(told["ledger"]["tokens"]["test"]["rows"], 4, "{name}: {told}");
-        let shown = scene.run(&["check", &config, "--set", system, "--set", prompt]).good().stdout;
-        assert!(shown.contains("Answer with one label.") && shown.contains("Which kind of clause"), "{name}: {shown}");
-    }
 }

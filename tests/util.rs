@@ -182,6 +182,13 @@ impl Scene {
         self.fit_command(run, more).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     }
 
+    /// `fit` for sixty steps on eight rows, after which each of them is known by heart.
+    pub(crate) fn overfit(&self, run: &str) -> Done {
+        let settings = "train.epochs=60 train.rows_per_step=8 train.learning_rate=1e-2 train.schedule=constant lora.r=8 \
+            lora.lora_alpha=16 train.save_every_steps=60";
+        self.fit(run, &settings.split(' ').flat_map(|setting| ["--set", setting]).collect::<Vec<_>>())
+    }
+
     pub(crate) fn fit_command(&self, run: &str, more: &[&str]) -> Command {
         let mut command = self.command();
         command.arg("fit").arg(self.path("config.toml")).arg("--out").arg(self.path(run)).arg("--plain").args(more);
@@ -285,6 +292,13 @@ pub(crate) fn copy_folder(from: &Path, to: &Path) {
         fs::create_dir_all(target.parent().unwrap()).unwrap();
         fs::copy(from.join(&file), target).unwrap();
     }
+}
+
+/// Sets a key of a JSON file.
+pub(crate) fn set_json(path: &Path, key: &str, value: Value) {
+    let mut whole: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+    whole[key] = value;
+    fs::write(path, whole.to_string()).unwrap();
 }
 
 /// Takes out what differs between runs and machines: the folder of the scene, the root, times and rates.

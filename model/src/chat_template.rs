@@ -18,6 +18,18 @@ mod spans;
 pub use frame::Frame;
 pub use spans::{AssistantSpan, Rendered, holds};
 
+/// What every template is given, and functions that it may ask for by their name alone.
+const GIVEN: [&str; 8] = [
+    "messages",
+    "add_generation_prompt",
+    "tools",
+    "documents",
+    "strftime_now",
+    "raise_exception",
+    "namespace",
+    "range",
+];
+
 /// One message of a conversation.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -88,6 +100,13 @@ impl ChatTemplate {
         self
     }
 
+    /// The variables that the template reads and that a caller may set, in order.
+    pub fn variables(&self) -> impl Iterator<Item = &str> {
+        let is_free = |name: &&str| !name.ends_with("_token") && !GIVEN.contains(name);
+        let special = |name: &&str| self.special.others.iter().any(|(known, _)| known == name);
+        self.template.reads().iter().map(String::as_str).filter(move |name| is_free(name) && !special(name))
+    }
+
     /// Where the generation prompt opens a think block, answers that have no reasoning close it at once.
     pub fn with_closed_block(mut self, closes: bool) -> Self {
         self.closes_block = closes;
@@ -99,12 +118,9 @@ impl ChatTemplate {
         Ok(self.render_marked(messages, add_generation_prompt)?.0)
     }
 
-    /// SHA-256 of the source; where variables are set or blocks are closed, of these too.
+    /// SHA-256 of the source with its variables; where blocks are closed, of that too.
     pub fn sha256(&self) -> String {
-        let mut digest = Sha256::new_with_prefix(&self.source);
-        for (name, value) in &self.variables {
-            digest.update(format!("\0{name}={value}"));
-        }
+        let mut digest = Sha256::new_with_prefix(self.source_with_variables());
         if self.closes_block {
             digest.update("\0closed");
         }
@@ -117,7 +133,9 @@ impl ChatTemplate {
         let set = |(name, value): &(String, serde_json::Value)| {
             format!("{{% if {name} is not defined %}}{{% set {name} = {value} %}}{{% endif %}}\n")
         };
-        self.variables.iter().map(set).collect::<String>() + &self.source
+        let sets: String = self.variables.iter().map(set).collect();
+        // What was written so once is not written so twice.
+        if self.source.starts_with(&sets) { self.source.clone() } else { sets + &self.source }
     }
 
     /// The source as it was given.

@@ -133,7 +133,7 @@ pub struct Template {
 struct Program {
     instructions: Instructions<'static>,
     blocks: BTreeMap<&'static str, Instructions<'static>>,
-    undeclared: Vec<String>,
+    read: Vec<String>,
 }
 
 impl Template {
@@ -189,10 +189,10 @@ impl Template {
         self
     }
 
-    /// The names that it reads and sets nowhere, in order.
+    /// The names that it reads from outside, in order: somewhere, before it has surely set them itself.
     #[must_use]
-    pub fn undeclared(&self) -> &[String] {
-        &self.program.undeclared
+    pub fn reads(&self) -> &[String] {
+        &self.program.read
     }
 
     /// Writes the template with these variables.
@@ -230,7 +230,7 @@ impl Template {
 
 impl fmt::Debug for Template {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("Template").field("undeclared", &self.program.undeclared).finish_non_exhaustive()
+        out.debug_struct("Template").field("read", &self.program.read).finish_non_exhaustive()
     }
 }
 
@@ -295,11 +295,11 @@ fn check_size(source: &str, dialect: Dialect) -> Result<(), Refused> {
 fn compile(source: &'static str, dialect: Dialect) -> Result<Program, Refused> {
     let parsed = parse(source, NAME, Default::default(), whitespace(dialect)).map_err(|error| Refused::from(&error))?;
     let rewritten = rewrite::rewrite(&parsed, source, dialect);
-    let (tree, undeclared) = rewritten.map_err(|rewrite::Fault { what, limit }| Refused { what, limit })?;
+    let (tree, read) = rewritten.map_err(|rewrite::Fault { what, limit }| Refused { what, limit })?;
     let mut generator = CodeGenerator::new(NAME, source);
     generator.compile_stmt(&tree);
     let (instructions, blocks) = generator.finish();
-    Ok(Program { instructions, blocks, undeclared })
+    Ok(Program { instructions, blocks, read })
 }
 
 /// Instructions borrow their source. A process reads few templates, and keeps the text of each once.

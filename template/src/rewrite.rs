@@ -32,7 +32,7 @@ pub(super) struct Fault {
     pub(super) limit: bool,
 }
 
-/// Rewrites a template, and says which names it reads and sets nowhere.
+/// Rewrites a template, and says which names it reads from outside, in order.
 ///
 /// # Errors
 /// What of it is too deep, or not in the dialect.
@@ -48,8 +48,8 @@ pub(super) fn rewrite<'a>(
     };
     match rewriter.fault {
         None => {
-            let undeclared = rewriter.used.difference(&rewriter.set).map(|&name| name.to_owned()).collect();
-            Ok((Stmt::Template(Spanned::new(Template { children }, Span::default())), undeclared))
+            let read = rewriter.read.into_iter().map(str::to_owned).collect();
+            Ok((Stmt::Template(Spanned::new(Template { children }, Span::default())), read))
         }
         Some((what, line, limit)) => Err(Fault { what: format!("{what} (line {line} of the template)"), limit }),
     }
@@ -66,10 +66,11 @@ struct Rewriter<'a> {
     scopes: u32,
     /// The minus that is taken out of an expression to stand before it.
     moved: Option<*const Expr<'a>>,
-    /// Names that are read.
-    used: BTreeSet<&'a str>,
-    /// Names that are set somewhere.
+    /// Names that are read where nothing before has surely set them.
+    read: BTreeSet<&'a str>,
+    /// Names that are set here, and the order in which they were, by which the end of a block forgets its own.
     set: BTreeSet<&'a str>,
+    order: Vec<&'a str>,
     /// Steps of the loop or macro that is being read.
     steps: u64,
     depth: u32,
@@ -80,9 +81,11 @@ impl<'a> Rewriter<'a> {
     /// The statements of a block, after one that pays for `extra` and all their steps unless there is nothing to pay.
     fn block(&mut self, statements: &[Stmt<'a>], extra: u64) -> Vec<Stmt<'a>> {
         let mut all = Vec::with_capacity(statements.len() + 1);
+        let outside = self.order.len();
         for one in statements {
             self.statement(one, &mut all);
         }
+        self.forget(outside);
         if extra > 0 {
             let steps = constant(Value::from(self.steps + extra), Span::default());
             all.insert(0, emit(filter("__steps", steps, []), Span::default()));
@@ -153,11 +156,31 @@ impl<'a> Rewriter<'a> {
     }
 
     fn statement(&mut self, statement: &Stmt<'a>, all: &mut Vec<Stmt<'a>>) {
-        let span = span_of(statement);
+        let (span, outside) = (span_of(statement), self.order.len());
         if self.enter(span) {
             self.statement_inside(statement, span, all);
         }
         self.depth -= 1;
+        if !matches!(statement, Stmt::Set(_) | Stmt::SetBlock(_)) {
+            self.forget(outside);
+        }
+        if let Stmt::Macro(one) = statement {
+            self.sets(one.name);
+        }
+    }
+
+    /// From here on the name is the template's own, until the block ends.
+    fn sets(&mut self, name: &'a str) {
+        if self.set.insert(name) {
+            self.order.push(name);
+        }
+    }
+
+    /// What was set since there were so many names is the template's own no more.
+    fn forget(&mut self, outside: usize) {
+        for name in self.order.drain(outside..) {
+            self.set.remove(name);
+        }
     }
 
     fn statement_inside(&mut self, statement: &Stmt<'a>, span: Span, all: &mut Vec<Stmt<'a>>) {
@@ -171,8 +194,8 @@ impl<'a> Rewriter<'a> {
             Stmt::EmitRaw(raw) => emit(constant(Value::from(raw.raw), span), span),
             Stmt::EmitExpr(one) => emit(self.expression(&one.expr), span),
             Stmt::ForLoop(one) => {
-                self.set.insert("loop");
                 let iter = filter("__each", self.expression(&one.iter), []);
+                self.sets("loop");
                 let target = self.target(&one.target);
                 let scopes = std::mem::take(&mut self.scopes);
                 let body = self.framed(false, |this| this.paid(&one.body));
@@ -247,7 +270,7 @@ impl<'a> Rewriter<'a> {
 
     /// A macro; a statement before it pays for its definition, one inside for each call.
     fn macro_of(&mut self, one: &Macro<'a>, all: &mut Vec<Stmt<'a>>, span: Span) -> Macro<'a> {
-        self.set.extend([one.name, "caller"]);
+        [one.name, "caller", "varargs", "kwargs"].into_iter().for_each(|name| self.sets(name));
         let args = one.args.iter().map(|arg| self.target(arg)).collect();
         let before = self.steps;
         let defaults = one.defaults.iter().map(|default| self.expression(default)).collect();
@@ -313,7 +336,7 @@ impl<'a> Rewriter<'a> {
                 Expr::List(Spanned::new(List { items }, list.span()))
             }
             Expr::Var(name) => {
-                self.set.insert(name.id);
+                self.sets(name.id);
                 variable(name.id, name.span())
             }
             other => {
@@ -343,7 +366,9 @@ impl<'a> Rewriter<'a> {
     fn expression_inside(&mut self, expression: &Expr<'a>, span: Span) -> Expr<'a> {
         match expression {
             Expr::Var(name) => {
-                self.used.insert(name.id);
+                if !self.set.contains(name.id) {
+                    self.read.insert(name.id);
+                }
                 variable(name.id, span)
             }
             Expr::Const(one) => constant(one.value.clone(), span),
@@ -514,6 +539,11 @@ impl<'a> Rewriter<'a> {
                 }
                 let expr = self.expression(&method.expr);
                 Expr::GetAttr(Spanned::new(GetAttr { expr, name: method.name }, method.span()))
+            }
+            // A function of the language, or one that is missing: no variable.
+            Expr::Var(name) if self.chat => {
+                self.steps += 1;
+                variable(name.id, name.span())
             }
             other => self.expression(other),
         };

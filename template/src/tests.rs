@@ -221,11 +221,37 @@ fn faults_of_a_template_are_told_with_their_line_and_no_hint_of_a_limit() {
 #[test]
 fn prompts_are_strict_and_say_what_they_read() {
     let prompt = Template::new("{% set a = 1 %}{{ a }}{{ text }}{{ other if false }}", Dialect::Prompt).unwrap();
-    assert_eq!(prompt.undeclared(), ["other", "text"]);
+    assert_eq!(prompt.reads(), ["other", "text"]);
     let text = prompt.render(Input::default(), || Ok(vec![(Value::from("text"), Value::from("<b>"))])).unwrap();
     assert_eq!(text, "1<b>");
     let refused = prompt.render(Input::default(), || Ok(Vec::new())).unwrap_err();
     assert!(refused.to_string().contains("undefined value"), "{refused}");
+}
+
+#[test]
+fn a_chat_template_says_what_it_reads_from_outside() {
+    for (source, reads) in [
+        // Read before it is set: the default of a variable.
+        ("{% if a is not defined %}{% set a = 1 %}{% endif %}{{ a }}", &["a"][..]),
+        ("{% set a = a if a is defined else 1 %}{{ a }}", &["a"]),
+        ("{% set a = 1 %}{{ a }}{% set b %}{{ c }}{% endset %}{{ b }}", &["c"]),
+        // What one branch sets, the other does not.
+        ("{% if c %}{% set a = 1 %}{% endif %}{{ a }}", &["a", "c"]),
+        ("{% if c %}{% set a = 1 %}{% else %}{{ a }}{% endif %}", &["a", "c"]),
+        // What a loop, a macro or a block calls its own is somebody else's outside.
+        ("{% for a in b if a %}{{ a }}{{ loop.index }}{% else %}{{ c }}{% endfor %}", &["b", "c"]),
+        ("{% for a in b %}{% set d = a %}{% endfor %}{{ a }}{{ d }}", &["a", "b", "d"]),
+        ("{% macro f(a, d=e) %}{{ a }}{{ d }}{{ g }}{% endmacro %}{{ f(1) }}{{ a }}", &["a", "e", "g"]),
+        ("{% with a = b %}{{ a }}{% endwith %}{{ a }}", &["a", "b"]),
+        // Functions are no variables; what they are given is.
+        (
+            "{% set ns = namespace(a=b) %}{% set ns.c = 1 %}{{ ns.a }}{{ raise_exception(d) if range(e) }}",
+            &["b", "d", "e"],
+        ),
+        ("{{ a.b.c(d)[e] | join(f) }}{{ 'text' ~ a }}", &["a", "d", "e", "f"]),
+    ] {
+        assert_eq!(chat(source).unwrap().reads(), reads, "{source}");
+    }
 }
 
 #[test]

@@ -43,6 +43,7 @@ mod start;
 mod terminal_lines;
 mod train_loop;
 mod tui;
+mod variables;
 mod words;
 
 use std::process::ExitCode;

@@ -18,6 +18,7 @@ use crate::run_dir::Identity;
 use crate::shipped;
 use crate::start::{self, Start};
 use crate::terminal_lines::{PullLine, note};
+use crate::variables;
 
 /// A config with its base and its rows.
 pub struct Prepared {
@@ -100,9 +101,16 @@ impl Prepared {
 
     /// Tokenises rows for a base.
     pub fn of(config: &Config, rows: Rows, base: FoundBase) -> Result<Self> {
-        let FoundBase { checkpoint, source: base_source } = base;
+        let FoundBase { mut checkpoint, source: base_source } = base;
         let Rows { rows, source: set_source, attribution } = rows;
-        let speech = Speech::of(&checkpoint)?.worded(config);
+        let mut speech = Speech::of(&checkpoint)?;
+        variables::check(config, &speech.template)?;
+        speech = speech.worded(config);
+        if !config.template.is_empty() {
+            // Whoever reads the adapter knows no config, so the template that goes with it sets the variables itself.
+            checkpoint.use_template(&speech.template);
+            speech = Speech::of(&checkpoint)?.worded(config);
+        }
         speech.note().iter().for_each(|text| note(text));
         let base_sha256 = checkpoint.sha256()?;
         let base_name = match &config.base {

@@ -6,16 +6,18 @@ use eval::report::escape::{inline, quoted, table};
 use ground::write::Access;
 use model::train::{Batch, Session};
 
+use crate::config::Config;
 use crate::prepared::Prepared;
 use crate::run_dir::RunDir;
+use crate::variables;
 
 /// Writes `adapter/`, opens it again, and proves that it equals the adapter in memory and differs from none.
-pub fn save_adapter(run_dir: &RunDir, session: &Session, prepared: &Prepared) -> Result<()> {
+pub fn save_adapter(run_dir: &RunDir, session: &Session, config: &Config, prepared: &Prepared) -> Result<()> {
     let values = session.state()?.parameters;
     let folder = run_dir.publish_folder("adapter", |folder| {
         model::adapter::save(folder, session.lora(), session.layout(), &values, &prepared.base_name)?;
         prepared.speech.tokenizer.save(folder)?;
-        crate::disk::write_new(&folder.join("README.md"), card(prepared).as_bytes(), Access::AsUsual)
+        crate::disk::write_new(&folder.join("README.md"), card(config, prepared).as_bytes(), Access::AsUsual)
     })?;
     let read = model::adapter::load(&folder, &prepared.checkpoint.config)
         .with_context(|| format!("{} does not open again", folder.display()))?;
@@ -33,7 +35,7 @@ pub fn save_adapter(run_dir: &RunDir, session: &Session, prepared: &Prepared) ->
     Ok(())
 }
 
-fn card(prepared: &Prepared) -> String {
+fn card(config: &Config, prepared: &Prepared) -> String {
     let (base, set) = (&prepared.base_name, &prepared.data.name);
     let lines = [
         ("base", format!("{base}, from {}, sha256 {}", prepared.base_source, prepared.base_sha256)),
@@ -42,7 +44,8 @@ fn card(prepared: &Prepared) -> String {
         ("tokenizer", format!("sha256 {}", prepared.speech.tokenizer.sha256())),
         ("chat template", format!("sha256 {}", prepared.speech.template.sha256())),
     ];
-    let lines: Vec<_> = lines.into_iter().map(|(what, value)| vec![what.into(), value.into()]).collect();
+    let sets = variables::json(config).map(|sets| ("it sets, unless told otherwise", sets));
+    let lines: Vec<_> = lines.into_iter().chain(sets).map(|(what, value)| vec![what.into(), value.into()]).collect();
     format!(
         "---\nbase_model: {key}\nlibrary_name: peft\n---\n# LoRA adapter for {base}\n\n\
          Made by trainer {version} on {set}.\n\n{lines}\n{attribution}\n",

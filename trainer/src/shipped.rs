@@ -50,13 +50,7 @@ impl Shipped {
     /// Finds and opens it, so that it can be written. `model` names another base than the one that the run or the adapter
     /// names.
     pub fn open(what: &str, model: Option<&str>) -> Result<Self> {
-        let mut shipped = Self::of_kind(what, kind(what)?, model)?;
-        // Whoever reads what is written knows no config of a run, so the template sets the variables itself.
-        if shipped.run().is_some_and(|config| !config.template.is_empty()) {
-            let template = shipped.speech()?.template;
-            shipped.checkpoint.use_template(&template);
-        }
-        Ok(shipped)
+        Self::of_kind(what, kind(what)?, model)
     }
 
     /// The same for what `--adapter` names: a whole model is refused, unless its adapter lies within it.
@@ -172,10 +166,10 @@ fn tell_of_words_left_out(folder: &Path) {
     let file = run.join("config.toml");
     // Whatever else is beside an adapter is no run, and no fault of it.
     let Some(config) = file.is_file().then(|| config::load_of_run(&file).ok()).flatten() else { return };
-    if config.data.system.is_some() || config.prompt.is_some() || config.sets_template() {
+    if config.data.system.is_some() || config.prompt.is_some() || config.data.close_think_block {
         note(&format!(
-            "the adapter alone is taken, without the words of its run: system message, prompt template, settings of the chat \
-             template\nhint: {} instead of its adapter folder takes them",
+            "the adapter alone is taken, without the words of its run: system message, prompt template, close_think_block\n\
+             hint: {} instead of its adapter folder takes them",
             run.display()
         ));
     }

@@ -3,6 +3,7 @@
 use expect_test::expect;
 
 use super::*;
+use crate::provider::scripted::says;
 use crate::scorer::{ALL, ScorerSpec};
 use crate::{Message, Role};
 
@@ -139,9 +140,7 @@ fn what_a_scorer_declares_is_so() {
     let rows = held_out(&targets, Some(&labels));
     for scorer in ALL {
         let scores = rows.rows().iter().map(|row| {
-            let text = row.target.clone();
-            let answer =
-                Completion { text, written: None, finish: Finish::Stop, prompt_tokens: 1, completion_tokens: 1 };
+            let answer = says(&[], &row.target);
             let target =
                 Target { text: &row.target, labels: rows.labels().unwrap(), source: &row.text, ..Target::default() };
             scorer.score(Answer::Written(&answer), target).score

@@ -75,17 +75,11 @@ impl Scorer for Includes {
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
     use super::*;
-    use crate::{Completion, Finish};
+    use crate::provider::scripted::says;
 
     fn check(fold_case: bool, text: &str, target: &str, others: &[&str], expect: Option<f64>) {
         let others: Vec<String> = others.iter().map(|&other| other.to_owned()).collect();
-        let completion = Completion {
-            text: text.to_owned(),
-            written: None,
-            finish: Finish::Stop,
-            prompt_tokens: 1,
-            completion_tokens: 1,
-        };
+        let completion = says(&[], text);
         let target = Target { text: target, others: &others, ..Target::default() };
         let scorer = Includes::build(Options { fold_case }).unwrap();
         assert_eq!(scorer.score(Answer::Written(&completion), target).score, expect, "{text:?}");

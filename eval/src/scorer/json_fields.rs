@@ -278,6 +278,7 @@ fn describe(rule: &Rule) -> String {
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
     use super::*;
+    use crate::provider::scripted::says;
     use crate::{Completion, Finish};
 
     const CONTRACT: &str = r#"
@@ -307,8 +308,7 @@ mod tests {
 
     fn score(options: &str, text: &str, finish: Finish) -> Scored {
         let scorer = JsonFields::build(toml::from_str(options).unwrap()).unwrap();
-        let completion =
-            Completion { text: text.to_owned(), written: None, finish, prompt_tokens: 1, completion_tokens: 1 };
+        let completion = Completion { finish, ..says(&[], text) };
         scorer.score(Answer::Written(&completion), Target { text: TARGET, ..Target::default() })
     }
 
@@ -360,13 +360,7 @@ mod tests {
 
     #[test]
     fn a_target_that_is_not_json_is_a_fault_of_the_data() {
-        let completion = Completion {
-            text: "{}".to_owned(),
-            written: None,
-            finish: Finish::Stop,
-            prompt_tokens: 1,
-            completion_tokens: 1,
-        };
+        let completion = says(&[], "{}");
         let target = Target { text: "{", ..Target::default() };
         let scored = JsonFields::plain().score(Answer::Written(&completion), target);
         assert_eq!(scored.score, None);

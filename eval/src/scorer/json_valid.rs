@@ -198,16 +198,11 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::{Completion, Finish, Parse};
+    use crate::Parse;
+    use crate::provider::scripted::says;
 
     fn score(scorer: &JsonValid, text: &str) -> (Option<f64>, Parse, Option<String>) {
-        let completion = Completion {
-            text: text.to_owned(),
-            written: None,
-            finish: Finish::Stop,
-            prompt_tokens: 1,
-            completion_tokens: 1,
-        };
+        let completion = says(&[], text);
         let scored = scorer.score(Answer::Written(&completion), Target::default());
         (scored.score, scored.parse, scored.note)
     }

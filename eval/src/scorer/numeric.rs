@@ -140,16 +140,11 @@ pub fn is_close(found: f64, wanted: f64, absolute: f64, relative: f64) -> bool {
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
     use super::*;
-    use crate::{Completion, Finish, Parse};
+    use crate::Parse;
+    use crate::provider::scripted::says;
 
     fn score(options: Options, text: &str, target: &str) -> Scored {
-        let completion = Completion {
-            text: text.to_owned(),
-            written: None,
-            finish: Finish::Stop,
-            prompt_tokens: 1,
-            completion_tokens: 1,
-        };
+        let completion = says(&[], text);
         let target = Target { text: target, ..Target::default() };
         Numeric::build(options).unwrap().score(Answer::Written(&completion), target)
     }

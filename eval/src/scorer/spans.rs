@@ -198,13 +198,13 @@ impl Scorer for Spans {
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
     use super::*;
+    use crate::provider::scripted::says;
     use crate::{Completion, Finish};
 
     const TAGS: Options = Options { form: Form::Tags, mode: Mode::Strict, decoding: Decoding::Conll, lenient: false };
 
     fn score(options: Options, text: &str, wanted: &str, source: &str, finish: Finish) -> Scored {
-        let completion =
-            Completion { text: text.to_owned(), written: None, finish, prompt_tokens: 1, completion_tokens: 1 };
+        let completion = Completion { finish, ..says(&[], text) };
         let target = Target { text: wanted, source, ..Target::default() };
         Spans::build(options).unwrap().score(Answer::Written(&completion), target)
     }

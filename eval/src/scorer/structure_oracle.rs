@@ -10,8 +10,9 @@ use serde_json::{Value, json};
 use super::json_fields::{self, FieldRule, List};
 use super::{Answer, Count, JsonFields, JsonValid, Scored, Scorer, Spans, Target, spans};
 use crate::json::Comparator;
+use crate::provider::scripted::says;
 use crate::spans::{Decoding, Mode, Span, tags};
-use crate::{Completion, Error, Finish, Parse, Reason};
+use crate::{Error, Parse, Reason};
 
 /// Credit, predicted and wanted.
 type Sums = [f64; 3];
@@ -227,13 +228,7 @@ fn check_record(case: &RecordCase) {
 }
 
 fn score(scorer: &dyn Scorer, text: &str, wanted: &str) -> Scored {
-    let completion = Completion {
-        text: text.to_owned(),
-        written: None,
-        finish: Finish::Stop,
-        prompt_tokens: 1,
-        completion_tokens: 1,
-    };
+    let completion = says(&[], text);
     scorer.score(Answer::Written(&completion), Target { text: wanted, ..Target::default() })
 }
 

@@ -17,6 +17,7 @@ use crate::disk;
 use crate::divergence::Divergence;
 use crate::modelfile::{self, Content};
 use crate::shipped::Shipped;
+use crate::variables;
 
 /// The type under which the adapter alone is written.
 const ADAPTER: &str = "lora";
@@ -107,7 +108,8 @@ fn model_file(arguments: &Export, shipped: &Shipped, mixture: GgufType, partial:
         format!("base                 {} ({})", shipped.base_name, shipped.base_source),
         format!("weights              {}", merge::weights(&written, seconds)),
     ];
-    lines.extend(written.notes.iter().map(|line| format!("note: {line}")));
+    let notes = [written.notes.clone(), variables::notes(shipped.run(), true)].concat();
+    lines.extend(notes.iter().map(|line| format!("note: {line}")));
     lines.extend(divergence.as_ref().map(Divergence::lines).unwrap_or_default());
     let account = json!({
         "version": 1,
@@ -118,7 +120,7 @@ fn model_file(arguments: &Export, shipped: &Shipped, mixture: GgufType, partial:
         "bytes": written.bytes,
         "tensors": written.formats.iter().map(|(name, count)| json!({ "format": name, "count": count })).collect::<Vec<_>>(),
         "seconds": seconds,
-        "model_notes": written.notes,
+        "model_notes": notes,
         "compared": divergence.as_ref().map(Divergence::json),
     });
     Ok(Done { account, lines, content: Content::Model })
@@ -136,7 +138,8 @@ fn adapter_file(arguments: &Export, shipped: &Shipped, partial: &Path) -> Result
         format!("adapter              {}", merge::weights(&written, seconds)),
         "use                  llama-server -m BASE.gguf --lora THIS.gguf".to_owned(),
     ];
-    lines.extend(written.notes.iter().map(|line| format!("note: {line}")));
+    let notes = [written.notes, variables::notes(shipped.run(), false)].concat();
+    lines.extend(notes.iter().map(|line| format!("note: {line}")));
     let account = json!({
         "version": 1,
         "format": "gguf",
@@ -145,7 +148,7 @@ fn adapter_file(arguments: &Export, shipped: &Shipped, partial: &Path) -> Result
         "adapter_sha256": shipped.adapter_sha256(),
         "bytes": written.bytes,
         "seconds": seconds,
-        "model_notes": written.notes,
+        "model_notes": notes,
     });
     Ok(Done { account, lines, content: Content::Adapter { base: shipped.base_name.clone() } })
 }

@@ -130,7 +130,7 @@ pub fn run(arguments: Fit) -> Result<ExitCode> {
             observer.on(&stopped(&outcome, started.elapsed().as_secs_f64()))?;
             return Ok(None);
         }
-        publishing::save_adapter(&run_dir, &session, &prepared)?;
+        publishing::save_adapter(&run_dir, &session, &config, &prepared)?;
         session.end()?;
         let found = evaluation::at_the_end(&config, &prepared, &session, &run_dir, &controls.stop, &mut observer);
         if found.as_ref().is_err_and(controls::is_stop) {

@@ -19,6 +19,7 @@ use crate::cli::{Compared, Merge};
 use crate::disk;
 use crate::divergence::{self, Divergence, Reference};
 use crate::shipped::Shipped;
+use crate::variables;
 
 /// The account beside the weights.
 const ACCOUNT: &str = "merge.json";
@@ -151,6 +152,7 @@ fn account(shipped: &Shipped, arguments: &Merge, written: &Written, divergence: 
         "asked_with": {
             "system": shipped.run().and_then(|run| run.data.system.as_deref()),
             "prompt_template": shipped.run().and_then(|run| run.prompt.as_ref()).map(|prompt| &prompt.template),
+            "template": shipped.run().map(|run| &run.template),
         },
         "dtype": arguments.dtype,
         "files": written.files,
@@ -188,6 +190,12 @@ fn asked(shipped: &Shipped) -> String {
     if let Some(prompt) = &run.prompt {
         let template = fence("text", &prompt.template);
         text.push_str(&format!("\nThe user message stood in this template:\n\n{template}\n"));
+    }
+    if let Some(sets) = variables::json(run) {
+        let sets = fence("json", &sets);
+        text.push_str(&format!(
+            "\nThe chat template here sets these variables unless it is told otherwise:\n\n{sets}\n"
+        ));
     }
     text
 }

@@ -86,3 +86,14 @@ pub enum Variable {
     /// A text.
     Text(String),
 }
+
+impl Variable {
+    /// The text, where it is one.
+    #[must_use]
+    pub fn text(&self) -> Option<&String> {
+        match self {
+            Variable::Text(text) => Some(text),
+            Variable::Flag(_) | Variable::Whole(_) => None,
+        }
+    }
+}

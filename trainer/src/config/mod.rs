@@ -29,7 +29,7 @@ use toml::{Table, Value};
 
 pub use error::{ConfigErrors, Fault, Place};
 pub use plan::Config;
-pub use raw::RawConfig;
+pub use raw::{RawConfig, Variable};
 
 use check::Found;
 use places::{Places, line_of};

@@ -59,7 +59,7 @@ pub struct RawModel {
     /// file; with a `/` in it, it is a path.
     #[schemars(extend("x-default" = "needed"))]
     pub base: String,
-    /// Variables of the chat template, such as `{ enable_thinking = false }`: yes or no, a number or a text each.
+    /// Variables that the chat template reads, such as `{ enable_thinking = false }`: yes or no, a number or a text each.
     #[schemars(schema_with = "variables", extend("x-default" = "none"))]
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub template: BTreeMap<String, Variable>,

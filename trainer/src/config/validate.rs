@@ -54,7 +54,7 @@ pub(super) fn read_prompt(path: &Path) -> Result<String, Contradiction> {
     })?;
     let compiled = template::Template::new(&template, template::Dialect::Prompt)
         .map_err(|error| fault(format!("data.prompt {shown} is not a template: {error}"), "it is Jinja: {{ text }}"))?;
-    let used = compiled.undeclared();
+    let used = compiled.reads();
     let hint = "its one variable is the last user message: {{ text }}";
     if let Some(unknown) = used.iter().find(|name| *name != "text") {
         return Err(fault(format!("data.prompt {shown} uses the unknown variable `{unknown}`"), hint));

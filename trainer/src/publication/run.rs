@@ -12,7 +12,7 @@ use super::evidence::{self, Evidence};
 use super::fault::Fault;
 use super::origin::{self, Origin, Said};
 use super::scan::Texts;
-use crate::config::{self, Config};
+use crate::config::{self, Config, Variable};
 use crate::event::Event;
 use crate::observer::jsonl::Events;
 use crate::schedule;
@@ -68,6 +68,7 @@ impl FinishedRun {
             .system
             .iter()
             .chain(config.prompt.as_ref().map(|prompt| &prompt.template))
+            .chain(config.template.values().filter_map(Variable::text))
             .for_each(|text| texts.allow(text));
         let mut notes = Vec::new();
         let power = power(folder, &summary).unwrap_or_else(|error| {
@@ -171,6 +172,7 @@ pub fn settings(config: &Config, steps: u64) -> Result<Value> {
 
 /// What is told of a config: a list, so that a new key is published by decision and never by accident.
 const SETTINGS: &[(&str, &[&str])] = &[
+    ("model", &["template"]),
     ("data", &["system", "max_tokens", "overflow", "train_on"]),
     ("lora", &["r", "lora_alpha", "lora_dropout", "target_modules", "use_rslora", "init_lora_weights"]),
     (

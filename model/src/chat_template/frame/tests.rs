@@ -108,6 +108,11 @@ fn variables_count_and_go_along_with_the_source() {
     for source in [source.to_owned(), format!("\n {source}")] {
         let set = template(&source).with_variable("enable_thinking", false.into());
         let alone = template(&set.source_with_variables());
+        // Set again it is the same template.
+        let again = alone.clone().with_variable("enable_thinking", false.into());
+        assert_eq!((again.source_with_variables(), again.sha256()), (set.source_with_variables(), set.sha256()));
+        assert_eq!(alone.sha256(), set.sha256());
+        assert_eq!(alone.variables().collect::<Vec<_>>(), ["enable_thinking"]);
         assert_eq!(alone.render(&[], false).unwrap(), set.render(&[], false).unwrap());
         let told = alone.with_variable("enable_thinking", true.into()).render(&[], false).unwrap();
         assert_eq!(told.trim(), "");

@@ -62,6 +62,7 @@ fn card(text: &str) -> String {
         "chat_template_sha256": text,
         "vllm_max_lora_rank": 8,
         "settings": {
+            "model": { "template": { "enable_thinking": false, "language": text } },
             "lora": { "r": 8, "target_modules": [text, text] },
             "train": { "schedule": text },
             "data": { "system": text, "max_tokens": text },

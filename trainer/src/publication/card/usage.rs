@@ -47,6 +47,15 @@ fn prompt(facts: &Facts<'_>) -> String {
     if let Some(template) = settings["prompt_template"].as_str() {
         lines.push(format!("\nThe user message stands in this template:\n\n{}", fence("text", template)));
     }
+    if let Some(sets) = settings["model"].get("template") {
+        lines.push(format!(
+            "\nThe chat template here sets these variables unless it is told otherwise:\n\n{}\n\n\
+             A program that takes the chat template of the base instead of the one here has to be told them. \
+             llama.cpp is one, and sets `enable_thinking` itself. It takes them with each request as \
+             `chat_template_kwargs`, and so does vLLM.",
+            fence("json", &sets.to_string())
+        ));
+    }
     lines.join("\n")
 }
 
