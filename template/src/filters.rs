@@ -13,6 +13,7 @@ use super::listing;
 use super::meter;
 use super::methods::{self, bind, needed, number_or};
 use super::number::{invalid, kind_of, negative, real_of, whole, whole_of};
+use super::operators::add_two;
 use super::order::defined;
 use super::percent;
 use super::value::{List, keep, length, map};
@@ -68,7 +69,10 @@ const FILTERS: &[(&str, Filter)] = &[
     }),
     ("striptags", not_here),
     ("sum", listing::sum),
-    ("title", |_, value, rest| changed(value, rest, letters::title_words)),
+    // Made of parts: of a text that is marked as safe it is not.
+    ("title", |_, value, rest| {
+        changed(value, rest, letters::title_words).map(|title| Value::from(title.as_str().unwrap_or_default()))
+    }),
     ("tojson", not_here),
     ("trim", trim),
     ("truncate", truncate),
@@ -250,10 +254,11 @@ fn truncate(_: &State, value: &Value, rest: &[Value]) -> Result<Value, Error> {
     let [length, killwords, end, leeway] = bind(["length", "killwords", "end", "leeway"], rest)?;
     let text = value.as_str().ok_or_else(|| invalid(format!("a {} cannot be cut short", kind_of(value))))?;
     let end = end.unwrap_or_else(|| Value::from("..."));
-    let end = end.as_str().ok_or_else(|| invalid("the end of what is cut short must be a text"))?;
+    let end_letters = end.as_str().map(|end| end.chars().count());
+    let end_letters = end_letters.ok_or_else(|| invalid("the end of what is cut short must be a text"))?;
     let leeway = leeway.filter(|leeway| !leeway.is_none());
     let (most, leeway) = (number_or(length.as_ref(), 255)?, number_or(leeway.as_ref(), 5)?);
-    let kept = most - end.chars().count() as i128;
+    let kept = most - end_letters as i128;
     if kept < 0 || leeway < 0 {
         return Err(invalid("a text cannot be cut shorter than its end"));
     }
@@ -265,7 +270,8 @@ fn truncate(_: &State, value: &Value, rest: &[Value]) -> Result<Value, Error> {
         Some((head, _)) if !killwords.is_some_and(|kill| kill.is_true()) => head,
         _ => &text[..cut],
     };
-    like(format!("{head}{end}"), value)
+    // As a sum: what is marked as safe escapes its end.
+    add_two(&like(head.to_owned(), value)?, &end)
 }
 
 fn word_count(_: &State, value: &Value, rest: &[Value]) -> Result<Value, Error> {
@@ -321,7 +327,7 @@ fn int(_: &State, value: &Value, rest: &[Value]) -> Result<Value, Error> {
                 return Ok(whole(number));
             }
             if digits.len() > 38 && digits.bytes().all(|byte| byte.is_ascii_digit()) {
-                return Err(invalid("a whole number has more than 128 bits"));
+                return Err(invalid("whole numbers of more than 128 bits are not here"));
             }
             text.parse::<f64>().ok().filter(|real| real.is_finite())
         }
@@ -334,7 +340,7 @@ fn int(_: &State, value: &Value, rest: &[Value]) -> Result<Value, Error> {
     match real {
         None => Ok(default),
         Some(real) if real.abs() < 1e38 => Ok(whole(real.trunc() as i128)),
-        Some(_) => Err(invalid("a whole number has more than 128 bits")),
+        Some(_) => Err(invalid("whole numbers of more than 128 bits are not here")),
     }
 }
 

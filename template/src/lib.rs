@@ -13,6 +13,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use minijinja::functions::Function;
@@ -24,6 +25,7 @@ use minijinja::{AutoEscape, Environment, Error, ErrorKind, Output, State, Undefi
 
 use ground::panics;
 
+mod braces;
 mod checks;
 mod filters;
 mod globals;
@@ -31,6 +33,7 @@ mod growth;
 mod json;
 mod letters;
 mod listing;
+mod marks;
 mod meter;
 mod methods;
 mod number;
@@ -38,6 +41,7 @@ mod operators;
 mod order;
 mod percent;
 mod rewrite;
+mod scope;
 mod show;
 mod source;
 mod tree;
@@ -58,6 +62,11 @@ const NAME_BYTES: usize = 256;
 const RECURSION: usize = 240;
 /// How many letters of an error's words are kept: a template can name things at length.
 const WORDS: usize = 1000;
+/// The filter of a block whose place in the text is asked for: `{% generation %}` as `{% filter __generation %}`.
+pub const GENERATION: &str = "__generation";
+/// Why the places of generated text are not told.
+const MOVED: &str = "a generation block stands in text that a macro, call, set or filter block catches, and its text is \
+                     written elsewhere than transformers marks it: such marks are not here";
 /// The name of the only template.
 const NAME: &str = "template";
 
@@ -204,9 +213,24 @@ impl Template {
         input: Input,
         variables: impl FnOnce() -> Result<Vec<(Value, Value)>, Error>,
     ) -> Result<String, Refused> {
+        self.render_marked(input, variables).map(|(text, _)| text)
+    }
+
+    /// The text, and where what its [`GENERATION`] blocks wrote stands in it.
+    ///
+    /// # Errors
+    /// As [`Self::render`], and where the text of a block stands elsewhere than transformers says.
+    pub fn render_marked(
+        &self,
+        input: Input,
+        variables: impl FnOnce() -> Result<Vec<(Value, Value)>, Error>,
+    ) -> Result<(String, Vec<Range<usize>>), Refused> {
         let (result, limit) = meter::within(input, || panics::caught(|| self.run(variables)));
         match result {
-            Ok(Ok(text)) if !limit => Ok(text),
+            Ok(Ok(text)) if !limit => match marks::places(&text) {
+                Some(places) => Ok((text, places)),
+                None => Err(Refused { what: MOVED.to_owned(), limit }),
+            },
             Ok(Ok(_)) => Err(Refused { what: "it went on after a limit".to_owned(), limit }),
             Ok(Err(error)) => Err(Refused { limit, ..Refused::from(&error) }),
             Err(panic) => Err(broken(&panic)),
@@ -214,6 +238,8 @@ impl Template {
     }
 
     fn run(&self, variables: impl FnOnce() -> Result<Vec<(Value, Value)>, Error>) -> Result<String, Error> {
+        operators::begin();
+        marks::begin();
         let mut text = String::new();
         let root = value::map(variables()?)?;
         let Program { instructions, blocks, .. } = &*self.program;
@@ -264,12 +290,20 @@ fn whitespace(dialect: Dialect) -> WhitespaceConfig {
     WhitespaceConfig { keep_trailing_newline: false, lstrip_blocks: chat, trim_blocks: chat }
 }
 
+/// How far a test is read: behind `is`, or behind its name.
+#[derive(Clone, Copy)]
+enum Test {
+    Nowhere,
+    Begun,
+    Named,
+}
+
 fn check_size(source: &str, dialect: Dialect) -> Result<(), Refused> {
     let refused = |what: String| Err(Refused { what, limit: true });
     if source.len() > SOURCE_BYTES {
         return refused(format!("it has {} bytes, the limit is {SOURCE_BYTES}", source.len()));
     }
-    let mut in_tag = 0;
+    let (mut in_tag, mut test) = (0, Test::Nowhere);
     // What is wrong with a sign is said by the parser.
     for (token, span) in tokenize(source, false, Default::default(), whitespace(dialect)).map_while(Result::ok) {
         in_tag = match token {
@@ -281,6 +315,15 @@ fn check_size(source: &str, dialect: Dialect) -> Result<(), Refused> {
                 ));
             }
             _ => in_tag + 1,
+        };
+        test = match (&token, test) {
+            (Token::Ident("is"), Test::Named) if dialect == Dialect::Chat => {
+                let what = format!("tests cannot be chained with `is` (line {} of the template)", span.start_line);
+                return Err(Refused { what, limit: false });
+            }
+            (Token::Ident("is"), _) | (Token::Ident("not"), Test::Begun) | (Token::Dot, Test::Named) => Test::Begun,
+            (Token::Ident(_), Test::Begun) => Test::Named,
+            _ => Test::Nowhere,
         };
         if in_tag > TAG_TOKENS {
             return refused(format!(
@@ -319,11 +362,14 @@ fn interned(source: &str) -> &'static str {
 fn write(out: &mut Output<'_>, _: &State<'_, '_>, value: &Value) -> Result<(), Error> {
     if let Some(text) = value.as_str() {
         meter::write(text.len() as u64)?;
+        marks::write(text.len());
         return out.write_str(text).map_err(Error::from);
     }
     let mut bounded = meter::Bounded::new(out);
     let result = written::write(value, &mut bounded)?;
-    bounded.done(result).and_then(meter::write)
+    let bytes = bounded.done(result)?;
+    marks::write(usize::try_from(bytes).unwrap_or(usize::MAX));
+    meter::write(bytes)
 }
 
 #[cfg(test)]

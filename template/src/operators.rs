@@ -1,22 +1,48 @@
 //! Owns the operators and what rewritten templates call in their place: sums, products, joined texts, slices, items of
 //! values, comparisons, and the literals of lists and maps. They do what Python does, within the bounds of the meter.
 
-use minijinja::value::Rest;
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use minijinja::value::{Object, ObjectRepr, Rest};
 use minijinja::{Environment, Error, State, Value};
 
-use super::meter;
+use super::globals::named;
 use super::methods;
 use super::number::{self, impossible, invalid, kind_of, whole_of};
 use super::order::{compare, defined, is_chat};
 use super::percent::percent;
 use super::value::{Kind, List, Space, items, keep, key_cost, length, list, map, sequence, weigh};
 use super::written::{concatenate, escaped, like};
+use super::{GENERATION, marks, meter};
 
 /// How many arguments a list or map may become.
 const ARGUMENTS: u64 = 4096;
 
+thread_local! {
+    /// The middle values of the chains of comparisons that are being read, the innermost last.
+    static WAITING: RefCell<Vec<Value>> = const { RefCell::new(Vec::new()) };
+}
+
+/// What is undefined on its way to a macro that has defaults for what is not given.
+#[derive(Debug)]
+struct Given;
+
+impl Object for Given {
+    fn repr(self: &Arc<Self>) -> ObjectRepr {
+        ObjectRepr::Plain
+    }
+}
+
+/// Forgets what a rendering left that ended in an error.
+pub(super) fn begin() {
+    WAITING.with_borrow_mut(Vec::clear);
+}
+
 /// Gives the engine the filters that rewritten templates call.
 pub(super) fn add_to(environment: &mut Environment<'static>) {
+    environment.add_filter("__catch", marks::catch);
+    environment.add_filter(GENERATION, marks::mark);
     environment.add_filter("__steps", |steps: u64| meter::work(steps).map(|()| ""));
     environment.add_filter("__defines", |steps: u64| meter::defines(steps).map(|()| ""));
     environment.add_filter("__refuse", |what: &str| -> Result<Value, Error> { Err(invalid(what.to_owned())) });
@@ -79,15 +105,21 @@ pub(super) fn add_to(environment: &mut Environment<'static>) {
         environment
             .add_filter(name, move |state: &State, left: &Value, right: &Value| compare(state, sign, left, right));
     }
-    environment.add_filter("__compare", |state: &State, first: &Value, signs: &str, rest: Rest<Value>| {
-        let mut left = first;
-        for (sign, right) in signs.chars().zip(rest.iter()) {
-            if !compare(state, sign, left, right)? {
-                return Ok(false);
-            }
-            left = right;
+    // `a < b < c` is `a < b and b < c` with one `b`, which waits here while `c` is found.
+    environment.add_filter("__link", |state: &State, left: &Value, sign: char, right: &Value| {
+        let holds = compare(state, sign, left, right)?;
+        if holds {
+            WAITING.with_borrow_mut(|waiting| waiting.push(right.clone()));
         }
-        Ok::<bool, Error>(true)
+        Ok::<bool, Error>(holds)
+    });
+    environment.add_filter("__next", |state: &State, right: &Value, sign: char, is_last: bool| {
+        let left = WAITING.with_borrow_mut(Vec::pop).unwrap_or_default();
+        let holds = compare(state, sign, &left, right)?;
+        if holds && !is_last {
+            WAITING.with_borrow_mut(|waiting| waiting.push(right.clone()));
+        }
+        Ok::<bool, Error>(holds)
     });
 }
 
@@ -104,6 +136,7 @@ pub(super) fn item(state: &State, value: &Value, key: &Value) -> Result<Value, E
 
 /// `value.name`: a method, else an item of that name.
 fn attribute(value: &Value, name: &str) -> Result<Value, Error> {
+    methods::here(value, name)?;
     methods::bound(value, name).map_or_else(|| value.get_attr(name), Ok)
 }
 
@@ -112,7 +145,8 @@ fn remainder(left: &Value, right: &Value) -> Result<Value, Error> {
     if left.as_str().is_some() { percent(left, right) } else { number::remainder(left, right) }
 }
 
-fn set(space: &Value, name: &Value, value: Value) -> Result<&'static str, Error> {
+fn set(state: &State, space: &Value, name: &Value, value: Value) -> Result<&'static str, Error> {
+    named(state, name)?;
     match space.downcast_object_ref::<Space>() {
         Some(space) => space.set(name, value).map(|()| ""),
         None => Err(invalid(format!("can only assign to namespaces, not {}", space.kind()))),

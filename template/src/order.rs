@@ -7,7 +7,7 @@ use minijinja::value::ValueKind;
 use minijinja::{Error, State, UndefinedBehavior, Value};
 
 use super::meter;
-use super::number::{Numbers, invalid, kind_of, numbers};
+use super::number::{beside, invalid, kind_of};
 use super::value::{Kind, List, Method, Space, key_cost, weigh};
 
 /// Whether a comparison holds: `=`, `!`, `<`, `l` for <=, `>`, `g` for >=, `i` for in, `n` for not in.
@@ -51,11 +51,8 @@ pub(super) fn equal(left: &Value, right: &Value) -> bool {
     if let (Some(left), Some(right)) = (left.as_str(), right.as_str()) {
         return left == right;
     }
-    if let Some(numbers) = numbers(left, right) {
-        return match numbers {
-            Numbers::Whole(left, right) => left == right,
-            Numbers::Real(left, right) => left == right,
-        };
+    if let Some(order) = beside(left, right) {
+        return order == Some(Ordering::Equal);
     }
     let lists = (left.downcast_object_ref::<List>(), right.downcast_object_ref::<List>());
     let (Some(one), Some(other)) = lists else {
@@ -104,11 +101,8 @@ pub(super) fn order(left: &Value, right: &Value) -> Result<Option<Ordering>, Err
     if let (Some(left), Some(right)) = (left.as_str(), right.as_str()) {
         return Ok(Some(left.cmp(right)));
     }
-    if let Some(numbers) = numbers(left, right) {
-        return Ok(match numbers {
-            Numbers::Whole(left, right) => Some(left.cmp(&right)),
-            Numbers::Real(left, right) => left.partial_cmp(&right),
-        });
+    if let Some(order) = beside(left, right) {
+        return Ok(order);
     }
     let lists = (left.downcast_object_ref::<List>(), right.downcast_object_ref::<List>());
     if let (Some(one), Some(other)) = lists {

@@ -191,13 +191,14 @@ fn fill(field: &Field<'_>, value: &Value, safe: bool) -> Result<String, Error> {
 }
 
 /// `1.5e3` as C writes it, with two digits behind the sign.
-fn exponent(text: &str, letter: char) -> String {
+pub(super) fn exponent(text: &str, letter: char) -> String {
     let (digits, power) = text.split_once('e').unwrap_or((text, "0"));
     let power: i32 = power.parse().unwrap_or(0);
     format!("{digits}{letter}{}{:02}", if power < 0 { '-' } else { '+' }, power.unsigned_abs())
 }
 
-fn ascii(text: &str) -> String {
+/// What is no ASCII as Python escapes it.
+pub(super) fn ascii(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for letter in text.chars() {
         match u32::from(letter) {

@@ -4,20 +4,21 @@
 //!
 //! The tree is also bounded: in depth, because everything that reads it recurses.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use minijinja::Value;
-use minijinja::machinery::Span;
 use minijinja::machinery::ast::{
-    BinOp, BinOpKind, Call, CallArg, CallBlock, CompareOpKind, Do, Expr, Filter, FilterBlock, ForLoop, GetAttr,
-    GetItem, IfCond, IfExpr, List, Macro, Set, SetBlock, Spanned, Stmt, Template, Test, UnaryOp, UnaryOpKind,
+    BinOp, BinOpKind, Call, CallArg, CallBlock, Compare, CompareOpKind, Do, Expr, Filter, FilterBlock, ForLoop,
+    GetAttr, GetItem, IfCond, IfExpr, List, Macro, Set, SetBlock, Spanned, Stmt, Template, Test, UnaryOp, UnaryOpKind,
     WithBlock,
 };
+use minijinja::machinery::{Span, Token, tokenize};
 use minijinja::value::ValueKind;
 
+use super::scope::{Scope, names_of};
 use super::tree::{binary, constant, emit, filter, plain_block, span_of, variable};
 use super::value::{self, Kind};
-use super::{Dialect, checks, filters, methods};
+use super::{Dialect, GENERATION, checks, filters, methods, whitespace};
 
 /// How deep expressions and blocks may be nested or chained.
 const DEPTH: u32 = 400;
@@ -41,9 +42,11 @@ pub(super) fn rewrite<'a>(
     source: &'a str,
     dialect: Dialect,
 ) -> Result<(Stmt<'a>, Vec<String>), Fault> {
-    let mut rewriter = Rewriter { source, chat: dialect == Dialect::Chat, ..Rewriter::default() };
+    let defaulting = defaulting(source, dialect);
+    let (chat, marks) = (dialect == Dialect::Chat, source.contains(GENERATION));
+    let mut rewriter = Rewriter { source, chat, marks, defaulting, ..Rewriter::default() };
     let children = match template {
-        Stmt::Template(template) => rewriter.block(&template.children, 0),
+        Stmt::Template(template) => rewriter.frame(Scope::of([], &[], &template.children), &template.children, 0),
         _ => Vec::new(),
     };
     match rewriter.fault {
@@ -66,6 +69,16 @@ struct Rewriter<'a> {
     scopes: u32,
     /// The minus that is taken out of an expression to stand before it.
     moved: Option<*const Expr<'a>>,
+    /// Whether it marks what is generated.
+    marks: bool,
+    /// Loops that call themselves, around here.
+    recursive: u32,
+    /// Macros that have defaults.
+    defaulting: BTreeSet<&'a str>,
+    /// The names of the blocks around here, the outermost first.
+    names: Vec<BTreeSet<&'a str>>,
+    /// How deep in such blocks each name is read.
+    read: BTreeMap<&'a str, usize>,
     /// Names that are read.
     used: BTreeSet<&'a str>,
     /// Names that are set somewhere.
@@ -91,11 +104,37 @@ impl<'a> Rewriter<'a> {
     }
 
     /// A block that pays for itself each time it is run.
-    fn paid(&mut self, statements: &[Stmt<'a>]) -> Vec<Stmt<'a>> {
+    fn paid(&mut self, given: Vec<&'a str>, statements: &[Stmt<'a>]) -> Vec<Stmt<'a>> {
         let outside = std::mem::take(&mut self.steps);
-        let block = self.block(statements, 2);
+        let block = self.frame(Scope::of(given, &[], statements), statements, 2);
         self.steps = outside;
         block
+    }
+
+    /// A block with names of its own. What it sets first is undefined before, and says so where a block inside could find
+    /// another meaning of the name.
+    fn frame(&mut self, scope: Scope<'a>, statements: &[Stmt<'a>], extra: u64) -> Vec<Stmt<'a>> {
+        let is_new = |name: &&'a str| !self.names.iter().any(|outer| outer.contains(name));
+        let own: Vec<&'a str> = scope.own.into_iter().filter(is_new).collect();
+        self.names.push(scope.names);
+        let mut block = self.framed(false, |this| this.block(statements, extra));
+        let depth = self.names.len();
+        self.names.pop();
+        let inside = |name: &&'a str| self.chat && self.read.get(name).is_some_and(|deepest| *deepest > depth);
+        let unset = |name| {
+            let (target, expr) = (variable(name, Span::default()), constant(Value::UNDEFINED, Span::default()));
+            Stmt::Set(Spanned::new(Set { target, expr }, Span::default()))
+        };
+        block.splice(0..0, own.into_iter().filter(inside).map(unset));
+        block
+    }
+
+    /// Reads what belongs to a block inside this one.
+    fn inside<T>(&mut self, read: impl FnOnce(&mut Self) -> T) -> T {
+        self.names.push(BTreeSet::new());
+        let read = read(self);
+        self.names.pop();
+        read
     }
 
     fn enter(&mut self, span: Span) -> bool {
@@ -125,17 +164,28 @@ impl<'a> Rewriter<'a> {
     }
 
     /// Reads a block that has a scope: what it sets is unknown behind it.
-    fn scoped(&mut self, statements: &[Stmt<'a>]) -> Vec<Stmt<'a>> {
+    fn scoped(&mut self, given: Vec<&'a str>, statements: &[Stmt<'a>]) -> Vec<Stmt<'a>> {
         self.scopes += 1;
-        let block = self.framed(false, |this| this.block(statements, 0));
+        let block = self.frame(Scope::of(given, &[], statements), statements, 0);
         self.scopes -= 1;
         block
     }
 
     /// The body of a block whose text is caught; Jinja2 gives it a scope.
     fn caught(&mut self, statements: &[Stmt<'a>], span: Span) -> Vec<Stmt<'a>> {
-        let body = self.scoped(statements);
+        let mut body = self.scoped(Vec::new(), statements);
+        self.catch(&mut body);
         if self.chat { vec![plain_block(body, span)] } else { body }
+    }
+
+    /// Says around a body that its text is caught, where that matters.
+    fn catch(&self, body: &mut Vec<Stmt<'a>>) {
+        if self.marks {
+            let says =
+                |begins| emit(filter("__catch", constant(Value::from(begins), Span::default()), []), Span::default());
+            body.insert(0, says(true));
+            body.push(says(false));
+        }
     }
 
     /// Leaving a loop from inside a scope would leave the scope open in the engine.
@@ -175,16 +225,24 @@ impl<'a> Rewriter<'a> {
                 let iter = filter("__each", self.expression(&one.iter), []);
                 let target = self.target(&one.target);
                 let scopes = std::mem::take(&mut self.scopes);
-                let body = self.framed(false, |this| this.paid(&one.body));
+                self.recursive += u32::from(one.recursive);
+                let given = names_of(&one.target).into_iter().chain(["loop"]).collect();
+                let body = self.paid(given, &one.body);
+                self.recursive -= u32::from(one.recursive);
                 self.scopes = scopes;
                 let filter_expr = one.filter_expr.as_ref().map(|condition| {
                     let outside = std::mem::take(&mut self.steps);
-                    let condition = self.expression(condition);
+                    let condition = self.inside(|this| this.expression(condition));
                     let steps = constant(Value::from(std::mem::replace(&mut self.steps, outside) + 4), span);
                     // Paying gives an empty text, which is false.
                     binary(BinOpKind::ScOr, filter("__steps", steps, []), condition, span)
                 });
-                let else_body = self.framed(false, |this| this.block(&one.else_body, 0));
+                let scope = Scope::of([], &[], &one.else_body);
+                let else_body = if self.chat && scope.sets {
+                    vec![plain_block(self.scoped(Vec::new(), &one.else_body), span)]
+                } else {
+                    self.frame(scope, &one.else_body, 0)
+                };
                 Stmt::ForLoop(Spanned::new(
                     ForLoop { target, iter, filter_expr, recursive: one.recursive, body, else_body },
                     span,
@@ -196,26 +254,43 @@ impl<'a> Rewriter<'a> {
                 Stmt::IfCond(Spanned::new(IfCond { expr, true_body, false_body }, span))
             }),
             Stmt::WithBlock(one) => {
-                let assignments =
-                    one.assignments.iter().map(|(name, value)| (self.target(name), self.expression(value))).collect();
-                Stmt::WithBlock(Spanned::new(WithBlock { assignments, body: self.scoped(&one.body) }, span))
+                let given = one.assignments.iter().flat_map(|(target, _)| names_of(target)).collect();
+                let (targets, values): (Vec<_>, Vec<_>) =
+                    one.assignments.iter().map(|(name, value)| (self.target(name), self.expression(value))).unzip();
+                let assignments = if self.chat && values.len() > 1 {
+                    // No value sees the names of the others.
+                    let list = |items| Expr::List(Spanned::new(List { items }, span));
+                    vec![(list(targets), list(values))]
+                } else {
+                    targets.into_iter().zip(values).collect()
+                };
+                Stmt::WithBlock(Spanned::new(WithBlock { assignments, body: self.scoped(given, &one.body) }, span))
             }
             Stmt::Set(one) => return self.assign(one, span, all),
             Stmt::SetBlock(one) => return self.set_block(one, span, all),
             Stmt::AutoEscape(one) => {
                 if one.enabled.as_const().is_some_and(|enabled| !enabled.is_true()) {
-                    plain_block(self.scoped(&one.body), span)
+                    plain_block(self.scoped(Vec::new(), &one.body), span)
                 } else {
                     missing("escaping")
                 }
             }
             Stmt::FilterBlock(one) => {
+                let generates = matches!(&one.filter, Expr::Filter(one) if one.name == GENERATION);
+                if generates && self.recursive > 0 {
+                    self.refuse("a generation block in a recursive loop is not here".to_owned(), span);
+                }
                 let filter = self.framed(false, |this| this.expression(&one.filter));
                 let body = self.caught(&one.body, span);
                 Stmt::FilterBlock(Spanned::new(FilterBlock { filter, body }, span))
             }
             // Nothing can extend the template, so a block is what it holds.
-            Stmt::Block(one) => plain_block(self.scoped(&one.body), span),
+            Stmt::Block(one) => {
+                if self.chat && self.names.len() > 1 {
+                    self.refuse("a block inside a loop, a macro or another block is not here".to_owned(), span);
+                }
+                plain_block(self.scoped(Vec::new(), &one.body), span)
+            }
             Stmt::Import(_) | Stmt::FromImport(_) | Stmt::Extends(_) | Stmt::Include(_) => missing("other files"),
             Stmt::Macro(one) => {
                 let one = self.macro_of(one, all, span);
@@ -248,17 +323,57 @@ impl<'a> Rewriter<'a> {
     /// A macro; a statement before it pays for its definition, one inside for each call.
     fn macro_of(&mut self, one: &Macro<'a>, all: &mut Vec<Stmt<'a>>, span: Span) -> Macro<'a> {
         self.set.extend([one.name, "caller"]);
-        let args = one.args.iter().map(|arg| self.target(arg)).collect();
-        let before = self.steps;
-        let defaults = one.defaults.iter().map(|default| self.expression(default)).collect();
-        let in_defaults = self.steps - before;
+        let args: Vec<Expr<'a>> = one.args.iter().map(|arg| self.target(arg)).collect();
+        let used = std::mem::take(&mut self.used);
         let outside = std::mem::take(&mut self.steps);
         let scopes = std::mem::take(&mut self.scopes);
-        let body = self.framed(false, |this| this.block(&one.body, 4 + in_defaults));
+        let given = self.inside(|this| this.given(one));
+        let names = one.args.iter().flat_map(names_of).chain(["caller"]);
+        let mut body = self.frame(Scope::of(names, &one.defaults, &one.body), &one.body, 4);
+        // Behind the statement that pays.
+        let at = body.len().min(1);
+        body.splice(at..at, given);
+        self.catch(&mut body);
         self.scopes = scopes;
         let steps = std::mem::replace(&mut self.steps, outside);
+        if self.chat {
+            let others = ["varargs", "kwargs"].into_iter().find(|name| self.used.contains(name));
+            let is_argument = |name: &str| args.iter().any(|arg| matches!(arg, Expr::Var(arg) if arg.id == name));
+            if let Some(name) = others.filter(|name| !is_argument(name)) {
+                self.refuse(format!("{name}, the other arguments of a macro, are not here"), span);
+            }
+        }
+        self.used.extend(used);
         all.push(emit(filter("__defines", constant(Value::from(steps), span), []), span));
-        Macro { name: one.name, args, defaults, body }
+        Macro { name: one.name, args, defaults: Vec::new(), body }
+    }
+
+    /// What a macro with defaults begins with. A default stands for what is not given, which is something else than what
+    /// is given and undefined, and it may name an argument before it.
+    fn given(&mut self, one: &Macro<'a>) -> Vec<Stmt<'a>> {
+        if !self.defaulting.contains(one.name) {
+            return Vec::new();
+        }
+        let required = one.args.len() - one.defaults.len();
+        let mut all = Vec::with_capacity(one.args.len());
+        for (at, arg) in one.args.iter().enumerate() {
+            let Expr::Var(name) = arg else { continue };
+            let span = name.span();
+            let read = || variable(name.id, span);
+            let set = |expr| Stmt::Set(Spanned::new(Set { target: read(), expr }, span));
+            let taken = set(filter("__taken", read(), []));
+            let default = at.checked_sub(required).and_then(|at| one.defaults.get(at));
+            all.push(match default {
+                None => taken,
+                Some(default) => {
+                    let default = set(self.expression(default));
+                    let expr =
+                        Expr::Test(Spanned::new(Test { name: "undefined", expr: read(), args: Vec::new() }, span));
+                    Stmt::IfCond(Spanned::new(IfCond { expr, true_body: vec![default], false_body: vec![taken] }, span))
+                }
+            });
+        }
+        all
     }
 
     fn assign(&mut self, one: &Set<'a>, span: Span, all: &mut Vec<Stmt<'a>>) {
@@ -344,6 +459,8 @@ impl<'a> Rewriter<'a> {
         match expression {
             Expr::Var(name) => {
                 self.used.insert(name.id);
+                let depth = self.names.len();
+                self.read.entry(name.id).and_modify(|deepest| *deepest = depth.max(*deepest)).or_insert(depth);
                 variable(name.id, span)
             }
             Expr::Const(one) => constant(one.value.clone(), span),
@@ -367,12 +484,7 @@ impl<'a> Rewriter<'a> {
                 }
             }
             Expr::BinOp(one) => self.binary(one, span),
-            Expr::Compare(one) => {
-                let signs: String = one.ops.iter().map(|op| sign(op.op)).collect();
-                let mut parts = vec![constant(Value::from(signs), span)];
-                parts.extend(one.ops.iter().map(|op| self.expression(&op.expr)));
-                filter("__compare", self.expression(&one.expr), parts)
-            }
+            Expr::Compare(one) => self.compared(one, span),
             Expr::IfExpr(one) => self.framed(true, |this| {
                 let (test_expr, true_expr) = (this.expression(&one.test_expr), this.expression(&one.true_expr));
                 let false_expr = one.false_expr.as_ref().map(|other| this.expression(other));
@@ -498,8 +610,26 @@ impl<'a> Rewriter<'a> {
         filter(name, first, rest)
     }
 
+    /// A chain of comparisons, which ends at the first that does not hold: what follows is not looked at.
+    fn compared(&mut self, one: &Compare<'a>, span: Span) -> Expr<'a> {
+        let mut left = Some(self.expression(&one.expr));
+        let mut links = Vec::with_capacity(one.ops.len());
+        for (at, op) in one.ops.iter().enumerate() {
+            let right = self.expression(&op.expr);
+            let sign = constant(Value::from(sign(op.op).to_string()), span);
+            links.push(match left.take() {
+                Some(left) => filter("__link", left, [sign, right]),
+                None => filter("__next", right, [sign, constant(Value::from(at + 1 == one.ops.len()), span)]),
+            });
+        }
+        all_of(links, span)
+    }
+
     fn call(&mut self, one: &Call<'a>) -> Call<'a> {
         let mut args = self.arguments(&one.args);
+        if matches!(&one.expr, Expr::Var(name) if self.defaulting.contains(name.id)) {
+            args = args.into_iter().map(given).collect();
+        }
         let expr = match &one.expr {
             Expr::GetAttr(method) => {
                 // The two methods of a loop are the engine's own.
@@ -528,6 +658,48 @@ impl<'a> Rewriter<'a> {
             CallArg::KwargSplat(value) => CallArg::KwargSplat(filter("__arguments", self.expression(value), [])),
         };
         args.iter().map(&mut argument).collect()
+    }
+}
+
+/// The macros of a template, and `caller`, where they may have defaults.
+fn defaulting(source: &str, dialect: Dialect) -> BTreeSet<&str> {
+    let mut found = BTreeSet::new();
+    let (mut before, mut named) = ([None, None], None);
+    for (token, _) in tokenize(source, false, Default::default(), whitespace(dialect)).map_while(Result::ok) {
+        match (&token, before) {
+            (Token::Ident(name), [Some("{"), Some("macro")]) => named = Some(*name),
+            (Token::ParenOpen, [Some("{"), Some("call")]) => named = Some("caller"),
+            (Token::BlockEnd, _) => named = None,
+            (Token::Assign, _) => found.extend(named),
+            _ => {}
+        }
+        let word = match token {
+            Token::BlockStart => Some("{"),
+            Token::Ident(name) => Some(name),
+            _ => None,
+        };
+        before = [before[1], word];
+    }
+    found
+}
+
+/// An argument of a macro, told from one that is not given where it is undefined.
+fn given(arg: CallArg<'_>) -> CallArg<'_> {
+    match arg {
+        CallArg::Pos(value) if !matches!(value, Expr::Const(_)) => CallArg::Pos(filter("__given", value, [])),
+        CallArg::Kwarg(name, value) if !matches!(value, Expr::Const(_)) => {
+            CallArg::Kwarg(name, filter("__given", value, []))
+        }
+        other => other,
+    }
+}
+
+/// Whether all of these hold, asked from the first on; a tree that is as flat as can be.
+fn all_of(mut links: Vec<Expr<'_>>, span: Span) -> Expr<'_> {
+    let half = links.split_off(links.len() / 2);
+    match (links.is_empty(), half) {
+        (true, half) => half.into_iter().next().unwrap_or_else(|| constant(Value::from(true), span)),
+        (false, half) => binary(BinOpKind::ScAnd, all_of(links, span), all_of(half, span), span),
     }
 }
 
