@@ -232,6 +232,9 @@ fn indent(_: &State, value: &Value, rest: &[Value]) -> Result<Value, Error> {
         None => " ".repeat(usize::try_from(number_or(width.as_ref(), 4)?.max(0)).unwrap_or(0)),
     };
     let text = value.as_str().ok_or_else(|| invalid(format!("a value of the type {} has no lines", kind_of(value))))?;
+    if width.is_some_and(|width| width.is_safe()) && !value.is_safe() {
+        return Err(invalid("an indentation that is marked as safe is not here"));
+    }
     let is_set = |value: Option<Value>| value.is_some_and(|value| value.is_true());
     let (first, blank) = (is_set(first), is_set(blank));
     let ended = format!("{text}\n");
@@ -250,9 +253,8 @@ fn indent(_: &State, value: &Value, rest: &[Value]) -> Result<Value, Error> {
     like(out, value)
 }
 
-fn truncate(_: &State, value: &Value, rest: &[Value]) -> Result<Value, Error> {
+fn truncate(state: &State, value: &Value, rest: &[Value]) -> Result<Value, Error> {
     let [length, killwords, end, leeway] = bind(["length", "killwords", "end", "leeway"], rest)?;
-    let text = value.as_str().ok_or_else(|| invalid(format!("a {} cannot be cut short", kind_of(value))))?;
     let end = end.unwrap_or_else(|| Value::from("..."));
     let end_letters = end.as_str().map(|end| end.chars().count());
     let end_letters = end_letters.ok_or_else(|| invalid("the end of what is cut short must be a text"))?;
@@ -262,9 +264,12 @@ fn truncate(_: &State, value: &Value, rest: &[Value]) -> Result<Value, Error> {
     if kept < 0 || leeway < 0 {
         return Err(invalid("a text cannot be cut shorter than its end"));
     }
-    if text.chars().count() as i128 <= most.saturating_add(leeway) {
+    // A list may be short enough too.
+    let length = listing::length(state, value, &[])?;
+    if whole_of(&length).is_some_and(|length| length <= most.saturating_add(leeway)) {
         return Ok(value.clone());
     }
+    let text = value.as_str().ok_or_else(|| invalid(format!("a {} cannot be cut short", kind_of(value))))?;
     let cut = text.char_indices().nth(usize::try_from(kept).unwrap_or(usize::MAX)).map_or(text.len(), |(at, _)| at);
     let head = match text[..cut].rsplit_once(' ') {
         Some((head, _)) if !killwords.is_some_and(|kill| kill.is_true()) => head,
@@ -387,7 +392,7 @@ fn round(_: &State, value: &Value, rest: &[Value]) -> Result<Value, Error> {
             let rounded = unit.map_or(0, |unit| nearest(halves, unit) / 2);
             Ok(Value::from((rounded as f64).copysign(real)))
         }
-        (Some("common"), None) => Err(invalid("so large a float is not rounded to tens here")),
+        (Some("common"), None) => Err(invalid("rounding so large a float to tens is not here")),
         _ => Err(invalid("method must be common, ceil or floor")),
     }
 }

@@ -84,6 +84,9 @@ fn entries(state: &State, values: &[Value]) -> Result<Vec<(Value, Value)>, Error
     if other.iter().any(|value| !value.is_kwargs()) {
         return Err(Error::from(ErrorKind::TooManyArguments));
     }
+    if given.is_undefined() {
+        return Err(Error::from(ErrorKind::UndefinedError));
+    }
     let mut all = Vec::new();
     if given.kind() == ValueKind::Map {
         all = pairs(std::slice::from_ref(given))?;

@@ -303,7 +303,7 @@ fn check_size(source: &str, dialect: Dialect) -> Result<(), Refused> {
     if source.len() > SOURCE_BYTES {
         return refused(format!("it has {} bytes, the limit is {SOURCE_BYTES}", source.len()));
     }
-    let (mut in_tag, mut test) = (0, Test::Nowhere);
+    let (mut in_tag, mut test, mut after_operator, mut in_for) = (0, Test::Nowhere, false, false);
     // What is wrong with a sign is said by the parser.
     for (token, span) in tokenize(source, false, Default::default(), whitespace(dialect)).map_while(Result::ok) {
         in_tag = match token {
@@ -321,10 +321,22 @@ fn check_size(source: &str, dialect: Dialect) -> Result<(), Refused> {
                 let what = format!("tests cannot be chained with `is` (line {} of the template)", span.start_line);
                 return Err(Refused { what, limit: false });
             }
+            (Token::Ident("in"), Test::Named) if dialect == Dialect::Chat => {
+                let what = "`in` behind a test is a name in Jinja2, which is not here: put the test in parentheses";
+                let what = format!("{what} (line {} of the template)", span.start_line);
+                return Err(Refused { what, limit: false });
+            }
             (Token::Ident("is"), _) | (Token::Ident("not"), Test::Begun) | (Token::Dot, Test::Named) => Test::Begun,
             (Token::Ident(_), Test::Begun) => Test::Named,
             _ => Test::Nowhere,
         };
+        if dialect == Dialect::Chat && after_operator && matches!(token, Token::Ident("not")) {
+            let what = "`not` behind an operator is a name in Jinja2, which is not here: put it and what it denies in parentheses";
+            let what = format!("{what} (line {} of the template)", span.start_line);
+            return Err(Refused { what, limit: false });
+        }
+        in_for = if in_tag == 1 { matches!(token, Token::Ident("for")) } else { in_for };
+        after_operator = is_operator(&token) || matches!(token, Token::Ident("in")) && !in_for;
         if in_tag > TAG_TOKENS {
             return refused(format!(
                 "it has more than {TAG_TOKENS} words and signs in one tag (line {} of the template)",
@@ -333,6 +345,27 @@ fn check_size(source: &str, dialect: Dialect) -> Result<(), Refused> {
         }
     }
     Ok(())
+}
+
+fn is_operator(token: &Token<'_>) -> bool {
+    use Token as T;
+    matches!(
+        token,
+        T::Eq
+            | T::Ne
+            | T::Lt
+            | T::Lte
+            | T::Gt
+            | T::Gte
+            | T::Plus
+            | T::Minus
+            | T::Mul
+            | T::Div
+            | T::FloorDiv
+            | T::Mod
+            | T::Pow
+            | T::Tilde
+    )
 }
 
 fn compile(source: &'static str, dialect: Dialect) -> Result<Program, Refused> {

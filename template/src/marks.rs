@@ -48,20 +48,17 @@ pub(super) fn mark(text: Value) -> Result<Value, Error> {
 /// The places of all blocks in the text that was written; of one inside another, that of the outer one. Nothing where a
 /// block's text stands elsewhere.
 pub(super) fn places(text: &str) -> Option<Vec<Range<usize>>> {
-    let found = FOUND.take();
-    let place = |(start, block): &(usize, Value)| {
+    let mut outer: Vec<(Range<usize>, bool)> = Vec::new();
+    for (start, block) in FOUND.take() {
         let block = block.as_str().unwrap_or_default();
-        let place = *start..start + block.len();
-        (text.get(place.clone()) == Some(block)).then_some(place)
-    };
-    let all: Vec<Range<usize>> = found.iter().map(place).collect::<Option<_>>()?;
-    let mut outer: Vec<Range<usize>> = Vec::with_capacity(all.len());
-    for place in all {
+        let place = start..start + block.len();
         // The inner blocks end before the outer one does.
-        while outer.last().is_some_and(|inner| inner.start >= place.start && !place.is_empty()) {
+        let inside = |inner: &Range<usize>| inner.start >= place.start && inner.end <= place.end && !place.is_empty();
+        while outer.last().is_some_and(|(inner, _)| inside(inner)) {
             outer.pop();
         }
-        outer.push(place);
+        let stands = text.get(place.clone()) == Some(block);
+        outer.push((place, stands));
     }
-    Some(outer)
+    outer.into_iter().map(|(place, stands)| stands.then_some(place)).collect()
 }

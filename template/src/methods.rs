@@ -9,8 +9,8 @@ use super::growth::{allow, bytes};
 use super::letters::{self, Ends};
 use super::meter;
 use super::number::{invalid, kind_of, whole, whole_of};
-use super::order::equal;
-use super::value::{Kind, List, Method, items, keep, key_cost, length, list, sequence, weigh};
+use super::order::{equal, hashable};
+use super::value::{Kind, List, Method, items, key_cost, length, list, sequence, weigh};
 use super::written::{escaped, join, like};
 
 /// The methods of texts.
@@ -192,6 +192,7 @@ fn of_list(value: &Value, name: &str, args: &[Value]) -> Result<Value, Error> {
         "get" => {
             let [key, default] = bind(["", "default"], args)?;
             let key = needed(key)?;
+            hashable(&key)?;
             meter::work(key_cost(&key)?)?;
             let found = value.as_object().and_then(|map| map.get_value(&key));
             Ok(found.or(default).unwrap_or_else(|| Value::from(())))

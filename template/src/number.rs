@@ -110,11 +110,25 @@ pub(super) fn product(left: &Value, right: &Value) -> Result<Value, Error> {
 pub(super) fn divide(left: &Value, right: &Value) -> Result<Value, Error> {
     match numbers(left, right) {
         Some(Numbers::Whole(_, 0)) => Err(by_zero()),
-        Some(Numbers::Whole(left, right)) => Ok(Value::from(left as f64 / right as f64)),
+        Some(Numbers::Whole(left, right)) => Ok(Value::from(quotient(left, right))),
         Some(Numbers::Real(_, 0.0)) => Err(by_zero()),
         Some(Numbers::Real(left, right)) => Ok(Value::from(left / right)),
         None => Err(impossible("/", left, right)),
     }
+}
+
+/// A quotient of whole numbers, rounded once.
+fn quotient(left: i128, right: i128) -> f64 {
+    let (size, by) = (left.unsigned_abs(), right.unsigned_abs());
+    let plain = left as f64 / right as f64;
+    // What a float holds exactly is divided exactly enough, and so large a divisor leaves too few digits.
+    if size.max(by) < 1 << 53 || by >= 1 << 64 {
+        return plain;
+    }
+    let shift = size.leading_zeros();
+    let (found, rest) = ((size << shift) / by, (size << shift) % by);
+    let found = (found | u128::from(rest != 0)) as f64 * 2.0_f64.powi(-i32::try_from(shift).unwrap_or(0));
+    found.copysign(plain)
 }
 
 /// `left // right`.

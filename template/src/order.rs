@@ -144,6 +144,17 @@ pub(super) fn sorted(mut keyed: Vec<(Value, Value)>, reverse: bool) -> Result<Ve
     Ok(all)
 }
 
+/// Whether a value can be a key of a map: no list, no map, and no tuple that holds one.
+pub(super) fn hashable(value: &Value) -> Result<(), Error> {
+    match value.downcast_object_ref::<List>() {
+        Some(list) if matches!(list.kind(), Kind::List | Kind::Map) => {
+            Err(invalid(format!("a {} is no key of a map", kind_of(value))))
+        }
+        Some(list) if list.kind() == Kind::Tuple => list.items().iter().try_for_each(hashable),
+        _ => Ok(()),
+    }
+}
+
 fn contains(container: &Value, value: &Value) -> Result<bool, Error> {
     if container.is_undefined() {
         return Ok(false);
@@ -159,9 +170,7 @@ fn contains(container: &Value, value: &Value) -> Result<bool, Error> {
     if let Some(list) = container.downcast_object_ref::<List>() {
         if matches!(list.kind(), Kind::Map | Kind::Keys) {
             meter::work(1 + key_cost(value)?)?;
-            if value.downcast_object_ref::<List>().is_some_and(|list| matches!(list.kind(), Kind::List | Kind::Map)) {
-                return Err(invalid(format!("a {} is no key of a map", kind_of(value))));
-            }
+            hashable(value)?;
         }
         if list.kind() == Kind::Map {
             return Ok(container.as_object().is_some_and(|map| map.get_value(value).is_some()));

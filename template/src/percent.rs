@@ -50,8 +50,11 @@ pub(super) fn percent(format: &Value, values: &Value) -> Result<Value, Error> {
         pad(&field, fill(&field, &value, format.is_safe())?, &mut out);
     }
     out.push_str(rest);
-    // A map need not be used, nor a list: both can be asked for items.
-    if left.next().is_some() && !matches!(kind, Some(Kind::Map | Kind::List | Kind::Range { .. })) {
+    // A map need not be used, nor a list, nor what is undefined: all can be asked for items.
+    if left.next().is_some()
+        && !values.is_undefined()
+        && !matches!(kind, Some(Kind::Map | Kind::List | Kind::Range { .. }))
+    {
         return Err(invalid("a text has fewer fields than there are values"));
     }
     keep(if format.is_safe() { Value::from_safe_string(out) } else { Value::from(out) })

@@ -68,6 +68,8 @@ struct Rewriter<'a> {
     moved: Option<*const Expr<'a>>,
     /// Whether it marks what is generated.
     marks: bool,
+    /// Whether the innermost loop breaks or continues.
+    left: bool,
     /// Loops that call themselves, around here.
     recursive: u32,
     /// Macros that have defaults.
@@ -187,6 +189,7 @@ impl<'a> Rewriter<'a> {
 
     /// Leaving a loop from inside a scope would leave the scope open in the engine.
     fn leaves(&mut self, name: &str, span: Span) {
+        self.left = true;
         if self.scopes > 0 {
             self.refuse(format!("{name} inside a block of a loop (with, set, filter, generation) is not here"), span);
         }
@@ -223,9 +226,14 @@ impl<'a> Rewriter<'a> {
                 let target = self.target(&one.target);
                 let scopes = std::mem::take(&mut self.scopes);
                 self.recursive += u32::from(one.recursive);
+                let left = std::mem::take(&mut self.left);
                 let given = names_of(&one.target).into_iter().chain(["loop"]).collect();
                 let body = self.paid(given, &one.body);
                 self.recursive -= u32::from(one.recursive);
+                let counts = std::mem::replace(&mut self.left, left) && self.chat && !one.else_body.is_empty();
+                if counts && one.recursive {
+                    self.refuse("else of a recursive loop that breaks or continues is not here".to_owned(), span);
+                }
                 self.scopes = scopes;
                 let filter_expr = one.filter_expr.as_ref().map(|condition| {
                     let outside = std::mem::take(&mut self.steps);
@@ -240,10 +248,22 @@ impl<'a> Rewriter<'a> {
                 } else {
                     self.frame(scope, &one.else_body, 0)
                 };
-                Stmt::ForLoop(Spanned::new(
-                    ForLoop { target, iter, filter_expr, recursive: one.recursive, body, else_body },
-                    span,
-                ))
+                let recursive = one.recursive;
+                let plain = |body, else_body| {
+                    let all = ForLoop { target, iter, filter_expr, recursive, body, else_body };
+                    Stmt::ForLoop(Spanned::new(all, span))
+                };
+                if counts {
+                    // Jinja2 runs `else` unless one turn came to its end.
+                    let turns = |says: &'static str| filter("__turns", constant(Value::from(says), span), []);
+                    let mut body = body;
+                    body.push(emit(turns("ended"), span));
+                    all.extend([emit(turns("begin"), span), plain(body, Vec::new())]);
+                    let none_ended = IfCond { expr: turns("none"), true_body: else_body, false_body: Vec::new() };
+                    Stmt::IfCond(Spanned::new(none_ended, span))
+                } else {
+                    plain(body, else_body)
+                }
             }
             Stmt::IfCond(one) => self.framed(true, |this| {
                 let expr = this.expression(&one.expr);
@@ -277,7 +297,10 @@ impl<'a> Rewriter<'a> {
                 if generates && self.recursive > 0 {
                     self.refuse("a generation block in a recursive loop is not here".to_owned(), span);
                 }
-                let filter = self.framed(false, |this| this.expression(&one.filter));
+                let mut filter = self.framed(false, |this| this.expression(&one.filter));
+                if self.chat && !generates {
+                    filter = super::tree::filter("__text", filter, []);
+                }
                 let body = self.caught(&one.body, span);
                 Stmt::FilterBlock(Spanned::new(FilterBlock { filter, body }, span))
             }

@@ -240,6 +240,15 @@ fn a_name_that_a_block_sets_later_is_its_own_before() {
         ("{% set number %}<{{ number }}>{% endset %}{{ number }}", "<>"),
         ("{{ number }}{% set number %}<{{ number }}>{% endset %}{{ number }}", "3<3>"),
         ("{% for x in [] %}{% else %}{% set q = 1 %}{{ q }}{% endfor %}{{ q is defined }}", "1False"),
+        // Else is run unless a turn comes to its end.
+        (
+            "{% for x in [1] %}{% continue %}{% else %}e{% endfor %}{% for x in [1, 2] %}{% if x == 2 %}{% break %}{% endif %}{% else %}f{% endfor %}",
+            "e",
+        ),
+        (
+            "{% for y in [1, 2] %}{% for x in [1] %}{% if y == 2 %}{% break %}{% endif %}{% else %}{{ y }}{% endfor %}{% endfor %}",
+            "2",
+        ),
         ("{% with number = 1, b = number %}{{ number }}{{ b }}{% endwith %}", "13"),
     ] {
         assert_eq!(written(source), expected, "{source}");
@@ -254,13 +263,16 @@ fn marks_stand_where_transformers_puts_them_or_are_refused() {
         Template::new(&source, Dialect::Chat)?.render_marked(Input::default(), || Ok(Vec::new()))
     };
     for (source, text, places) in [
-        ("a{% generation %}b{% endgeneration %}{% generation %}c{% endgeneration %}", "abc", vec![1..2, 2..3]),
-        ("{% generation %}a{% generation %}b{% endgeneration %}c{% endgeneration %}d", "abcd", vec![0..3]),
-        ("{% macro m(x) %}{% generation %}{{ x }}{% endgeneration %}{% endmacro %}a{{ m('b') }}c", "abc", vec![1..2]),
-        ("a{% set t %} {% generation %}b{% endgeneration %}{% endset %}{{ 1 if t == ' b' }}", "a1", vec![]),
+        ("a{% generation %}b{% endgeneration %}{% generation %}c{% endgeneration %}", "abc", &[(1, 2), (2, 3)][..]),
+        ("{% generation %}a{% generation %}b{% endgeneration %}c{% endgeneration %}d", "abcd", &[(0, 3)]),
+        ("{% macro m(x) %}{% generation %}{{ x }}{% endgeneration %}{% endmacro %}a{{ m('b') }}c", "abc", &[(1, 2)]),
+        ("a{% set t %} {% generation %}b{% endgeneration %}{% endset %}{{ 1 if t == ' b' }}", "a1", &[]),
     ] {
         match marked(source) {
-            Ok(found) => assert_eq!(found, (text.to_owned(), places), "{source}"),
+            Ok((found, spans)) => {
+                let spans: Vec<(usize, usize)> = spans.iter().map(|span| (span.start, span.end)).collect();
+                assert_eq!((found.as_str(), spans.as_slice()), (text, places), "{source}");
+            }
             Err(refused) => {
                 assert!(places.is_empty() && refused.to_string().contains("not here"), "{source}: {refused}")
             }
@@ -285,6 +297,10 @@ fn faults_of_a_template_are_told_with_their_line_and_no_hint_of_a_limit() {
         ("{% for m in none %}{% endfor %}", "none is not iterable"),
         ("{% for m in [1] %}{% with a = 1 %}{% break %}{% endwith %}{% endfor %}", "break inside a block of a loop"),
         ("{{ number is defined is true }}", "tests cannot be chained with `is` (line 1 of the template)"),
+        ("{{ number is defined in [1] }}", "`in` behind a test is a name in Jinja2"),
+        ("{{ 1 == not [1, 2] }}", "`not` behind an operator is a name in Jinja2"),
+        ("{{ {[1]: 2} }}", "a list is no key of a map"),
+        ("{% filter length %}a{% endfilter %}", "a filter block writes texts"),
         ("{{ number.real }}", "real of a value of the type int is not here"),
         ("{{ namespace(_a=1) }}", "it begins with _"),
         ("{{ dict({}, {}) }}", "too many arguments"),

@@ -46,7 +46,8 @@ fn compared(file: &str) -> Compared {
         });
         let difference = match (&line.text, rendered) {
             (None, Err(_)) => continue,
-            (Some(_), Err(error)) if error.to_string().contains("not here") => {
+            // Refused by name, or by a limit.
+            (Some(_), Err(error)) if ["not here", "this limit"].iter().any(|why| error.to_string().contains(why)) => {
                 found.not_here += 1;
                 continue;
             }

@@ -22,7 +22,7 @@ impl<'a> Rewriter<'a> {
         let span = expression.span();
         let rewritten = if !self.enter(span) {
             constant(Value::UNDEFINED, span)
-        } else if let Some(minus) = minus_inside(expression).filter(|minus| self.moved != Some(*minus)) {
+        } else if let Some(minus) = minus_inside(expression, self.source).filter(|minus| self.moved != Some(*minus)) {
             // `-a.b` is read as `(-a).b`, and means `-(a.b)`.
             let outside = self.moved.replace(minus);
             let inner = self.expression_inside(expression, span);
@@ -92,8 +92,7 @@ impl<'a> Rewriter<'a> {
             Expr::GetItem(one) => {
                 let (expr, subscript_expr) = (self.expression(&one.expr), self.expression(&one.subscript_expr));
                 let named = |name: &str| name.len() <= 64 && !(self.chat && methods::is_name(name));
-                let near = matches!(&subscript_expr, Expr::Const(key)
-                    if key.value.as_str().is_some_and(named) || key.value.as_usize().is_some_and(|at| at < 64));
+                let near = matches!(&subscript_expr, Expr::Const(key) if key.value.as_str().is_some_and(named));
                 if near {
                     Expr::GetItem(Spanned::new(GetItem { expr, subscript_expr }, span))
                 } else {
@@ -119,7 +118,11 @@ impl<'a> Rewriter<'a> {
             Expr::Const(one) => Some(one.value.clone()),
             _ => None,
         };
-        if let Some(values) = parts.iter().map(plain).collect::<Option<Vec<Value>>>() {
+        let values = parts.iter().map(plain).collect::<Option<Vec<Value>>>();
+        // What is no key is an error when it is run.
+        let is_key = |key: &Value| key.as_object().is_none();
+        let values = values.filter(|values| name != "__map" || values.iter().step_by(2).all(is_key));
+        if let Some(values) = values {
             let made = match name {
                 "__map" => value::map(values.chunks_exact(2).map(|pair| (pair[0].clone(), pair[1].clone())).collect()),
                 "__tuple" => value::sequence(Kind::Tuple, values),
@@ -150,6 +153,20 @@ impl<'a> Rewriter<'a> {
         match one.op {
             Kind::Concat => self.chain(one, "__join", |op| matches!(op, Kind::Concat)),
             Kind::Add => self.chain(one, "__add", |op| matches!(op, Kind::Add)),
+            Kind::ScAnd | Kind::ScOr => {
+                let (left, right) = (self.expression(&one.left), self.expression(&one.right));
+                match &left {
+                    // The engine would make a truth of two constants.
+                    Expr::Const(one_left) if self.chat => {
+                        if one_left.value.is_true() == matches!(one.op, Kind::ScAnd) {
+                            right
+                        } else {
+                            left
+                        }
+                    }
+                    _ => binary(one.op, left, right, span),
+                }
+            }
             _ => {
                 let (left, right) = (self.expression(&one.left), self.expression(&one.right));
                 let constant = is_small(&left) || is_small(&right);
@@ -262,7 +279,7 @@ fn all_of(mut links: Vec<Expr<'_>>, span: Span) -> Expr<'_> {
 }
 
 /// The minus under a chain of attributes, items and calls.
-fn minus_inside<'a>(expression: &Expr<'a>) -> Option<*const Expr<'a>> {
+fn minus_inside<'a>(expression: &Expr<'a>, source: &str) -> Option<*const Expr<'a>> {
     let mut inner = match expression {
         Expr::GetAttr(_) | Expr::GetItem(_) | Expr::Slice(_) | Expr::Call(_) => expression,
         _ => return None,
@@ -273,7 +290,12 @@ fn minus_inside<'a>(expression: &Expr<'a>) -> Option<*const Expr<'a>> {
             Expr::GetItem(one) => &one.expr,
             Expr::Slice(one) => &one.expr,
             Expr::Call(one) => &one.expr,
-            Expr::UnaryOp(one) if matches!(one.op, UnaryOpKind::Neg) => return Some(std::ptr::from_ref(inner)),
+            Expr::UnaryOp(one) if matches!(one.op, UnaryOpKind::Neg) => {
+                // In parentheses it stands where it belongs.
+                let after = usize::try_from(one.span().end_offset).ok().and_then(|end| source.get(end..));
+                let closed = after.is_some_and(|after| after.trim_start().starts_with(')'));
+                return (!closed).then_some(std::ptr::from_ref(inner));
+            }
             _ => return None,
         };
     }
