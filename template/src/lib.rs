@@ -321,9 +321,9 @@ fn check_size(source: &str, dialect: Dialect) -> Result<(), Refused> {
                 let what = format!("tests cannot be chained with `is` (line {} of the template)", span.start_line);
                 return Err(Refused { what, limit: false });
             }
-            (Token::Ident("in"), Test::Named) if dialect == Dialect::Chat => {
-                let what = "`in` behind a test is a name in Jinja2, which is not here: put the test in parentheses";
-                let what = format!("{what} (line {} of the template)", span.start_line);
+            (Token::Ident(word @ ("in" | "if")), Test::Named) if dialect == Dialect::Chat => {
+                let what = "behind a test is a name in Jinja2, which is not here: put the test in parentheses";
+                let what = format!("`{word}` {what} (line {} of the template)", span.start_line);
                 return Err(Refused { what, limit: false });
             }
             (Token::Ident("is"), _) | (Token::Ident("not"), Test::Begun) | (Token::Dot, Test::Named) => Test::Begun,

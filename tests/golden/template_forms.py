@@ -648,7 +648,7 @@ def main():
     args = parser.parse_args()
     count = args.count or len(list(forms())) + 40
     lines = list(cases(count, args.seed))
-    head = {"data": DATA, "conversations": [[{"role": role, "content": content} for role, content in one] for one in CONVERSATIONS]}
+    head = {"fixed": len(list(forms())), "data": DATA, "conversations": [[{"role": role, "content": content} for role, content in one] for one in CONVERSATIONS]}
     text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in [head, *lines])
     if args.check:
         sys.exit(0 if args.out.read_text() == text else f"{args.out} differs")
