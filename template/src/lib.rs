@@ -46,6 +46,7 @@ mod show;
 mod source;
 mod tree;
 mod value;
+mod words;
 mod written;
 
 pub use json::to_json;
@@ -290,20 +291,12 @@ fn whitespace(dialect: Dialect) -> WhitespaceConfig {
     WhitespaceConfig { keep_trailing_newline: false, lstrip_blocks: chat, trim_blocks: chat }
 }
 
-/// How far a test is read: behind `is`, or behind its name.
-#[derive(Clone, Copy)]
-enum Test {
-    Nowhere,
-    Begun,
-    Named,
-}
-
 fn check_size(source: &str, dialect: Dialect) -> Result<(), Refused> {
     let refused = |what: String| Err(Refused { what, limit: true });
     if source.len() > SOURCE_BYTES {
         return refused(format!("it has {} bytes, the limit is {SOURCE_BYTES}", source.len()));
     }
-    let (mut in_tag, mut test, mut after_operator, mut in_for) = (0, Test::Nowhere, false, false);
+    let mut in_tag = 0;
     // What is wrong with a sign is said by the parser.
     for (token, span) in tokenize(source, false, Default::default(), whitespace(dialect)).map_while(Result::ok) {
         in_tag = match token {
@@ -316,27 +309,6 @@ fn check_size(source: &str, dialect: Dialect) -> Result<(), Refused> {
             }
             _ => in_tag + 1,
         };
-        test = match (&token, test) {
-            (Token::Ident("is"), Test::Named) if dialect == Dialect::Chat => {
-                let what = format!("tests cannot be chained with `is` (line {} of the template)", span.start_line);
-                return Err(Refused { what, limit: false });
-            }
-            (Token::Ident(word @ ("in" | "if")), Test::Named) if dialect == Dialect::Chat => {
-                let what = "behind a test is a name in Jinja2, which is not here: put the test in parentheses";
-                let what = format!("`{word}` {what} (line {} of the template)", span.start_line);
-                return Err(Refused { what, limit: false });
-            }
-            (Token::Ident("is"), _) | (Token::Ident("not"), Test::Begun) | (Token::Dot, Test::Named) => Test::Begun,
-            (Token::Ident(_), Test::Begun) => Test::Named,
-            _ => Test::Nowhere,
-        };
-        if dialect == Dialect::Chat && after_operator && matches!(token, Token::Ident("not")) {
-            let what = "`not` behind an operator is a name in Jinja2, which is not here: put it and what it denies in parentheses";
-            let what = format!("{what} (line {} of the template)", span.start_line);
-            return Err(Refused { what, limit: false });
-        }
-        in_for = if in_tag == 1 { matches!(token, Token::Ident("for")) } else { in_for };
-        after_operator = is_operator(&token) || matches!(token, Token::Ident("in")) && !in_for;
         if in_tag > TAG_TOKENS {
             return refused(format!(
                 "it has more than {TAG_TOKENS} words and signs in one tag (line {} of the template)",
@@ -347,29 +319,15 @@ fn check_size(source: &str, dialect: Dialect) -> Result<(), Refused> {
     Ok(())
 }
 
-fn is_operator(token: &Token<'_>) -> bool {
-    use Token as T;
-    matches!(
-        token,
-        T::Eq
-            | T::Ne
-            | T::Lt
-            | T::Lte
-            | T::Gt
-            | T::Gte
-            | T::Plus
-            | T::Minus
-            | T::Mul
-            | T::Div
-            | T::FloorDiv
-            | T::Mod
-            | T::Pow
-            | T::Tilde
-    )
-}
-
 fn compile(source: &'static str, dialect: Dialect) -> Result<Program, Refused> {
-    let parsed = parse(source, NAME, Default::default(), whitespace(dialect)).map_err(|error| Refused::from(&error))?;
+    let odd = if dialect == Dialect::Chat { words::odd(source) } else { None };
+    let named = match odd {
+        Some(words::Odd::Chained(what)) => return Err(Refused { what, limit: false }),
+        Some(words::Odd::Name(what)) => Some(Refused { what, limit: false }),
+        None => None,
+    };
+    let parsed = parse(source, NAME, Default::default(), whitespace(dialect));
+    let parsed = parsed.map_err(|error| named.unwrap_or_else(|| Refused::from(&error)))?;
     let rewritten = rewrite::rewrite(&parsed, source, dialect);
     let (tree, undeclared) = rewritten.map_err(|rewrite::Fault { what, limit }| Refused { what, limit })?;
     let mut generator = CodeGenerator::new(NAME, source);
