@@ -77,7 +77,6 @@ impl ChatTemplate {
         let template = Template::new(&rewritten, Dialect::Chat)
             .map_err(|refused| explain(&refused))?
             .with_filter("tojson", to_json)
-            .with_filter(generation_tag::FILTER, generation_tag::mark)
             .with_function("raise_exception", |message: &Value| -> std::result::Result<Value, minijinja::Error> {
                 Err(minijinja::Error::new(ErrorKind::InvalidOperation, written(message)?))
             });
@@ -158,27 +157,18 @@ impl ChatTemplate {
         self.marks_generation
     }
 
-    /// Renders, and takes out the marks around what the template calls generated.
+    /// Renders, and says where what the template calls generated stands.
     fn render_marked(
         &self,
         messages: &[ChatMessage],
         add_generation_prompt: bool,
     ) -> Result<(String, Vec<std::ops::Range<usize>>)> {
-        if let Some(at) = messages.iter().position(|one| generation_tag::has_mark(&one.content)) {
-            return Err(Error::template(format!(
-                "message {at} holds a character that Unicode reserves for internal use"
-            )));
-        }
         let variables = self.variables.iter().map(|(_, value)| value.to_string().len());
         let texts = messages.iter().map(|one| one.role.len() + one.content.len());
         let input =
             Input { items: messages.len() as u64, bytes: texts.chain(variables).map(|bytes| bytes as u64).sum() };
-        let marked = self.template.render(input, || self.names(messages, add_generation_prompt));
-        let marked = marked.map_err(|refused| explain(&refused))?;
-        if !generation_tag::has_mark(&marked) {
-            return Ok((marked, Vec::new()));
-        }
-        generation_tag::unmark(&marked)
+        let rendered = self.template.render_marked(input, || self.names(messages, add_generation_prompt));
+        rendered.map_err(|refused| explain(&refused))
     }
 
     /// Everything that the template can read.

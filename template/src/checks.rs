@@ -141,7 +141,7 @@ fn same(value: &Value, other: &Value) -> Result<bool, Error> {
         return Ok(equal(value, other));
     }
     Err(invalid(format!(
-        "whether two values of the type {} are the same hangs on Python's memory: compare them with ==",
+        "whether two values of the type {} are the same hangs on Python's memory, which is not here: compare with ==",
         kind_of(value)
     )))
 }

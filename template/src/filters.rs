@@ -13,6 +13,7 @@ use super::listing;
 use super::meter;
 use super::methods::{self, bind, needed, number_or};
 use super::number::{invalid, kind_of, negative, real_of, whole, whole_of};
+use super::operators::add_two;
 use super::order::defined;
 use super::percent;
 use super::value::{List, keep, length, map};
@@ -68,7 +69,10 @@ const FILTERS: &[(&str, Filter)] = &[
     }),
     ("striptags", not_here),
     ("sum", listing::sum),
-    ("title", |_, value, rest| changed(value, rest, letters::title_words)),
+    // Made of parts: of a text that is marked as safe it is not.
+    ("title", |_, value, rest| {
+        changed(value, rest, letters::title_words).map(|title| Value::from(title.as_str().unwrap_or_default()))
+    }),
     ("tojson", not_here),
     ("trim", trim),
     ("truncate", truncate),
@@ -228,6 +232,9 @@ fn indent(_: &State, value: &Value, rest: &[Value]) -> Result<Value, Error> {
         None => " ".repeat(usize::try_from(number_or(width.as_ref(), 4)?.max(0)).unwrap_or(0)),
     };
     let text = value.as_str().ok_or_else(|| invalid(format!("a value of the type {} has no lines", kind_of(value))))?;
+    if width.is_some_and(|width| width.is_safe()) && !value.is_safe() {
+        return Err(invalid("an indentation that is marked as safe is not here"));
+    }
     let is_set = |value: Option<Value>| value.is_some_and(|value| value.is_true());
     let (first, blank) = (is_set(first), is_set(blank));
     let ended = format!("{text}\n");
@@ -246,26 +253,30 @@ fn indent(_: &State, value: &Value, rest: &[Value]) -> Result<Value, Error> {
     like(out, value)
 }
 
-fn truncate(_: &State, value: &Value, rest: &[Value]) -> Result<Value, Error> {
+fn truncate(state: &State, value: &Value, rest: &[Value]) -> Result<Value, Error> {
     let [length, killwords, end, leeway] = bind(["length", "killwords", "end", "leeway"], rest)?;
-    let text = value.as_str().ok_or_else(|| invalid(format!("a {} cannot be cut short", kind_of(value))))?;
     let end = end.unwrap_or_else(|| Value::from("..."));
-    let end = end.as_str().ok_or_else(|| invalid("the end of what is cut short must be a text"))?;
+    let end_letters = end.as_str().map(|end| end.chars().count());
+    let end_letters = end_letters.ok_or_else(|| invalid("the end of what is cut short must be a text"))?;
     let leeway = leeway.filter(|leeway| !leeway.is_none());
     let (most, leeway) = (number_or(length.as_ref(), 255)?, number_or(leeway.as_ref(), 5)?);
-    let kept = most - end.chars().count() as i128;
+    let kept = most - end_letters as i128;
     if kept < 0 || leeway < 0 {
         return Err(invalid("a text cannot be cut shorter than its end"));
     }
-    if text.chars().count() as i128 <= most.saturating_add(leeway) {
+    // A list may be short enough too.
+    let length = listing::length(state, value, &[])?;
+    if whole_of(&length).is_some_and(|length| length <= most.saturating_add(leeway)) {
         return Ok(value.clone());
     }
+    let text = value.as_str().ok_or_else(|| invalid(format!("a {} cannot be cut short", kind_of(value))))?;
     let cut = text.char_indices().nth(usize::try_from(kept).unwrap_or(usize::MAX)).map_or(text.len(), |(at, _)| at);
     let head = match text[..cut].rsplit_once(' ') {
         Some((head, _)) if !killwords.is_some_and(|kill| kill.is_true()) => head,
         _ => &text[..cut],
     };
-    like(format!("{head}{end}"), value)
+    // As a sum: what is marked as safe escapes its end.
+    add_two(&like(head.to_owned(), value)?, &end)
 }
 
 fn word_count(_: &State, value: &Value, rest: &[Value]) -> Result<Value, Error> {
@@ -321,7 +332,7 @@ fn int(_: &State, value: &Value, rest: &[Value]) -> Result<Value, Error> {
                 return Ok(whole(number));
             }
             if digits.len() > 38 && digits.bytes().all(|byte| byte.is_ascii_digit()) {
-                return Err(invalid("a whole number has more than 128 bits"));
+                return Err(invalid("whole numbers of more than 128 bits are not here"));
             }
             text.parse::<f64>().ok().filter(|real| real.is_finite())
         }
@@ -334,7 +345,7 @@ fn int(_: &State, value: &Value, rest: &[Value]) -> Result<Value, Error> {
     match real {
         None => Ok(default),
         Some(real) if real.abs() < 1e38 => Ok(whole(real.trunc() as i128)),
-        Some(_) => Err(invalid("a whole number has more than 128 bits")),
+        Some(_) => Err(invalid("whole numbers of more than 128 bits are not here")),
     }
 }
 
@@ -381,7 +392,7 @@ fn round(_: &State, value: &Value, rest: &[Value]) -> Result<Value, Error> {
             let rounded = unit.map_or(0, |unit| nearest(halves, unit) / 2);
             Ok(Value::from((rounded as f64).copysign(real)))
         }
-        (Some("common"), None) => Err(invalid("so large a float is not rounded to tens here")),
+        (Some("common"), None) => Err(invalid("rounding so large a float to tens is not here")),
         _ => Err(invalid("method must be common, ceil or floor")),
     }
 }

@@ -8,7 +8,8 @@ use minijinja::{Environment, Error, ErrorKind, State, Value};
 
 use super::meter;
 use super::number::invalid;
-use super::value::{Kind, Space, length, map, sequence};
+use super::order::is_chat;
+use super::value::{Kind, Space, items, length, map, sequence};
 
 /// How long a `range` may be; the sandbox of transformers has the same limit.
 const RANGE: u64 = 100_000;
@@ -18,10 +19,11 @@ pub(super) fn add_to(environment: &mut Environment<'static>) {
     // It writes everything that the template knows.
     environment.remove_global("debug");
     environment.add_function("range", range);
-    environment.add_function("dict", |rest: Rest<Value>| map(pairs(&rest)?));
-    environment.add_function("namespace", |rest: Rest<Value>| {
+    environment.add_function("dict", |state: &State, rest: Rest<Value>| map(entries(state, &rest)?));
+    environment.add_function("namespace", |state: &State, rest: Rest<Value>| {
         let space = Space::default();
-        for (name, value) in pairs(&rest)? {
+        for (name, value) in entries(state, &rest)? {
+            named(state, &name)?;
             space.set(&name, value)?;
         }
         Ok::<Value, Error>(Value::from_object(space))
@@ -61,6 +63,43 @@ fn range(lower: i64, upper: Option<i64>, step: Option<i64>) -> Result<Value, Err
         next += step;
     }
     sequence(Kind::Range { start, stop, step }, numbers)
+}
+
+/// Whether a namespace may have this name; transformers keeps those of Python's own out.
+pub(super) fn named(state: &State, name: &Value) -> Result<(), Error> {
+    match name.as_str() {
+        Some(name) if is_chat(state) && name.starts_with('_') => {
+            Err(invalid(format!("transformers refuses a namespace the name {name:?}: it begins with _")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What `dict` is called with: a map or pairs, and named arguments.
+fn entries(state: &State, values: &[Value]) -> Result<Vec<(Value, Value)>, Error> {
+    let (given, other) = match values {
+        [given, other @ ..] if is_chat(state) && !given.is_kwargs() => (given, other),
+        _ => return pairs(values),
+    };
+    if other.iter().any(|value| !value.is_kwargs()) {
+        return Err(Error::from(ErrorKind::TooManyArguments));
+    }
+    if given.is_undefined() {
+        return Err(Error::from(ErrorKind::UndefinedError));
+    }
+    let mut all = Vec::new();
+    if given.kind() == ValueKind::Map {
+        all = pairs(std::slice::from_ref(given))?;
+    } else {
+        for pair in items(given)? {
+            match items(&pair)?.as_slice() {
+                [name, value] => all.push((name.clone(), value.clone())),
+                _ => return Err(invalid("a map is made of pairs")),
+            }
+        }
+    }
+    all.extend(pairs(other)?);
+    Ok(all)
 }
 
 /// The entries of all maps among arguments, named arguments included.

@@ -81,8 +81,22 @@ pub(super) fn words_from_end(text: &str, most: Option<usize>) -> Vec<&str> {
 pub(super) fn capitalize(text: &str) -> String {
     let mut letters = text.chars();
     match letters.next() {
-        Some(first) => first.to_uppercase().chain(letters.as_str().to_lowercase().chars()).collect(),
+        Some(first) => titled(first) + &letters.as_str().to_lowercase(),
         None => String::new(),
+    }
+}
+
+/// A letter as the first of a word: of those that become two the first alone is large.
+fn titled(letter: char) -> String {
+    match letter {
+        'Ǆ'..='ǆ' => 'ǅ'.to_string(),
+        'Ǉ'..='ǉ' => 'ǈ'.to_string(),
+        'Ǌ'..='ǌ' => 'ǋ'.to_string(),
+        'Ǳ'..='ǳ' => 'ǲ'.to_string(),
+        _ => {
+            let mut large = letter.to_uppercase();
+            large.next().into_iter().chain(large.flat_map(char::to_lowercase)).collect()
+        }
     }
 }
 
@@ -94,7 +108,7 @@ pub(super) fn title(text: &str) -> String {
         if inside {
             out.extend(letter.to_lowercase())
         } else {
-            out.extend(letter.to_uppercase())
+            out.push_str(&titled(letter))
         }
         inside = is_cased(letter);
     }

@@ -13,6 +13,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use minijinja::functions::Function;
@@ -24,6 +25,7 @@ use minijinja::{AutoEscape, Environment, Error, ErrorKind, Output, State, Undefi
 
 use ground::panics;
 
+mod braces;
 mod checks;
 mod filters;
 mod globals;
@@ -31,6 +33,7 @@ mod growth;
 mod json;
 mod letters;
 mod listing;
+mod marks;
 mod meter;
 mod methods;
 mod number;
@@ -38,10 +41,12 @@ mod operators;
 mod order;
 mod percent;
 mod rewrite;
+mod scope;
 mod show;
 mod source;
 mod tree;
 mod value;
+mod words;
 mod written;
 
 pub use json::to_json;
@@ -58,6 +63,11 @@ const NAME_BYTES: usize = 256;
 const RECURSION: usize = 240;
 /// How many letters of an error's words are kept: a template can name things at length.
 const WORDS: usize = 1000;
+/// The filter of a block whose place in the text is asked for: `{% generation %}` as `{% filter __generation %}`.
+pub const GENERATION: &str = "__generation";
+/// Why the places of generated text are not told.
+const MOVED: &str = "a generation block stands in text that a macro, call, set or filter block catches, and its text is \
+                     written elsewhere than transformers marks it: such marks are not here";
 /// The name of the only template.
 const NAME: &str = "template";
 
@@ -204,9 +214,24 @@ impl Template {
         input: Input,
         variables: impl FnOnce() -> Result<Vec<(Value, Value)>, Error>,
     ) -> Result<String, Refused> {
+        self.render_marked(input, variables).map(|(text, _)| text)
+    }
+
+    /// The text, and where what its [`GENERATION`] blocks wrote stands in it.
+    ///
+    /// # Errors
+    /// As [`Self::render`], and where the text of a block stands elsewhere than transformers says.
+    pub fn render_marked(
+        &self,
+        input: Input,
+        variables: impl FnOnce() -> Result<Vec<(Value, Value)>, Error>,
+    ) -> Result<(String, Vec<Range<usize>>), Refused> {
         let (result, limit) = meter::within(input, || panics::caught(|| self.run(variables)));
         match result {
-            Ok(Ok(text)) if !limit => Ok(text),
+            Ok(Ok(text)) if !limit => match marks::places(&text) {
+                Some(places) => Ok((text, places)),
+                None => Err(Refused { what: MOVED.to_owned(), limit }),
+            },
             Ok(Ok(_)) => Err(Refused { what: "it went on after a limit".to_owned(), limit }),
             Ok(Err(error)) => Err(Refused { limit, ..Refused::from(&error) }),
             Err(panic) => Err(broken(&panic)),
@@ -214,6 +239,8 @@ impl Template {
     }
 
     fn run(&self, variables: impl FnOnce() -> Result<Vec<(Value, Value)>, Error>) -> Result<String, Error> {
+        operators::begin();
+        marks::begin();
         let mut text = String::new();
         let root = value::map(variables()?)?;
         let Program { instructions, blocks, .. } = &*self.program;
@@ -293,7 +320,14 @@ fn check_size(source: &str, dialect: Dialect) -> Result<(), Refused> {
 }
 
 fn compile(source: &'static str, dialect: Dialect) -> Result<Program, Refused> {
-    let parsed = parse(source, NAME, Default::default(), whitespace(dialect)).map_err(|error| Refused::from(&error))?;
+    let odd = if dialect == Dialect::Chat { words::odd(source) } else { None };
+    let named = match odd {
+        Some(words::Odd::Chained(what)) => return Err(Refused { what, limit: false }),
+        Some(words::Odd::Name(what)) => Some(Refused { what, limit: false }),
+        None => None,
+    };
+    let parsed = parse(source, NAME, Default::default(), whitespace(dialect));
+    let parsed = parsed.map_err(|error| named.unwrap_or_else(|| Refused::from(&error)))?;
     let rewritten = rewrite::rewrite(&parsed, source, dialect);
     let (tree, read) = rewritten.map_err(|rewrite::Fault { what, limit }| Refused { what, limit })?;
     let mut generator = CodeGenerator::new(NAME, source);
@@ -319,11 +353,14 @@ fn interned(source: &str) -> &'static str {
 fn write(out: &mut Output<'_>, _: &State<'_, '_>, value: &Value) -> Result<(), Error> {
     if let Some(text) = value.as_str() {
         meter::write(text.len() as u64)?;
+        marks::write(text.len());
         return out.write_str(text).map_err(Error::from);
     }
     let mut bounded = meter::Bounded::new(out);
     let result = written::write(value, &mut bounded)?;
-    bounded.done(result).and_then(meter::write)
+    let bytes = bounded.done(result)?;
+    marks::write(usize::try_from(bytes).unwrap_or(usize::MAX));
+    meter::write(bytes)
 }
 
 #[cfg(test)]

@@ -157,7 +157,8 @@ pub(super) fn list_of(state: &State, value: &Value, rest: &[Value]) -> Result<Va
 pub(super) fn first(state: &State, value: &Value, rest: &[Value]) -> Result<Value, Error> {
     let [] = bind([], rest)?;
     let found = match (value.as_str(), value.downcast_object_ref::<List>()) {
-        (Some(text), _) => return text.chars().next().map_or(Ok(Value::UNDEFINED), |one| like(one.to_string(), value)),
+        // The letters of a text that is marked as safe are not, unless they are asked for by their place.
+        (Some(text), _) => return Ok(text.chars().next().map_or(Value::UNDEFINED, |one| Value::from(one.to_string()))),
         (_, Some(list)) => match list.kind() {
             Kind::Once => list.next(),
             Kind::Map => list.pairs().next().map(|(name, _)| name.clone()),

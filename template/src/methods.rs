@@ -4,12 +4,13 @@
 use minijinja::value::{Kwargs, ValueKind, from_args};
 use minijinja::{Error, ErrorKind, State, Value};
 
+use super::braces;
 use super::growth::{allow, bytes};
 use super::letters::{self, Ends};
 use super::meter;
 use super::number::{invalid, kind_of, whole, whole_of};
-use super::order::equal;
-use super::value::{Kind, List, Method, items, keep, key_cost, length, list, sequence, weigh};
+use super::order::{equal, hashable};
+use super::value::{Kind, List, Method, items, key_cost, length, list, sequence, weigh};
 use super::written::{escaped, join, like};
 
 /// The methods of texts.
@@ -59,6 +60,23 @@ const OF_TEXTS: &[&str] = &[
 ];
 /// Those of Python's texts that are not here.
 const NOT_HERE: &[&str] = &["encode", "format_map", "isidentifier", "maketrans", "translate"];
+/// Of Python's numbers and ranges nothing is here.
+const OF_NUMBERS: &[&str] = &[
+    "as_integer_ratio",
+    "bit_count",
+    "bit_length",
+    "conjugate",
+    "denominator",
+    "from_bytes",
+    "fromhex",
+    "hex",
+    "imag",
+    "is_integer",
+    "numerator",
+    "real",
+    "to_bytes",
+];
+const OF_RANGES: &[&str] = &["start", "step", "stop"];
 const OF_MAPS: &[&str] = &["copy", "get", "items", "keys", "values"];
 const OF_LISTS: &[&str] = &["copy", "count", "index"];
 const OF_TUPLES: &[&str] = &["count", "index"];
@@ -68,7 +86,9 @@ const CHANGES_LISTS: &[&str] = &["append", "clear", "extend", "insert", "pop", "
 
 /// Whether a value of some type has a method of this name, so that `value.name` is no item of a map.
 pub(super) fn is_name(name: &str) -> bool {
-    [OF_TEXTS, NOT_HERE, OF_MAPS, OF_LISTS, CHANGES_MAPS, CHANGES_LISTS].iter().any(|names| names.contains(&name))
+    [OF_TEXTS, NOT_HERE, OF_NUMBERS, OF_RANGES, OF_MAPS, OF_LISTS, CHANGES_MAPS, CHANGES_LISTS]
+        .iter()
+        .any(|names| names.contains(&name))
 }
 
 fn names(value: &Value) -> (&'static [&'static str], &'static [&'static str]) {
@@ -89,16 +109,25 @@ pub(super) fn bound(value: &Value, name: &str) -> Option<Value> {
     if changing.contains(&name) {
         return Some(Value::UNDEFINED);
     }
-    let not_here = value.as_str().is_some() && NOT_HERE.contains(&name);
-    (known.contains(&name) || not_here)
+    known
+        .contains(&name)
         .then(|| Value::from_object(Method { of: value.clone(), name: name.to_owned(), calling: call }))
+}
+
+/// Refuses what Python has under this name, and is not here.
+pub(super) fn here(value: &Value, name: &str) -> Result<(), Error> {
+    let is_range = || value.downcast_object_ref::<List>().is_some_and(|list| matches!(list.kind(), Kind::Range { .. }));
+    let missing = (NOT_HERE.contains(&name) && value.as_str().is_some())
+        || (OF_NUMBERS.contains(&name) && matches!(value.kind(), ValueKind::Number | ValueKind::Bool))
+        || (OF_RANGES.contains(&name) && is_range());
+    if missing { Err(invalid(format!("{name} of a value of the type {} is not here", kind_of(value)))) } else { Ok(()) }
 }
 
 /// Calls a method.
 ///
 /// # Errors
 /// For names that the value's type has not, arguments that do not fit, and what would change the value.
-pub(super) fn call(state: &State, value: &Value, name: &str, args: &[Value]) -> Result<Value, Error> {
+pub(super) fn call(_: &State, value: &Value, name: &str, args: &[Value]) -> Result<Value, Error> {
     let (known, changing) = names(value);
     if changing.contains(&name) {
         let what = format!(
@@ -107,9 +136,7 @@ pub(super) fn call(state: &State, value: &Value, name: &str, args: &[Value]) -> 
         );
         return Err(invalid(what));
     }
-    if value.as_str().is_some() && NOT_HERE.contains(&name) {
-        return Err(invalid(format!("the method {name} of texts is not here")));
-    }
+    here(value, name)?;
     if !known.contains(&name) {
         return Err(Error::from(ErrorKind::UnknownMethod));
     }
@@ -117,7 +144,7 @@ pub(super) fn call(state: &State, value: &Value, name: &str, args: &[Value]) -> 
         meter::read(bytes(args)?)?;
     }
     match value.as_str() {
-        Some(text) => of_text(state, value, text, name, args),
+        Some(text) => of_text(value, text, name, args),
         None => of_list(value, name, args),
     }
 }
@@ -165,6 +192,7 @@ fn of_list(value: &Value, name: &str, args: &[Value]) -> Result<Value, Error> {
         "get" => {
             let [key, default] = bind(["", "default"], args)?;
             let key = needed(key)?;
+            hashable(&key)?;
             meter::work(key_cost(&key)?)?;
             let found = value.as_object().and_then(|map| map.get_value(&key));
             Ok(found.or(default).unwrap_or_else(|| Value::from(())))
@@ -215,7 +243,7 @@ fn text_of<'a>(value: Option<&'a Value>, what: &str) -> Result<&'a str, Error> {
     value.and_then(Value::as_str).ok_or_else(|| invalid(format!("{what} must be a text")))
 }
 
-fn of_text(state: &State, value: &Value, text: &str, name: &str, args: &[Value]) -> Result<Value, Error> {
+fn of_text(value: &Value, text: &str, name: &str, args: &[Value]) -> Result<Value, Error> {
     meter::read(text.len() as u64)?;
     let counted = if name == "join" { "str.join" } else { name };
     let all: Vec<Value> = std::iter::once(value).chain(args).cloned().collect();
@@ -363,8 +391,10 @@ fn of_text(state: &State, value: &Value, text: &str, name: &str, args: &[Value])
             if value.is_safe() {
                 return Err(invalid("format of a text that is marked as safe is not here"));
             }
-            let args: Vec<Value> = args.iter().map(plain).collect::<Result<_, _>>()?;
-            keep(minijinja_contrib::pycompat::unknown_method_callback(state, value, name, &args)?)
+            match args.split_last() {
+                Some((names, places)) if names.is_kwargs() => braces::format(text, places, names),
+                _ => braces::format(text, args, &Value::UNDEFINED),
+            }
         }
         _ => {
             let [] = bind([], args)?;
@@ -382,16 +412,6 @@ fn of_text(state: &State, value: &Value, text: &str, name: &str, args: &[Value])
             like(changed, value)
         }
     }
-}
-
-/// An argument of `format` as the engine writes it like Python: lists and maps as their text.
-fn plain(value: &Value) -> Result<Value, Error> {
-    if value.is_kwargs() || value.downcast_object_ref::<List>().is_none() {
-        return Ok(value.clone());
-    }
-    let mut text = String::new();
-    super::written::print(value, &mut text)?;
-    Ok(Value::from(text))
 }
 
 /// Texts as a list.

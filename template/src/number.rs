@@ -1,6 +1,8 @@
 //! Owns arithmetic as Python has it: a truth is a number, a division rounds down, and a remainder has the sign of what
 //! divides. Whole numbers have 128 bits here, and what needs more is refused. Knows no text and no list.
 
+use std::cmp::Ordering;
+
 use minijinja::value::ValueKind;
 use minijinja::{Error, ErrorKind, Value};
 
@@ -25,6 +27,22 @@ pub(super) fn numbers(left: &Value, right: &Value) -> Option<Numbers> {
         return Some(Numbers::Whole(left, right));
     }
     Some(Numbers::Real(real_of(left)?, real_of(right)?))
+}
+
+/// How one number stands beside another, nothing inside where one is `nan`. A whole number is not rounded to a float.
+pub(super) fn beside(left: &Value, right: &Value) -> Option<Option<Ordering>> {
+    let with_real = |whole: i128, real: f64| {
+        if real.is_nan() || real.abs() >= i128::MAX as f64 {
+            return 0.0_f64.partial_cmp(&real);
+        }
+        Some(whole.cmp(&(real.trunc() as i128)).then(0.0_f64.partial_cmp(&real.fract())?))
+    };
+    match (whole_of(left), whole_of(right)) {
+        (Some(left), Some(right)) => Some(Some(left.cmp(&right))),
+        (Some(left), None) => Some(with_real(left, real_of(right)?)),
+        (None, Some(right)) => Some(with_real(right, real_of(left)?).map(Ordering::reverse)),
+        (None, None) => Some(real_of(left)?.partial_cmp(&real_of(right)?)),
+    }
 }
 
 /// A whole number or a truth as a whole number.
@@ -92,11 +110,25 @@ pub(super) fn product(left: &Value, right: &Value) -> Result<Value, Error> {
 pub(super) fn divide(left: &Value, right: &Value) -> Result<Value, Error> {
     match numbers(left, right) {
         Some(Numbers::Whole(_, 0)) => Err(by_zero()),
-        Some(Numbers::Whole(left, right)) => Ok(Value::from(left as f64 / right as f64)),
+        Some(Numbers::Whole(left, right)) => Ok(Value::from(quotient(left, right))),
         Some(Numbers::Real(_, 0.0)) => Err(by_zero()),
         Some(Numbers::Real(left, right)) => Ok(Value::from(left / right)),
         None => Err(impossible("/", left, right)),
     }
+}
+
+/// A quotient of whole numbers, rounded once.
+fn quotient(left: i128, right: i128) -> f64 {
+    let (size, by) = (left.unsigned_abs(), right.unsigned_abs());
+    let plain = left as f64 / right as f64;
+    // What a float holds exactly is divided exactly enough, and so large a divisor leaves too few digits.
+    if size.max(by) < 1 << 53 || by >= 1 << 64 {
+        return plain;
+    }
+    let shift = size.leading_zeros();
+    let (found, rest) = ((size << shift) / by, (size << shift) % by);
+    let found = (found | u128::from(rest != 0)) as f64 * 2.0_f64.powi(-i32::try_from(shift).unwrap_or(0));
+    found.copysign(plain)
 }
 
 /// `left // right`.
@@ -179,7 +211,7 @@ fn calculate(
 }
 
 fn too_large(op: &str, left: &Value, right: &Value) -> Error {
-    invalid(format!("unable to calculate {left} {op} {right}: whole numbers have 128 bits here"))
+    invalid(format!("unable to calculate {left} {op} {right}: whole numbers of more than 128 bits are not here"))
 }
 
 fn by_zero() -> Error {
@@ -227,6 +259,22 @@ mod tests {
         for (left, right, quotient, rest) in [(7.5, 2.0, 3.0, 1.5), (-7.5, 2.0, -4.0, 0.5), (7.5, -2.0, -4.0, -0.5)] {
             assert_eq!(parts(left, right), (quotient, rest));
         }
+    }
+
+    #[test]
+    fn a_whole_number_is_compared_with_a_float_as_it_is() {
+        let wide = Value::from(9_007_199_254_740_993_i64);
+        for (left, right, expected) in [
+            (&wide, 9_007_199_254_740_992.0, Some(Ordering::Greater)),
+            (&Value::from(-3), -2.5, Some(Ordering::Less)),
+            (&Value::from(3), 3.0, Some(Ordering::Equal)),
+            (&Value::from(true), f64::INFINITY, Some(Ordering::Less)),
+            (&wide, f64::NAN, None),
+        ] {
+            assert_eq!(beside(left, &Value::from(right)), Some(expected));
+            assert_eq!(beside(&Value::from(right), left), Some(expected.map(Ordering::reverse)));
+        }
+        assert_eq!(beside(&wide, &Value::from("a")), None);
     }
 
     #[test]

@@ -1,22 +1,65 @@
 //! Owns the operators and what rewritten templates call in their place: sums, products, joined texts, slices, items of
 //! values, comparisons, and the literals of lists and maps. They do what Python does, within the bounds of the meter.
 
-use minijinja::value::Rest;
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use minijinja::value::{Object, ObjectRepr, Rest};
 use minijinja::{Environment, Error, State, Value};
 
-use super::meter;
+use super::globals::named;
 use super::methods;
 use super::number::{self, impossible, invalid, kind_of, whole_of};
-use super::order::{compare, defined, is_chat};
+use super::order::{compare, defined, hashable, is_chat};
 use super::percent::percent;
 use super::value::{Kind, List, Space, items, keep, key_cost, length, list, map, sequence, weigh};
 use super::written::{concatenate, escaped, like};
+use super::{GENERATION, marks, meter};
 
 /// How many arguments a list or map may become.
 const ARGUMENTS: u64 = 4096;
 
+thread_local! {
+    /// Whether a turn of a loop came to its end, for the loops whose `else` asks; the innermost last.
+    static TURNS: RefCell<Vec<bool>> = const { RefCell::new(Vec::new()) };
+    /// The middle values of the chains of comparisons that are being read, the innermost last.
+    static WAITING: RefCell<Vec<Value>> = const { RefCell::new(Vec::new()) };
+}
+
+/// What is undefined on its way to a macro that has defaults for what is not given.
+#[derive(Debug)]
+struct Given;
+
+impl Object for Given {
+    fn repr(self: &Arc<Self>) -> ObjectRepr {
+        ObjectRepr::Plain
+    }
+}
+
+/// Forgets what a rendering left that ended in an error.
+pub(super) fn begin() {
+    TURNS.with_borrow_mut(Vec::clear);
+    WAITING.with_borrow_mut(Vec::clear);
+}
+
 /// Gives the engine the filters that rewritten templates call.
 pub(super) fn add_to(environment: &mut Environment<'static>) {
+    environment.add_filter("__turns", |says: &str| {
+        TURNS.with_borrow_mut(|turns| {
+            match (says, turns.last_mut()) {
+                ("ended", Some(ended)) => *ended = true,
+                ("begin", _) => turns.push(false),
+                _ => return Value::from(turns.pop() == Some(false)),
+            }
+            Value::from("")
+        })
+    });
+    environment.add_filter("__catch", marks::catch);
+    environment.add_filter("__text", |value: Value| match value.as_str() {
+        Some(_) => Ok(value),
+        None => Err(invalid(format!("a filter block writes texts, and this is of the type {}", kind_of(&value)))),
+    });
+    environment.add_filter(GENERATION, marks::mark);
     environment.add_filter("__steps", |steps: u64| meter::work(steps).map(|()| ""));
     environment.add_filter("__defines", |steps: u64| meter::defines(steps).map(|()| ""));
     environment.add_filter("__refuse", |what: &str| -> Result<Value, Error> { Err(invalid(what.to_owned())) });
@@ -28,6 +71,12 @@ pub(super) fn add_to(environment: &mut Environment<'static>) {
     // The engine counts the letters of a text before a loop over it. What is left of a generator becomes a list, so that
     // the loop knows its length.
     environment.add_filter("__each", |state: &State, value: Value| -> Result<Value, Error> {
+        if let Some(text) = value.as_str().filter(|_| is_chat(state)) {
+            // The engine does not know how many letters a text has.
+            meter::room(24 * text.len() as u64)?;
+            meter::read(24 * text.len() as u64)?;
+            return list(text.chars().map(|letter| Value::from(letter.to_string())).collect());
+        }
         meter::read(value.as_str().map_or(0, str::len) as u64)?;
         if value.is_none() && is_chat(state) {
             return Err(invalid("none is not iterable"));
@@ -45,12 +94,18 @@ pub(super) fn add_to(environment: &mut Environment<'static>) {
         Ok(value)
     });
     environment
+        .add_filter("__given", |value: Value| if value.is_undefined() { Value::from_object(Given) } else { value });
+    environment.add_filter("__taken", |value: Value| {
+        if value.downcast_object_ref::<Given>().is_some() { Value::UNDEFINED } else { value }
+    });
+    environment
         .add_filter("__list", |first: Value, rest: Rest<Value>| list(std::iter::once(first).chain(rest.0).collect()));
     environment.add_filter("__tuple", |first: Value, rest: Rest<Value>| {
         sequence(Kind::Tuple, std::iter::once(first).chain(rest.0).collect())
     });
     environment.add_filter("__map", |first: Value, rest: Rest<Value>| {
         let parts: Vec<Value> = std::iter::once(first).chain(rest.0).collect();
+        parts.iter().step_by(2).try_for_each(hashable)?;
         map(parts.chunks_exact(2).map(|pair| (pair[0].clone(), pair[1].clone())).collect())
     });
     environment.add_filter("__add", |first: &Value, rest: Rest<Value>| add(first, &rest));
@@ -79,15 +134,21 @@ pub(super) fn add_to(environment: &mut Environment<'static>) {
         environment
             .add_filter(name, move |state: &State, left: &Value, right: &Value| compare(state, sign, left, right));
     }
-    environment.add_filter("__compare", |state: &State, first: &Value, signs: &str, rest: Rest<Value>| {
-        let mut left = first;
-        for (sign, right) in signs.chars().zip(rest.iter()) {
-            if !compare(state, sign, left, right)? {
-                return Ok(false);
-            }
-            left = right;
+    // `a < b < c` is `a < b and b < c` with one `b`, which waits here while `c` is found.
+    environment.add_filter("__link", |state: &State, left: &Value, sign: char, right: &Value| {
+        let holds = compare(state, sign, left, right)?;
+        if holds {
+            WAITING.with_borrow_mut(|waiting| waiting.push(right.clone()));
         }
-        Ok::<bool, Error>(true)
+        Ok::<bool, Error>(holds)
+    });
+    environment.add_filter("__next", |state: &State, right: &Value, sign: char, is_last: bool| {
+        let left = WAITING.with_borrow_mut(Vec::pop).unwrap_or_default();
+        let holds = compare(state, sign, &left, right)?;
+        if holds && !is_last {
+            WAITING.with_borrow_mut(|waiting| waiting.push(right.clone()));
+        }
+        Ok::<bool, Error>(holds)
     });
 }
 
@@ -97,6 +158,7 @@ pub(super) fn item(state: &State, value: &Value, key: &Value) -> Result<Value, E
     meter::work(key_cost(key)?)?;
     let found = value.get_item(key)?;
     match key.as_str() {
+        None if value.is_safe() => like(found.as_str().unwrap_or_default().to_owned(), value),
         Some(name) if found.is_undefined() && is_chat(state) => Ok(methods::bound(value, name).unwrap_or(found)),
         _ => Ok(found),
     }
@@ -104,6 +166,7 @@ pub(super) fn item(state: &State, value: &Value, key: &Value) -> Result<Value, E
 
 /// `value.name`: a method, else an item of that name.
 fn attribute(value: &Value, name: &str) -> Result<Value, Error> {
+    methods::here(value, name)?;
     methods::bound(value, name).map_or_else(|| value.get_attr(name), Ok)
 }
 
@@ -112,7 +175,8 @@ fn remainder(left: &Value, right: &Value) -> Result<Value, Error> {
     if left.as_str().is_some() { percent(left, right) } else { number::remainder(left, right) }
 }
 
-fn set(space: &Value, name: &Value, value: Value) -> Result<&'static str, Error> {
+fn set(state: &State, space: &Value, name: &Value, value: Value) -> Result<&'static str, Error> {
+    named(state, name)?;
     match space.downcast_object_ref::<Space>() {
         Some(space) => space.set(name, value).map(|()| ""),
         None => Err(invalid(format!("can only assign to namespaces, not {}", space.kind()))),
@@ -225,7 +289,8 @@ pub(super) fn slice(state: &State, value: &Value, start: &Value, stop: &Value, s
         return list(Vec::new());
     }
     let Some(all) = value.downcast_object_ref::<List>() else {
-        return Err(invalid(format!("a value of the type {} cannot be sliced", kind_of(value))));
+        let what = "cannot be sliced; of a constant Jinja2 makes what is undefined, which is not here";
+        return Err(invalid(format!("a value of the type {} {what}", kind_of(value))));
     };
     let kind = match all.kind() {
         Kind::List => Kind::List,

@@ -7,7 +7,7 @@ use minijinja::value::ValueKind;
 use minijinja::{Error, State, UndefinedBehavior, Value};
 
 use super::meter;
-use super::number::{Numbers, invalid, kind_of, numbers};
+use super::number::{beside, invalid, kind_of};
 use super::value::{Kind, List, Method, Space, key_cost, weigh};
 
 /// Whether a comparison holds: `=`, `!`, `<`, `l` for <=, `>`, `g` for >=, `i` for in, `n` for not in.
@@ -51,11 +51,8 @@ pub(super) fn equal(left: &Value, right: &Value) -> bool {
     if let (Some(left), Some(right)) = (left.as_str(), right.as_str()) {
         return left == right;
     }
-    if let Some(numbers) = numbers(left, right) {
-        return match numbers {
-            Numbers::Whole(left, right) => left == right,
-            Numbers::Real(left, right) => left == right,
-        };
+    if let Some(order) = beside(left, right) {
+        return order == Some(Ordering::Equal);
     }
     let lists = (left.downcast_object_ref::<List>(), right.downcast_object_ref::<List>());
     let (Some(one), Some(other)) = lists else {
@@ -104,11 +101,8 @@ pub(super) fn order(left: &Value, right: &Value) -> Result<Option<Ordering>, Err
     if let (Some(left), Some(right)) = (left.as_str(), right.as_str()) {
         return Ok(Some(left.cmp(right)));
     }
-    if let Some(numbers) = numbers(left, right) {
-        return Ok(match numbers {
-            Numbers::Whole(left, right) => Some(left.cmp(&right)),
-            Numbers::Real(left, right) => left.partial_cmp(&right),
-        });
+    if let Some(order) = beside(left, right) {
+        return Ok(order);
     }
     let lists = (left.downcast_object_ref::<List>(), right.downcast_object_ref::<List>());
     if let (Some(one), Some(other)) = lists {
@@ -150,6 +144,17 @@ pub(super) fn sorted(mut keyed: Vec<(Value, Value)>, reverse: bool) -> Result<Ve
     Ok(all)
 }
 
+/// Whether a value can be a key of a map: no list, no map, and no tuple that holds one.
+pub(super) fn hashable(value: &Value) -> Result<(), Error> {
+    match value.downcast_object_ref::<List>() {
+        Some(list) if matches!(list.kind(), Kind::List | Kind::Map) => {
+            Err(invalid(format!("a {} is no key of a map", kind_of(value))))
+        }
+        Some(list) if list.kind() == Kind::Tuple => list.items().iter().try_for_each(hashable),
+        _ => Ok(()),
+    }
+}
+
 fn contains(container: &Value, value: &Value) -> Result<bool, Error> {
     if container.is_undefined() {
         return Ok(false);
@@ -165,9 +170,7 @@ fn contains(container: &Value, value: &Value) -> Result<bool, Error> {
     if let Some(list) = container.downcast_object_ref::<List>() {
         if matches!(list.kind(), Kind::Map | Kind::Keys) {
             meter::work(1 + key_cost(value)?)?;
-            if value.downcast_object_ref::<List>().is_some_and(|list| matches!(list.kind(), Kind::List | Kind::Map)) {
-                return Err(invalid(format!("a {} is no key of a map", kind_of(value))));
-            }
+            hashable(value)?;
         }
         if list.kind() == Kind::Map {
             return Ok(container.as_object().is_some_and(|map| map.get_value(value).is_some()));

@@ -50,8 +50,11 @@ pub(super) fn percent(format: &Value, values: &Value) -> Result<Value, Error> {
         pad(&field, fill(&field, &value, format.is_safe())?, &mut out);
     }
     out.push_str(rest);
-    // A map need not be used, nor a list: both can be asked for items.
-    if left.next().is_some() && !matches!(kind, Some(Kind::Map | Kind::List | Kind::Range { .. })) {
+    // A map need not be used, nor a list, nor what is undefined: all can be asked for items.
+    if left.next().is_some()
+        && !values.is_undefined()
+        && !matches!(kind, Some(Kind::Map | Kind::List | Kind::Range { .. }))
+    {
         return Err(invalid("a text has fewer fields than there are values"));
     }
     keep(if format.is_safe() { Value::from_safe_string(out) } else { Value::from(out) })
@@ -191,13 +194,14 @@ fn fill(field: &Field<'_>, value: &Value, safe: bool) -> Result<String, Error> {
 }
 
 /// `1.5e3` as C writes it, with two digits behind the sign.
-fn exponent(text: &str, letter: char) -> String {
+pub(super) fn exponent(text: &str, letter: char) -> String {
     let (digits, power) = text.split_once('e').unwrap_or((text, "0"));
     let power: i32 = power.parse().unwrap_or(0);
     format!("{digits}{letter}{}{:02}", if power < 0 { '-' } else { '+' }, power.unsigned_abs())
 }
 
-fn ascii(text: &str) -> String {
+/// What is no ASCII as Python escapes it.
+pub(super) fn ascii(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for letter in text.chars() {
         match u32::from(letter) {

@@ -167,6 +167,14 @@ fn filters_tests_and_methods_keep_their_meaning() {
             "[[1, 2], [3]] [[1, 2], [3]] ['a', 'b'] 2",
         ),
         (
+            "{{ [('a b' | safe) | title] }}{{ [('a' | safe) | first] }}{{ ('a b c' | safe) | truncate(3, end='<', leeway=0) }}",
+            "['A B']['a']a&lt;",
+        ),
+        (
+            "{{ dict([['a', 1], ('b', 2)], c=3) }}{{ namespace([['a', 1]]).a }}{{ 'ßa'.capitalize() }}",
+            "{'a': 1, 'b': 2, 'c': 3}1Ssa",
+        ),
+        (
             "{{ 'a\nb' | indent(2) }}|{{ '%s-%03d' | format('a', 7) }}|{{ '{}-{:>3}'.format('a', 7) }}|{{ ','.join(['a', 'b']) }}",
             "a\n  b|a-007|a-  7|a,b",
         ),
@@ -192,6 +200,87 @@ fn filters_tests_and_methods_keep_their_meaning() {
 }
 
 #[test]
+fn a_chain_of_comparisons_ends_at_the_first_that_does_not_hold() {
+    for (source, expected) in [
+        ("{{ 1 < 2 < 1 < nothing.x }} {{ 1 == 2 == nothing.x }} {{ 1 < 2 == 2 < 3 }}", "False False True"),
+        ("{{ 1 < (2 if 3 > 2 > 5 > nothing.x else 3) < 4 }} {{ 1 not in [1] in [[1]] }}", "True False"),
+        ("{% set c = cycler(1, 2) %}{{ 0 < c.next() < 2 }}{{ c.next() }} {{ (1 < 2 < 3) < 2 < 3 }}", "True2 True"),
+    ] {
+        assert_eq!(written(source), expected, "{source}");
+    }
+    let long = format!("{{{{ 1{} }}}}", " < 2 > 1".repeat(2000));
+    assert_eq!(written(&long), "True");
+}
+
+#[test]
+fn an_argument_that_is_undefined_is_given_and_a_default_sees_those_before_it() {
+    for (source, expected) in [
+        (
+            "{% macro m(a, b='d') %}{{ a }}-{{ b }};{% endmacro %}{{ m(1, nothing) }}{{ m(1) }}{{ m(b=messages.x, a=2) }}",
+            "1-;1-d;2-;",
+        ),
+        ("{% macro m(a, b=a, c=b ~ 'c') %}{{ a }}{{ b }}{{ c }};{% endmacro %}{{ m(1) }}{{ m(1, c=3) }}", "111c;113;"),
+        (
+            "{% macro w() %}{{ caller() }}{{ caller(nothing) }}{% endmacro %}{% call(v='V') w() %}[{{ v }}]{% endcall %}",
+            "[V][]",
+        ),
+        ("{% macro m(a=1) %}{{ a is defined }}{% endmacro %}{{ m() }}{{ m(nothing) }}", "TrueFalse"),
+    ] {
+        assert_eq!(written(source), expected, "{source}");
+    }
+}
+
+#[test]
+fn a_name_that_a_block_sets_later_is_its_own_before() {
+    for (source, expected) in [
+        ("{% for x in [1] %}[{{ number }}]{% endfor %}{% set number = 'x' %}{{ number }}", "[]x"),
+        ("{% for x in [1] %}[{{ number }}]{% endfor %}{% if true %}{% set number = 'x' %}{% endif %}", "[3]"),
+        ("{% macro m() %}[{{ number }}]{% endmacro %}{{ m() }}{% set number = 'x' %}{{ m() }}", "[][x]"),
+        ("{% for x in [1, 2] %}[{{ number }}]{% set number = 'x' %}{% endfor %}{{ number }}", "[3][3]3"),
+        ("{% set number %}<{{ number }}>{% endset %}{{ number }}", "<>"),
+        ("{{ number }}{% set number %}<{{ number }}>{% endset %}{{ number }}", "3<3>"),
+        ("{% for x in [] %}{% else %}{% set q = 1 %}{{ q }}{% endfor %}{{ q is defined }}", "1False"),
+        // Else is run unless a turn comes to its end.
+        (
+            "{% for x in [1] %}{% continue %}{% else %}e{% endfor %}{% for x in [1, 2] %}{% if x == 2 %}{% break %}{% endif %}{% else %}f{% endfor %}",
+            "e",
+        ),
+        (
+            "{% for y in [1, 2] %}{% for x in [1] %}{% if y == 2 %}{% break %}{% endif %}{% else %}{{ y }}{% endfor %}{% endfor %}",
+            "2",
+        ),
+        ("{% with number = 1, b = number %}{{ number }}{{ b }}{% endwith %}", "13"),
+    ] {
+        assert_eq!(written(source), expected, "{source}");
+    }
+}
+
+#[test]
+fn marks_stand_where_transformers_puts_them_or_are_refused() {
+    let marked = |source: &str| {
+        let source =
+            source.replace("endgeneration", "endfilter").replace("generation", &format!("filter {GENERATION}"));
+        Template::new(&source, Dialect::Chat)?.render_marked(Input::default(), || Ok(Vec::new()))
+    };
+    for (source, text, places) in [
+        ("a{% generation %}b{% endgeneration %}{% generation %}c{% endgeneration %}", "abc", &[(1, 2), (2, 3)][..]),
+        ("{% generation %}a{% generation %}b{% endgeneration %}c{% endgeneration %}d", "abcd", &[(0, 3)]),
+        ("{% macro m(x) %}{% generation %}{{ x }}{% endgeneration %}{% endmacro %}a{{ m('b') }}c", "abc", &[(1, 2)]),
+        ("a{% set t %} {% generation %}b{% endgeneration %}{% endset %}{{ 1 if t == ' b' }}", "a1", &[]),
+    ] {
+        match marked(source) {
+            Ok((found, spans)) => {
+                let spans: Vec<(usize, usize)> = spans.iter().map(|span| (span.start, span.end)).collect();
+                assert_eq!((found.as_str(), spans.as_slice()), (text, places), "{source}");
+            }
+            Err(refused) => {
+                assert!(places.is_empty() && refused.to_string().contains("not here"), "{source}: {refused}")
+            }
+        }
+    }
+}
+
+#[test]
 fn faults_of_a_template_are_told_with_their_line_and_no_hint_of_a_limit() {
     for (source, words) in [
         ("a\n{{ raise_exception('no system turn') }}", "no system turn (line 2 of the template)"),
@@ -207,6 +296,15 @@ fn faults_of_a_template_are_told_with_their_line_and_no_hint_of_a_limit() {
         ("{{ 'a'.upper }}", "it writes the method upper"),
         ("{% for m in none %}{% endfor %}", "none is not iterable"),
         ("{% for m in [1] %}{% with a = 1 %}{% break %}{% endwith %}{% endfor %}", "break inside a block of a loop"),
+        ("{{ number is defined is true }}", "tests cannot be chained with `is` (line 1 of the template)"),
+        ("{{ number is defined in [1, 2] }}", "`in` stands where Jinja2 reads a name"),
+        ("{{ 1 == not [1, 2] }}", "`not` stands where Jinja2 reads a name"),
+        ("{{ {[1]: 2} }}", "a list is no key of a map"),
+        ("{% filter length %}a{% endfilter %}", "a filter block writes texts"),
+        ("{{ number.real }}", "real of a value of the type int is not here"),
+        ("{{ namespace(_a=1) }}", "it begins with _"),
+        ("{{ dict({}, {}) }}", "too many arguments"),
+        ("{% macro m() %}{{ varargs }}{% endmacro %}", "varargs, the other arguments of a macro, are not here"),
         ("{% include 'other' %}", "a template has no other files"),
         ("{% set n = namespace() %}\n\n{% set n.n = n %}", "a namespace cannot be held"),
     ] {

@@ -371,7 +371,7 @@ fn admit(value: Value) -> Result<Value, Error> {
     if value.downcast_object_ref::<Space>().is_some() {
         return Err(Error::new(
             ErrorKind::InvalidOperation,
-            "a namespace cannot be held by a list, a map or a namespace: it could hold itself",
+            "a namespace cannot be held by a list, a map or a namespace: one that holds itself is not here",
         ));
     }
     if let Some(method) = value.downcast_object_ref::<Method>() {

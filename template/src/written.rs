@@ -54,12 +54,12 @@ pub(super) fn write(value: &Value, out: &mut meter::Bounded<'_>) -> Result<std::
     meter::work(size.bytes / 8)?;
     if size.is_once {
         return Err(invalid(
-            "it writes a generator, whose text in Jinja2 is an address: put `| list` or `| join` behind",
+            "it writes a generator, whose text in Jinja2 is an address, which is not here: put `| list` or `| join` behind",
         ));
     }
     if let Some(method) = value.downcast_object_ref::<Method>() {
         return Err(invalid(format!(
-            "it writes the method {}, whose text in Jinja2 is an address: call it",
+            "it writes the method {}, whose text in Jinja2 is an address, which is not here: call it",
             method.name
         )));
     }
@@ -68,7 +68,7 @@ pub(super) fn write(value: &Value, out: &mut meter::Bounded<'_>) -> Result<std::
         || is_macro(value)
         || is_loop(value);
     if value.as_object().is_some() && !is_written {
-        return Err(invalid("it writes a function, whose text in Jinja2 is an address: call it"));
+        return Err(invalid("it writes a function, whose text in Jinja2 is an address, which is not here: call it"));
     }
     Ok(show::text(value, out))
 }

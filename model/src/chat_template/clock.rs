@@ -58,7 +58,13 @@ pub(super) fn strftime(format: &str, unix_seconds: i64) -> Result<String, Error>
             Some('y') => number(year.rem_euclid(100), 2),
             Some('m') => number(month, 2),
             Some('d') => number(day, 2),
-            Some('e') => format!("{day:2}"),
+            Some('e') => {
+                if padded {
+                    format!("{day:2}")
+                } else {
+                    day.to_string()
+                }
+            }
             Some('B') => month_name.to_string(),
             Some('b' | 'h') => month_name[..3].to_string(),
             Some('A') => day_name.to_string(),
@@ -71,8 +77,8 @@ pub(super) fn strftime(format: &str, unix_seconds: i64) -> Result<String, Error>
             Some('j') => number(day_of_year, 3),
             Some('F') => format!("{year}-{month:02}-{day:02}"),
             Some('T') => format!("{hour:02}:{minute:02}:{second:02}"),
-            Some('Z') => "UTC".to_string(),
-            Some('z') => "+0000".to_string(),
+            // The moment of transformers knows no zone.
+            Some('Z' | 'z') => String::new(),
             Some('%') => "%".to_string(),
             other => {
                 let shown = other.map(String::from).unwrap_or_default();
@@ -112,7 +118,7 @@ mod tests {
             (0, "%d %b %Y", "01 Jan 1970"),
             (951_782_400, "%A %d %B %Y %H:%M:%S %j", "Tuesday 29 February 2000 00:00:00 060"),
             (1_767_225_599, "%F %T %p %I %y %a", "2025-12-31 23:59:59 PM 11 25 Wed"),
-            (1_772_323_200, "%-d.%-m. %e|%%", "1.3.  1|%"),
+            (1_772_323_200, "%-d.%-m. %e|%-e%Z%z|%%", "1.3.  1|1|%"),
             (-1, "%Y-%m-%d", "1969-12-31"),
         ] {
             assert_eq!(strftime(format, seconds).unwrap(), expected);

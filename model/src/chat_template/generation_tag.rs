@@ -1,48 +1,10 @@
-//! The `{% generation %}` tag of transformers, which the template engine does not have: rewritten to a filter block
-//! that puts marks around its text, and the marks taken out again as byte ranges.
+//! The `{% generation %}` tag of transformers, which the template engine does not have: rewritten to a filter block that
+//! says where its text stands.
 //! Knows the outer syntax of Jinja (tags, comments, strings, raw blocks), not its expressions.
 
 use std::ops::Range;
 
-use crate::error::{Error, Result};
-
-/// The filter that a generation block becomes.
-pub(super) const FILTER: &str = "__generation";
-
-/// Noncharacters: Unicode reserves them for internal use and keeps them out of text that is exchanged.
-const OPEN: char = '\u{FDD0}';
-const CLOSE: char = '\u{FDD1}';
-
-/// Puts marks around generated text.
-pub(super) fn mark(text: &str) -> std::result::Result<String, minijinja::Error> {
-    template::pay_for(text.len())?;
-    Ok(format!("{OPEN}{text}{CLOSE}"))
-}
-
-/// Whether a text holds one of the marks.
-pub(super) fn has_mark(text: &str) -> bool {
-    text.contains([OPEN, CLOSE])
-}
-
-/// Takes the marks out and says where they were.
-pub(super) fn unmark(marked: &str) -> Result<(String, Vec<Range<usize>>)> {
-    let (mut text, mut spans, mut open) = (String::with_capacity(marked.len()), Vec::new(), None);
-    for letter in marked.chars() {
-        match (letter, open) {
-            (OPEN, None) => open = Some(text.len()),
-            (CLOSE, Some(start)) => {
-                spans.push(start..text.len());
-                open = None;
-            }
-            (OPEN | CLOSE, _) => return Err(Error::template("generation blocks are nested or were cut apart")),
-            _ => text.push(letter),
-        }
-    }
-    match open {
-        None => Ok((text, spans)),
-        Some(_) => Err(Error::template("a generation block was cut apart")),
-    }
-}
+use template::GENERATION;
 
 /// Rewrites the tags, and says whether there was one.
 pub(super) fn rewrite(source: &str) -> (String, bool) {
@@ -63,7 +25,7 @@ pub(super) fn rewrite(source: &str) -> (String, bool) {
                 (tag, rest) = rest.split_at(end);
             }
             Some((name @ ("generation" | "endgeneration"), place)) => {
-                let new = if name == "generation" { format!("filter {FILTER}") } else { "endfilter".to_string() };
+                let new = if name == "generation" { format!("filter {GENERATION}") } else { "endfilter".to_string() };
                 raw = format!("{}{new}{}", &tag[..place.start], &tag[place.end..]);
                 tag = &raw;
                 found = true;
@@ -148,13 +110,5 @@ mod tests {
             assert_eq!(rewrite(source).0, expected);
         }
         assert!(rewrite("{% generation %}").1 && !rewrite("{# {% generation %} #}").1);
-    }
-
-    #[test]
-    fn marks_become_byte_ranges_and_unpaired_ones_are_refused() {
-        let (text, spans) = unmark(&format!("é{}{}", mark("a").unwrap(), mark("").unwrap())).unwrap();
-        assert_eq!((text.as_str(), spans), ("éa", vec![2..3, 3..3]));
-        assert!(unmark(&mark(&mark("a").unwrap()).unwrap()).is_err());
-        assert!(unmark("a\u{FDD0}").is_err() && unmark("a\u{FDD1}").is_err());
     }
 }

@@ -137,9 +137,11 @@ fn marked_parts_must_be_as_many_as_assistant_messages() {
 }
 
 #[test]
-fn messages_cannot_forge_the_marks_of_generated_text() {
-    let talk = messages(&[("user", "\u{FDD0}x\u{FDD1}"), ("assistant", "b")]);
-    assert!(template("chatml_generation").render_with_spans(&talk).unwrap_err().to_string().contains("message 0"));
+fn no_letter_of_a_message_is_taken_for_a_mark() {
+    let talk = messages(&[("user", "\u{FDD0}x\u{FDD1}"), ("assistant", "b\u{FDD0}")]);
+    let rendered = template("chatml_generation").render_with_spans(&talk).unwrap();
+    assert!(rendered.text.contains("\u{FDD0}x\u{FDD1}"));
+    assert_eq!(texts(&rendered), [(1, "b\u{FDD0}<|im_end|>")]);
 }
 
 /// A test of the engine that answers otherwise than Jinja2 would refuse a template, or make it write what it does not.
