@@ -87,7 +87,7 @@ fn same_rows(one: &ArmResult, other: &ArmResult) -> bool {
 }
 
 fn churn(scorer: &str, candidate: &ArmResult, baseline: &ArmResult) -> usize {
-    let wrong = |outcome: &crate::Outcome| outcome.score(scorer).unwrap_or(0.0) == 0.0;
+    let wrong = |outcome: &crate::Outcome| !outcome.is_missing() && outcome.score(scorer).unwrap_or(0.0) == 0.0;
     let pairs = candidate.outcomes.iter().zip(&baseline.outcomes);
     pairs.filter(|(new, old)| wrong(new) && wrong(old) && new.text().trim() != old.text().trim()).count()
 }
@@ -164,6 +164,26 @@ mod tests {
         assert_eq!(exact.difference.flips, Some(flips));
         assert_eq!((exact.churn, exact.p_holm), (Some(0), exact.difference.p_value));
         assert_eq!(found[1].churn, None);
+    }
+
+    #[test]
+    fn a_row_without_an_answer_is_no_gain_for_the_other_arm() {
+        let lost = |all: &mut Vec<ArmResult>, rows: std::ops::Range<usize>| {
+            for outcome in &mut all[0].outcomes[rows] {
+                outcome.samples[0].finish = crate::Finish::Failed { reason: "lost".to_owned() };
+                outcome.samples[0].scored = Default::default();
+            }
+        };
+        let mut all = arms(20);
+        lost(&mut all, 0..10);
+        let found = check(all.clone(), "tuned").unwrap();
+        // Of the ten rows that are left eight are gains and two are wrong in both.
+        let flips = Flips { both_right: 0, regressions: 0, gains: 8, both_wrong: 2 };
+        assert_eq!((found[0].difference.flips, found[0].difference.estimate.n), (Some(flips), 10));
+        assert_eq!((found[1].difference.estimate.n, found[0].churn), (10, Some(0)));
+        // Without any answer there is nothing to compare, whatever the figures of the arm are.
+        lost(&mut all, 10..20);
+        assert_eq!(check(all, "tuned").unwrap(), Vec::new());
     }
 
     #[test]
