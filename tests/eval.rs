@@ -238,7 +238,7 @@ fn targets_to_learn_that_are_none_of_the_labels_are_refused_like_those_that_are_
     let (config, out) = (scene.text("config.toml"), scene.text("other"));
     let all = |told: &[&str]| {
         scene.run(&["check", &config]).refused(told);
-        scene.run(&["fit", &config, "--out", &out]).refused(told);
+        scene.run(&["fit", &config, "--out", &out, "--set", "eval.enabled=true"]).refused(told);
         eval(&scene, &[]).refused(told);
         scene.nothing_written("other");
     };

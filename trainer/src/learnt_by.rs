@@ -43,7 +43,7 @@ pub fn refuse(run: &Path, config: &Config, prepared: &Prepared) -> Result<bool> 
         }
         note(&format!(
             "warning: the rows that {shown} learnt from are not here, so nobody looked whether held-out rows are among them, \
-             and no verdict is given that would need it\nhint: put the rows where {} says, or correct it",
+             and the leakage gate fails\nhint: put the rows where {} says, or correct it",
             run.join("config.toml").display()
         ));
         return Ok(false);

@@ -101,9 +101,9 @@ pub enum Found {
 #[must_use]
 pub fn look(path: &Path) -> Found {
     let empty = |path: &Path| fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none());
-    let used = |entry: &fs::DirEntry| entry.file_name() != LOCK_FILE && !empty(&entry.path());
-    let entries = fs::read_dir(path).into_iter().flatten().flatten().filter(used);
-    let mut names: Vec<String> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    let entries = fs::read_dir(path).into_iter().flatten().flatten().filter(|entry| !empty(&entry.path()));
+    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let mut names: Vec<String> = names.filter(|name| name != LOCK_FILE && !is_half_written(name)).collect();
     names.sort();
     if names.is_empty() {
         return Found::Nothing;
@@ -113,6 +113,12 @@ pub fn look(path: &Path) -> Found {
     }
     names.truncate(MOST_NAMED);
     Found::Other(names)
+}
+
+/// What a kill left of a file that a run writes before its first event.
+fn is_half_written(name: &str) -> bool {
+    let of = |own: &&str| name.strip_prefix(*own).is_some_and(|rest| rest.starts_with('.'));
+    Path::new(name).extension().is_some_and(|end| end == write::PARTIAL) && BEFORE_THE_FIRST_EVENT.iter().any(of)
 }
 
 /// Whether the record of a run begins as one. A kill may have come before its first event: then nothing may lie beside it

@@ -186,7 +186,9 @@ impl Replay {
             .iter()
             .map(|ask| {
                 let found = self.find(ask);
-                used.extend(found.map(|(key, _)| key));
+                if let Some((key, _)) = found {
+                    used.insert(key);
+                }
                 let (completion, record) = match found.filter(|(_, line)| line.is_answer()) {
                     Some((_, line)) => (line.completion(), line.record()),
                     None => {
