@@ -119,7 +119,8 @@ fn a_verdict_that_cannot_come_is_refused_before_anything_is_asked() {
 
     let (arms, _) = RECORDED.split_once("[decision]").unwrap();
     let undecided = scene_without_decision(arms);
-    eval(&undecided, &["--require", "REPLACE"]).refused(&["does not say decision.margin", "candidate, baseline and margin"]);
+    eval(&undecided, &["--require", "REPLACE"])
+        .refused(&["does not say decision.margin", "candidate, baseline and margin"]);
     // A section without a margin leaves it to a default.
     let set = ["--set", "decision.candidate=candidate", "--require", "REPLACE"];
     eval(&undecided, &set).refused(&["does not say decision.margin"]);

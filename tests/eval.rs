@@ -182,7 +182,9 @@ fn limit_takes_a_sample_that_only_grows_and_out_is_where_the_reports_go() {
 fn recorded_answers_cost_nothing_and_those_that_are_not_there_are_missing() {
     let scene = recorded(|_| true, |number| number % 2 == 0);
     let lines = recording(|_| true).lines().skip(4).map(|line| format!("{line}\n")).collect::<String>();
-    let lost = HELD_OUT.take(4).map(|number| format!("{{\"id\": \"row-{number}\", \"text\": \"\", \"finish\": \"missing\"}}\n"));
+    let lost = HELD_OUT
+        .take(4)
+        .map(|number| format!("{{\"id\": \"row-{number}\", \"text\": \"\", \"finish\": \"missing\"}}\n"));
     let lost = lost.collect::<String>();
     scene.write("candidate.jsonl", lines + &lost + "{\"id\": \"row-999\", \"text\": \"nobody asked\"}\n");
     let done = eval(&scene, &[]).good();
@@ -212,11 +214,13 @@ fn recorded_answers_cost_nothing_and_those_that_are_not_there_are_missing() {
 fn a_recording_that_says_nothing_of_a_row_is_refused_before_anything_is_asked() {
     let scene = recorded(|_| true, |_| true);
     let whole = recording(|_| true);
-    let but = |row: &str| whole.lines().filter(|line| !line.contains(row)).map(|line| format!("{line}\n"));
+    let but = |row: &str| -> String {
+        whole.lines().filter(|line| !line.contains(row)).map(|line| format!("{line}\n")).collect()
+    };
     for (text, told) in [
         (String::new(), &["frontier.jsonl", "holds no recorded answer"][..]),
         ("\n \n".to_owned(), &["frontier.jsonl", "holds no recorded answer"]),
-        (but("row-20").collect(), &["no answer to 1 of 40 rows: \"row-20\"", "\"finish\": \"missing\"", "frontier"]),
+        (but("row-20"), &["no answer to 1 of 40 rows: \"row-20\"", "\"finish\": \"missing\"", "frontier"]),
         (whole.replace("row-", "line-"), &["no answer to 40 of 40 rows: \"row-16\", ", "…"]),
     ] {
         scene.write("frontier.jsonl", &text);
@@ -225,10 +229,10 @@ fn a_recording_that_says_nothing_of_a_row_is_refused_before_anything_is_asked() 
         assert!(!scene.path("run/eval").exists() && !scene.path("run/decisions").exists(), "{text}");
     }
     scene.write("frontier.jsonl", &whole);
-    let file = scene.write("replay.jsonl", but("row-31").collect::<String>()).display().to_string();
+    let file = scene.write("replay.jsonl", but("row-31")).display().to_string();
     eval(&scene, &["--replay", &file]).refused(&["arm replay", "row-31"]);
     // An arm that is not asked needs no answers.
-    scene.write("frontier.jsonl", but("row-20").collect::<String>());
+    scene.write("frontier.jsonl", but("row-20"));
     eval(&scene, &["--arm", "candidate"]).good();
 }
 
@@ -368,14 +372,32 @@ fn rows_that_the_run_learnt_from_and_another_base_are_refused() {
                   which was signed in the year two thousand and three and is in force today";
     scene.write("train.jsonl", rows(0..16) + &crate::util::row("long", nearly, "termination"));
     scene.fit("again", &["--max-steps", "1", "--set", "train.warmup_steps=0"]).good();
-    scene.write("learnt.jsonl", rows(100..106) + &crate::util::row("alike", &format!("{nearly}, still"), "termination"));
+    scene
+        .write("learnt.jsonl", rows(100..106) + &crate::util::row("alike", &format!("{nearly}, still"), "termination"));
     let run = scene.text("again");
     let config = scene.text("config.toml");
     let near = |near: &str| {
         let near = format!("data.near_duplicates={near}");
-        scene.run(&["eval", &config, "--run", &run, "--set", &train, "--set", &test, "--set", &near, "--set", "data.jaccard=0.8"])
+        scene.run(&[
+            "eval",
+            &config,
+            "--run",
+            &run,
+            "--set",
+            &train,
+            "--set",
+            &test,
+            "--set",
+            &near,
+            "--set",
+            "data.jaccard=0.8",
+        ])
     };
-    near("minhash").refused(&["1 of 7 held-out rows", "\"alike\" repeats \"long\" (near (minhash)", "data.near_duplicates"]);
+    near("minhash").refused(&[
+        "1 of 7 held-out rows",
+        "\"alike\" repeats \"long\" (near (minhash)",
+        "data.near_duplicates",
+    ]);
     near("none").good();
     // Rows that are gone were not looked at, and that is no clean bill.
     fs::rename(scene.path("train.jsonl"), scene.path("kept.jsonl")).unwrap();

@@ -216,10 +216,13 @@ fn resume_without_a_run_or_with_a_finished_one_says_so() {
     let run = || crate::util::files(&scene.path("run"));
     fs::create_dir_all(scene.path("run/checkpoints")).unwrap();
     scene.fit("run", &["--resume"]).refused(&["no run to resume", "without --resume"]);
-    let theirs = [("events.jsonl", "{\"event\": \"party\"}\n"), ("events.jsonl", "dear diary\n"), ("notes.txt", "precious")];
+    let theirs =
+        [("events.jsonl", "{\"event\": \"party\"}\n"), ("events.jsonl", "dear diary\n"), ("notes.txt", "precious")];
     for (name, text) in theirs {
         scene.write(&format!("run/{name}"), text);
-        for (more, told) in [("--resume", "no run to resume"), ("--resume-or-start", "holds no run"), ("--plain", "holds no run")] {
+        for (more, told) in
+            [("--resume", "no run to resume"), ("--resume-or-start", "holds no run"), ("--plain", "holds no run")]
+        {
             let more: &[&str] = if more == "--plain" { &[] } else { &[more] };
             scene.fit("run", more).refused(&[told, name, "--out"]);
             assert_eq!(run(), [name]);

@@ -107,9 +107,7 @@ mod tests {
     use crate::provider::scripted::{Scripted, says};
     use crate::results::Results;
     use crate::stats::paired::Flips;
-    use crate::{
-        Arm, Completion, EvaluateOptions, Finish, HeldOut, Identity, Message, Role, Row, evaluate_arms,
-    };
+    use crate::{Arm, Completion, EvaluateOptions, Finish, HeldOut, Identity, Message, Role, Row, evaluate_arms};
 
     fn held_out(num_rows: usize) -> HeldOut {
         let rows = (0..num_rows).map(|row| Row {

@@ -133,8 +133,7 @@ impl Replay {
     pub fn open(name: impl Into<String>, path: &Path) -> Result<Self, Error> {
         let bad = |line: usize, problem: String| Error::Recording { path: path.to_owned(), line, problem };
         let mut lines = HashMap::new();
-        let read =
-            read::lines(path, Kind::Row).map_err(|source| Error::ReadFile { path: path.to_owned(), source })?;
+        let read = read::lines(path, Kind::Row).map_err(|source| Error::ReadFile { path: path.to_owned(), source })?;
         for (at, line) in read.enumerate() {
             let bad = |problem: String| bad(at + 1, problem);
             let line = line.map_err(|source| bad(source.to_string()))?;
@@ -347,8 +346,8 @@ mod tests {
         let error = replay.holds_all(&asks).unwrap_err().to_string();
         assert!(error.contains("holds no answer to 6 of 7 rows: \"c\", \"d\", \"e\", \"f\", \"g\", …"), "{error}");
         assert!(error.contains("hint: ") && error.contains("\"finish\": \"missing\""), "{error}");
-        for empty in [&[][..], &["", "  "]] {
-            assert!(open(empty).unwrap_err().to_string().contains("holds no recorded answer"));
+        for empty in [Vec::new(), vec!["", "  "]] {
+            assert!(open(&empty).unwrap_err().to_string().contains("holds no recorded answer"));
         }
         let said = open(&[r#"{"id":"a","text":"x","finish":"missing"}"#]).unwrap_err().to_string();
         assert!(said.contains("has no text"), "{said}");

@@ -66,7 +66,8 @@ pub fn run(arguments: Eval) -> Result<ExitCode> {
     }
     start::look_at(&folder).with_context(unfit)?;
     let evaluation = Evaluation { scope: &scope, metrics: &metrics, run: &run };
-    let Ready { mut prepared, .. } = preflight::look(&config, &Wanted { training: false, evaluation: Some(evaluation) })?;
+    let Ready { mut prepared, .. } =
+        preflight::look(&config, &Wanted { training: false, evaluation: Some(evaluation) })?;
     prepared.data.rows_of_run_known = learnt_by::refuse(&run, &config, &prepared)?;
     let _held = hold(&run, &out)?;
     let tuned = model::adapter::load(&folder, &prepared.checkpoint.config).with_context(unfit)?;
