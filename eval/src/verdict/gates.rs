@@ -138,14 +138,14 @@ fn clusters(limit: usize, found: usize) -> Gate {
         figure: Some(found as f64),
         limit: Some(limit as f64),
         pass: found >= limit,
-        words: format!("{found} independent groups, at least {limit} are needed (min_groups)"),
+        words: format!("{found} independent groups, at least {limit} are needed"),
     }
 }
 
 fn leakage(leaked: Option<usize>) -> Gate {
     let words = match leaked {
-        None => "nobody looked for near repeats of training rows (data.near_duplicates)".to_owned(),
-        Some(rows) => format!("{rows} evaluation rows repeat training rows (data.near_duplicates)"),
+        None => "nobody looked whether evaluation rows are in a training shard".to_owned(),
+        Some(rows) => format!("{rows} evaluation rows are in a training shard"),
     };
     let figure = leaked.map(|rows| rows as f64);
     Gate { name: GateName::Leakage, figure, limit: Some(0.0), pass: leaked == Some(0), words }

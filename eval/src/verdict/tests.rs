@@ -75,7 +75,7 @@ fn a_failed_gate_comes_before_everything_else() {
     let made = Made::flips(1000, 20, 60);
     let found = judge(&made, |_, evidence| evidence.leaked_rows = Some(3));
     assert_eq!(found.answer, Answer::Insufficient);
-    assert_eq!(found.reason, "a validity gate fails: 3 evaluation rows repeat training rows (data.near_duplicates)");
+    assert_eq!(found.reason, "a validity gate fails: 3 evaluation rows are in a training shard");
     let worse = judge(&Made::flips(1000, 140, 20), |_, evidence| evidence.leaked_rows = None);
     assert_eq!(worse.answer, Answer::Insufficient);
 }
