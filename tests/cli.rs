@@ -126,7 +126,9 @@ fn show_tells_what_is_in_a_path() {
     assert_eq!((&json["tokens"], &json["chat_template"]), (&307.into(), &true.into()));
     assert_eq!(json["sha256"].as_str().unwrap().len(), 64);
     let words = scene.run(&["show", &model]).good().stdout;
-    assert!(words.starts_with("kind                 checkpoint\n"), "{words}");
+    let first = words.lines().next().unwrap();
+    assert!(first.starts_with("kind  ") && first.ends_with("  checkpoint"), "{words}");
+    assert!(words.lines().any(|line| line.starts_with("config.hidden_size ")) && !words.contains('{'), "{words}");
 
     let adapter = scene.run(&["show", "--json", &format!("{model}/adapter")]).good().json();
     assert_eq!((&adapter["kind"], &adapter["r"]), (&"adapter".into(), &4.into()));

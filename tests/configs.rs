@@ -72,7 +72,7 @@ const KEYS: &[(&str, &str, &str)] = &[
     ("decision", "power", "0.8"),
     ("decision", "n_max", "1"),
     ("decision", "baseline_floor", "0.5"),
-    ("decision", "min_groups", "1"),
+    ("decision", "min_groups", "2"),
     ("decision", "covariates", "[\"input_tokens\"]"),
     ("decision", "bin_edges", "[1.0]"),
     ("decision", "expected_flips", "0.1"),

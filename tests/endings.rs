@@ -72,6 +72,27 @@ fn a_verdict_decides_the_exit_code_where_it_is_required() {
 }
 
 #[test]
+fn an_exploratory_verdict_meets_no_bar() {
+    let scene = recorded(|_| true, |_| true);
+    eval(&scene, &["--require", "REPLACE"]).good();
+    for bar in ["KEEP_FRONTIER", "REPLACE"] {
+        let done = eval(&scene, &["--require", bar, "--set", "decision.margin=0.2"]);
+        assert_eq!(done.code, Some(1), "{}", done.stderr);
+        let line = format!("--require {bar} is missed: an exploratory verdict is no verdict: REPLACE: ");
+        let told = done.stderr.lines().find(|told| told.starts_with(&line));
+        assert!(told.is_some_and(|told| told.ends_with("margin changed after the first output")), "{}", done.stderr);
+        assert_eq!(verdict(&results(&scene)), "REPLACE");
+        let junit = std::fs::read_to_string(scene.path("run/eval/junit.xml")).unwrap();
+        assert!(junit.contains("<testcase name=\"verdict\"") && junit.contains("exploratory"), "{junit}");
+    }
+    // Other rows held out by the split are another decision too, of the same files.
+    let fewer = eval(&scene, &["--require", "REPLACE", "--set", "data.limit_test=39", "--set", "decision.n_max=40"]);
+    assert_eq!(fewer.code, Some(1), "{}", fewer.stderr);
+    assert!(fewer.stderr.contains("held_out_sha256"), "{}", fewer.stderr);
+    eval(&scene, &["--require", "REPLACE"]).good();
+}
+
+#[test]
 fn a_missed_verdict_and_a_missed_bar_are_told_together() {
     let scene = recorded(|number| number % 4 == 0, |_| true);
     let done = eval(&scene, &["--require", "REPLACE", "--fail-under", "exact_match=0.9", "--json"]);
@@ -98,7 +119,11 @@ fn a_verdict_that_cannot_come_is_refused_before_anything_is_asked() {
 
     let (arms, _) = RECORDED.split_once("[decision]").unwrap();
     let undecided = scene_without_decision(arms);
-    eval(&undecided, &["--require", "REPLACE"]).refused(&["has no [decision]", "candidate, baseline and margin"]);
+    eval(&undecided, &["--require", "REPLACE"])
+        .refused(&["does not say decision.margin", "candidate, baseline and margin"]);
+    // A section without a margin leaves it to a default.
+    let set = ["--set", "decision.candidate=candidate", "--require", "REPLACE"];
+    eval(&undecided, &set).refused(&["does not say decision.margin"]);
     // What overrides a config may decide.
     let decided = ["--set", "decision.candidate=candidate", "--set", "decision.margin=0.1", "--require", "REPLACE"];
     eval(&undecided, &decided).good();

@@ -182,7 +182,11 @@ fn limit_takes_a_sample_that_only_grows_and_out_is_where_the_reports_go() {
 fn recorded_answers_cost_nothing_and_those_that_are_not_there_are_missing() {
     let scene = recorded(|_| true, |number| number % 2 == 0);
     let lines = recording(|_| true).lines().skip(4).map(|line| format!("{line}\n")).collect::<String>();
-    scene.write("candidate.jsonl", lines + "{\"id\": \"row-999\", \"text\": \"nobody asked\"}\n");
+    let lost = HELD_OUT
+        .take(4)
+        .map(|number| format!("{{\"id\": \"row-{number}\", \"text\": \"\", \"finish\": \"missing\"}}\n"));
+    let lost = lost.collect::<String>();
+    scene.write("candidate.jsonl", lines + &lost + "{\"id\": \"row-999\", \"text\": \"nobody asked\"}\n");
     let done = eval(&scene, &[]).good();
     let results = results(&scene);
     let (candidate, frontier) = (arm(&results, "candidate"), arm(&results, "frontier"));
@@ -195,10 +199,63 @@ fn recorded_answers_cost_nothing_and_those_that_are_not_there_are_missing() {
     // Missing rows stay in the denominator and are no pass.
     assert_eq!(candidate["metrics"]["exact_match"]["value"], 0.9);
     assert_eq!(verdict(&results), "INSUFFICIENT");
+    // In the differences they are in neither arm: 18 of the 36 rows are gains, and none is lost.
+    let against = results["comparisons"].as_array().unwrap().iter().find(|one| one["baseline"] == "frontier").unwrap();
+    assert_eq!(against["difference"]["estimate"]["n"], 36);
+    assert_eq!(against["difference"]["flips"]["regressions"], 0);
+    assert!(done.stdout.contains("candidate − frontier: 4 rows that one of them gave no answer to"), "{}", done.stdout);
     assert!(candidate["cost"].is_null() || candidate["cost"]["total_usd"] == 0.0, "{}", candidate["cost"]);
     assert!(done.stdout.contains("nothing was paid"), "{}", done.stdout);
-    assert!(done.stdout.contains("4 rows are not in the recording"), "{}", done.stdout);
+    assert!(done.stdout.contains("4 rows are recorded without an answer"), "{}", done.stdout);
     assert!(done.stdout.contains("1 recorded answers belong to no row"), "{}", done.stdout);
+}
+
+#[test]
+fn a_recording_that_says_nothing_of_a_row_is_refused_before_anything_is_asked() {
+    let scene = recorded(|_| true, |_| true);
+    let whole = recording(|_| true);
+    let but = |row: &str| -> String {
+        whole.lines().filter(|line| !line.contains(row)).map(|line| format!("{line}\n")).collect()
+    };
+    for (text, told) in [
+        (String::new(), &["frontier.jsonl", "holds no recorded answer"][..]),
+        ("\n \n".to_owned(), &["frontier.jsonl", "holds no recorded answer"]),
+        (but("row-20"), &["no answer to 1 of 40 rows: \"row-20\"", "\"finish\": \"missing\"", "frontier"]),
+        (whole.replace("row-", "line-"), &["no answer to 40 of 40 rows: \"row-16\", ", "…"]),
+    ] {
+        scene.write("frontier.jsonl", &text);
+        eval(&scene, &[]).refused(told);
+        scene.run(&["check", &scene.text("config.toml")]).refused(told);
+        assert!(!scene.path("run/eval").exists() && !scene.path("run/decisions").exists(), "{text}");
+    }
+    scene.write("frontier.jsonl", &whole);
+    let file = scene.write("replay.jsonl", but("row-31")).display().to_string();
+    eval(&scene, &["--replay", &file]).refused(&["arm replay", "row-31"]);
+    // An arm that is not asked needs no answers.
+    scene.write("frontier.jsonl", but("row-20"));
+    eval(&scene, &["--arm", "candidate"]).good();
+}
+
+#[test]
+fn targets_to_learn_that_are_none_of_the_labels_are_refused_like_those_that_are_held_out() {
+    let scene = scene("labels = [\"governing law\", \"termination\", \"assignment\", \"definitions\"]", "");
+    let (config, out) = (scene.text("config.toml"), scene.text("other"));
+    let all = |told: &[&str]| {
+        scene.run(&["check", &config]).refused(told);
+        scene.run(&["fit", &config, "--out", &out, "--set", "eval.enabled=true"]).refused(told);
+        eval(&scene, &[]).refused(told);
+        scene.nothing_written("other");
+    };
+    let train = rows(0..16);
+    scene.write("train.jsonl", train.clone() + &crate::util::row("odd", "Which kind is this odd one?", "terminaton"));
+    all(&["1 of 17 train rows", "none of the 4 labels", "\"odd\" with \"terminaton\"", "eval.labels"]);
+    // One that says itself that it is not learnt teaches nothing.
+    let odd = crate::util::row("odd", "Which kind is this odd one?", "terminaton");
+    scene.write("train.jsonl", train.clone() + &odd.replacen('{', "{\"weight\": 0, ", 1));
+    scene.run(&["check", &config]).good();
+    scene.write("train.jsonl", train);
+    scene.write("test.jsonl", rows(HELD_OUT).replace("termination", "terminaton"));
+    all(&["\"terminaton\" is not one of the labels"]);
 }
 
 #[test]
@@ -309,7 +366,46 @@ fn rows_that_the_run_learnt_from_and_another_base_are_refused() {
     scene.write("others.jsonl", rows(60..76));
     let set = |key: &str, value: String| format!("{key}={value}");
     let (train, test) = (set("data.train", scene.text("others.jsonl")), set("data.test", scene.text("learnt.jsonl")));
-    eval(&scene, &["--set", &train, "--set", &test]).refused(&["6 of 6 held-out rows", "learnt from"]);
+    eval(&scene, &["--set", &train, "--set", &test]).refused(&["6 of 6 held-out rows", "learnt from", "(exact, 1.00)"]);
+    // Nearly the same is the same, by what the config calls near.
+    let nearly = "Which kind of clause is it that is called clause number seventeen of the very long contract of Roe and Doe, \
+                  which was signed in the year two thousand and three and is in force today";
+    scene.write("train.jsonl", rows(0..16) + &crate::util::row("long", nearly, "termination"));
+    scene.fit("again", &["--max-steps", "1", "--set", "train.warmup_steps=0"]).good();
+    scene
+        .write("learnt.jsonl", rows(100..106) + &crate::util::row("alike", &format!("{nearly}, still"), "termination"));
+    let run = scene.text("again");
+    let config = scene.text("config.toml");
+    let near = |near: &str| {
+        let near = format!("data.near_duplicates={near}");
+        scene.run(&[
+            "eval",
+            &config,
+            "--run",
+            &run,
+            "--set",
+            &train,
+            "--set",
+            &test,
+            "--set",
+            &near,
+            "--set",
+            "data.jaccard=0.8",
+        ])
+    };
+    near("minhash").refused(&[
+        "1 of 7 held-out rows",
+        "\"alike\" repeats \"long\" (near (minhash)",
+        "data.near_duplicates",
+    ]);
+    near("none").good();
+    // Rows that are gone were not looked at, and that is no clean bill.
+    fs::rename(scene.path("train.jsonl"), scene.path("kept.jsonl")).unwrap();
+    let blind = near("minhash").good();
+    assert!(blind.stderr.contains("nobody looked whether held-out rows are among them"), "{}", blind.stderr);
+    let results: Value = serde_json::from_slice(&fs::read(scene.path("again/eval/results.json")).unwrap()).unwrap();
+    assert!(results["provenance"]["leaked_rows"].is_null(), "{}", results["provenance"]);
+    fs::rename(scene.path("kept.jsonl"), scene.path("train.jsonl")).unwrap();
     let weights = scene.copy_model("other").join("model.safetensors");
     let mut bytes = fs::read(&weights).unwrap();
     let last = bytes.len() - 1;

@@ -133,6 +133,15 @@ fn the_proof_and_the_results_of_a_run_are_found_by_its_folder() {
     eval(&scene, &[]).good();
     scene.run(&["verify", &run]).good();
     scene.run(&["verify", &scene.text("run/eval")]).good();
+    let few = scene.run(&["compare", &run, &run, "--margin", "0.1", "--min-groups", "41"]).good();
+    assert!(few.stdout.contains("40 independent groups, at least 41 are needed"), "{}", few.stdout);
+    // What is in the folder, each value on a line of its own and no JSON but on demand.
+    let shown = scene.run(&["show", &run]).good().stdout;
+    assert!(shown.lines().any(|line| line.starts_with("base.name ") && line.ends_with("tiny-chat")), "{shown}");
+    let (account, table) = shown.split_once("\n\n").unwrap();
+    assert!(account.lines().count() > 10 && !account.contains(['{', '[']), "{shown}");
+    assert!(table.contains("exact match") && table.contains("REPLACE: "), "{shown}");
+    assert_eq!(scene.run(&["show", &run, "--json"]).good().json()["kind"], "run");
     let by_run = scene.run(&["compare", &run, &run, "--margin", "0.1"]).good();
     assert!(by_run.stdout.contains("candidate"), "{}", by_run.stdout);
 }

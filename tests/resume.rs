@@ -212,6 +212,31 @@ fn resume_without_a_run_or_with_a_finished_one_says_so() {
     let scene = Scene::new();
     scene.fit("run", &["--resume"]).refused(&["no run to resume", "without --resume"]);
     assert!(!scene.path("run").exists());
+    // A folder without a run is none to go on in, whatever lies there, and stays as it is.
+    let run = || crate::util::files(&scene.path("run"));
+    fs::create_dir_all(scene.path("run/checkpoints")).unwrap();
+    scene.fit("run", &["--resume"]).refused(&["no run to resume", "without --resume"]);
+    let theirs =
+        [("events.jsonl", "{\"event\": \"party\"}\n"), ("events.jsonl", "dear diary\n"), ("notes.txt", "precious")];
+    for (name, text) in theirs {
+        scene.write(&format!("run/{name}"), text);
+        for (more, told) in
+            [("--resume", "no run to resume"), ("--resume-or-start", "holds no run"), ("--plain", "holds no run")]
+        {
+            let more: &[&str] = if more == "--plain" { &[] } else { &[more] };
+            scene.fit("run", more).refused(&[told, name, "--out"]);
+            assert_eq!(run(), [name]);
+            assert_eq!(fs::read_to_string(scene.path("run").join(name)).unwrap(), text);
+        }
+        fs::remove_file(scene.path("run").join(name)).unwrap();
+    }
+    // Notes beside an empty record are no run either; what a kill left before the first event is one.
+    scene.write("run/events.jsonl", "");
+    scene.write("run/notes.txt", "precious");
+    scene.fit("run", &["--resume-or-start"]).refused(&["holds no run", "notes.txt"]);
+    fs::remove_file(scene.path("run/notes.txt")).unwrap();
+    scene.fit("run", &["--resume-or-start", "--max-steps", "1", "--set", "train.warmup_steps=0"]).good();
+    fs::remove_dir_all(scene.path("run")).unwrap();
     scene.write("train.jsonl", rows(0..8));
     scene.fit("run", &[]).good();
     let files = || files(&scene.path("run")).into_iter().map(|file| fs::read(scene.path("run").join(file)).unwrap());

@@ -117,7 +117,8 @@ impl Ledger {
         for leak in &self.leaks {
             let (split, kind) = (leak.split.as_str(), leak.kind.as_str());
             let examples: Vec<String> = leak.examples.iter().map(example).collect();
-            lines.push(format!("leaked    {} {split} rows dropped, {kind}: {}", leak.rows, examples.join("; ")));
+            let key = if leak.kind == Kind::Exact { "" } else { " (data.near_duplicates)" };
+            lines.push(format!("leaked    {} {split} rows dropped, {kind}{key}: {}", leak.rows, examples.join("; ")));
         }
         if let (Some(tokens), Some(supervised)) = (self.tokens, self.supervised_tokens) {
             lines.push(format!("tokens    {tokens}, {supervised} supervised"));
@@ -173,7 +174,7 @@ mod tests {
             rows      10 read, 7 used: 5 train, 1 valid, 1 test
             blank     1 lines
             refused   2 rows: longer than max_tokens = 512
-            leaked    1 test rows dropped, near (tf-idf): b:1 repeats a:1 (0.950)
+            leaked    1 test rows dropped, near (tf-idf) (data.near_duplicates): b:1 repeats a:1 (0.950)
             tokens    78, 12 supervised
             longest   b (30), c (20), a (10), f (7), e (6)
         "#]]

@@ -4,7 +4,7 @@
 use crate::error::Error;
 use crate::jsonl::Rows;
 use crate::ledger::Ledger;
-use crate::overlap::{self, Dropped, Settings};
+use crate::overlap::{self, Dropped, Kind, Settings};
 use crate::record::Record;
 use crate::split::{Rule, Split, Splits};
 
@@ -55,14 +55,18 @@ fn clean(mut splits: Splits, mut ledger: Ledger, settings: &Settings) -> Result<
     let dropped = overlap::drop_leaks(&mut splits, settings);
     ledger.leaked(Split::Valid, &dropped.valid_leaks);
     ledger.leaked(Split::Test, &dropped.test_leaks);
-    for (split, rows, dropped) in
-        [(Split::Valid, &splits.valid, &dropped.valid), (Split::Test, &splits.test, &dropped.test)]
+    for (split, rows, leaks) in
+        [(Split::Valid, &splits.valid, &dropped.valid_leaks), (Split::Test, &splits.test, &dropped.test_leaks)]
     {
-        if rows.is_empty() && !dropped.is_empty() {
+        if rows.is_empty() && !leaks.is_empty() {
+            let near = leaks.iter().filter(|leak| leak.kind != Kind::Exact).count();
+            let how = if near > 0 { format!(", {near} of them nearly") } else { String::new() };
+            // What only looks alike to us may be what the rows are about.
+            let key = if near > 0 { "; data.near_duplicates, jaccard and cosine say what is near" } else { "" };
             return Err(Error::EmptySplit {
                 split: split.as_str(),
-                why: format!("all its {} rows repeat rows that are learnt from", dropped.len()),
-                hint: "bring held-out rows from other documents".to_string(),
+                why: format!("all its {} rows repeat rows that are learnt from{how}", leaks.len()),
+                hint: format!("bring held-out rows from other documents{key}"),
             });
         }
     }
@@ -103,6 +107,19 @@ mod tests {
     fn a_test_split_that_only_repeats_train_is_refused() {
         let error = from_parts(("x", rows(&[("a", "one")])), None, ("y", rows(&[("b", "one")])), &Settings::default());
         assert!(error.unwrap_err().to_string().contains("the test split is empty: all its 1 rows repeat"));
+    }
+
+    #[test]
+    fn a_split_that_is_lost_to_near_repeats_names_what_says_so() {
+        let long = "who pays for the repair of the roof if it leaks in the third winter after the sale";
+        let near = format!("{long} please");
+        let refused = |text: &str| {
+            let (train, test) = (rows(&[("a", long)]), rows(&[("b", text)]));
+            from_parts(("x", train), None, ("y", test), &Settings::default()).unwrap_err().to_string()
+        };
+        let (near, exact) = (refused(&near), refused(long));
+        assert!(near.contains("learnt from, 1 of them nearly") && near.contains("data.near_duplicates"), "{near}");
+        assert!(!exact.contains("near"), "{exact}");
     }
 
     #[test]

@@ -40,7 +40,10 @@ impl Role {
                 format!("role `{word}` belongs to tool calls, which are not trained on"),
                 "leave out rows with tool calls, or write the tool's answer into a user turn",
             )),
-            _ => Err(Fault::new(format!("unknown role `{word}`"), "roles are `system`, `user` and `assistant`")),
+            _ => Err(Fault::new(
+                format!("unknown role `{word}`"),
+                "roles are `system` (or `developer`), `user` and `assistant`",
+            )),
         }
     }
 }

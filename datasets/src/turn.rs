@@ -11,8 +11,23 @@ use crate::weight::Weight;
 
 /// The keys that a message may have.
 const READ: &str = "a message has `role` and `content`, or `from` and `value`, and perhaps `weight`";
-/// What other tools call the weight of a message.
-const OTHER_WEIGHTS: [&str; 6] = ["train", "training", "trainable", "loss", "mask", "loss_mask"];
+/// Keys of messages that mean something here which is written otherwise, or nothing, each with what to do.
+const NOT_READ: &[(&[&str], &str)] = &[
+    (
+        &["train", "training", "trainable", "loss", "mask", "loss_mask"],
+        "write `\"weight\": 0` into a message that is not learnt",
+    ),
+    (
+        &["reasoning_content", "reasoning", "thinking", "thought"],
+        "write it into `content`, before the answer and between <think> and </think>, or leave it out",
+    ),
+    (
+        &["tool_calls", "function_call", "tool_call_id"],
+        "leave out rows with tool calls, or write the tool's answer into a user turn",
+    ),
+    (&["image", "images", "audio", "audios", "video", "videos"], "rows are text turns: leave such rows out"),
+    (&["name"], "leave it out, or write who speaks into `content`"),
+];
 
 /// The turns of a row in order, and the weights that they state.
 #[derive(Debug, Default)]
@@ -64,11 +79,11 @@ fn turn(item: Value) -> Result<(Message, Option<Weight>), Fault> {
     let weight = Weight::read(&item.shift_remove("weight").unwrap_or(Value::Null))?;
     // Exports write `"tool_calls": null` and the like; a value there would change what the turn means.
     match meant(&item) {
-        Some(key) if OTHER_WEIGHTS.contains(&key) => Err(Fault::new(
-            format!("a message with `{key}` is not supported"),
-            "write `\"weight\": 0` into a message that is not learnt",
-        )),
-        Some(key) => Err(Fault::new(format!("a message with `{key}` is not supported"), READ)),
+        Some(key) => {
+            let known = NOT_READ.iter().find(|(keys, _)| keys.contains(&key));
+            let hint = known.map_or(READ, |(_, hint)| *hint);
+            Err(Fault::new(format!("a message with `{key}` is not supported"), hint))
+        }
         None => Ok((Message { role, content }, weight)),
     }
 }

@@ -87,7 +87,7 @@ fn same_rows(one: &ArmResult, other: &ArmResult) -> bool {
 }
 
 fn churn(scorer: &str, candidate: &ArmResult, baseline: &ArmResult) -> usize {
-    let wrong = |outcome: &crate::Outcome| outcome.score(scorer).unwrap_or(0.0) == 0.0;
+    let wrong = |outcome: &crate::Outcome| !outcome.is_missing() && outcome.score(scorer).unwrap_or(0.0) == 0.0;
     let pairs = candidate.outcomes.iter().zip(&baseline.outcomes);
     pairs.filter(|(new, old)| wrong(new) && wrong(old) && new.text().trim() != old.text().trim()).count()
 }
@@ -107,7 +107,7 @@ mod tests {
     use crate::provider::scripted::{Scripted, says};
     use crate::results::Results;
     use crate::stats::paired::Flips;
-    use crate::{Arm, EvaluateOptions, HeldOut, Identity, Message, Role, Row, evaluate_arms};
+    use crate::{Arm, Completion, EvaluateOptions, Finish, HeldOut, Identity, Message, Role, Row, evaluate_arms};
 
     fn held_out(num_rows: usize) -> HeldOut {
         let rows = (0..num_rows).map(|row| Row {
@@ -120,13 +120,20 @@ mod tests {
     }
 
     fn arms(num_rows: usize) -> Vec<ArmResult> {
-        let right_below = |limit: usize| {
+        arms_that_lose(num_rows, 0)
+    }
+
+    /// The base gives no answer to the first rows.
+    fn arms_that_lose(num_rows: usize, lost: usize) -> Vec<ArmResult> {
+        let right_below = |limit: usize, lost: usize| {
             Scripted::new("fake", move |prompt, _| {
                 let row: usize = prompt[0].content.parse().unwrap();
-                says(prompt, if row < limit { "a" } else { "b" })
+                let said = says(prompt, if row < limit { "a" } else { "b" });
+                let finish = Finish::Failed { reason: "lost".to_owned() };
+                if row < lost { Completion { finish, ..said } } else { said }
             })
         };
-        let (mut low, mut high) = (right_below(4), right_below(18));
+        let (mut low, mut high) = (right_below(4, lost), right_below(18, 0));
         let arms = vec![
             Arm::Model { name: "base".to_owned(), identity: Identity::default(), model: &mut low },
             Arm::Model { name: "tuned".to_owned(), identity: Identity::default(), model: &mut high },
@@ -164,6 +171,17 @@ mod tests {
         assert_eq!(exact.difference.flips, Some(flips));
         assert_eq!((exact.churn, exact.p_holm), (Some(0), exact.difference.p_value));
         assert_eq!(found[1].churn, None);
+    }
+
+    #[test]
+    fn a_row_without_an_answer_is_no_gain_for_the_other_arm() {
+        let found = check(arms_that_lose(20, 10), "tuned").unwrap();
+        // Of the ten rows that are left eight are gains and two are wrong in both.
+        let flips = Flips { both_right: 0, regressions: 0, gains: 8, both_wrong: 2 };
+        assert_eq!((found[0].difference.flips, found[0].difference.estimate.n), (Some(flips), 10));
+        assert_eq!((found[1].difference.estimate.n, found[0].churn), (10, Some(0)));
+        // Without any answer there is nothing to compare, whatever the figures of the arm are.
+        assert_eq!(check(arms_that_lose(20, 20), "tuned").unwrap(), Vec::new());
     }
 
     #[test]

@@ -359,6 +359,24 @@ pub enum Error {
         /// What is wrong.
         problem: String,
     },
+    /// Rows that a file of recorded answers says nothing about.
+    #[error(
+        "{} holds no answer to {absent} of {rows} rows: \"{}\"{}\nhint: write a line for each; where a call brought no answer, {{\"id\": \"{}\", \"text\": \"\", \"finish\": \"missing\"}} says so, or take the row out of the held-out rows",
+        path.display(),
+        shown.join("\", \""),
+        if *absent > shown.len() { ", …" } else { "" },
+        shown.first().map_or("", String::as_str)
+    )]
+    NotRecorded {
+        /// The file.
+        path: PathBuf,
+        /// Rows that are asked.
+        rows: usize,
+        /// Rows that it says nothing about.
+        absent: usize,
+        /// The first of them.
+        shown: Vec<String>,
+    },
     /// A file cannot be read.
     #[error("cannot read {}: {source}", path.display())]
     Read {

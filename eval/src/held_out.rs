@@ -91,10 +91,29 @@ impl HeldOut {
         &self.clusters
     }
 
+    /// SHA-256 of what is held out: the rows in their order, each with its group and what is right, and the labels.
+    ///
+    /// # Errors
+    /// When it cannot be written as JSON.
+    pub fn sha256(&self) -> Result<String, Error> {
+        let rows = self.rows.iter().map(|row| (row.id.as_str(), row.group.as_deref(), row.target.as_str()));
+        sha256_of(rows.collect(), self.labels())
+    }
+
     /// What a group is.
     pub fn group_name(&self) -> Option<&str> {
         self.group_name.as_deref()
     }
+}
+
+/// The same for rows as results keep them.
+pub(crate) fn sha256_of_rows(rows: &[ResultRow], labels: Option<&[String]>) -> Result<String, Error> {
+    let rows = rows.iter().map(|row| (row.id.as_str(), row.group.as_deref(), row.target.as_str()));
+    sha256_of(rows.collect(), labels)
+}
+
+fn sha256_of(rows: Vec<(&str, Option<&str>, &str)>, labels: Option<&[String]>) -> Result<String, Error> {
+    Ok(datasets::digest::sha256_hex(&serde_json::to_vec(&(rows, labels))?))
 }
 
 /// The same rules for rows as results keep them, which is without their prompts.
@@ -166,6 +185,25 @@ mod tests {
         check(&[row("a", "x")], Some(&["y"]), "row \"a\": the target \"x\" is not one of the labels");
         check(&[row("a", "x")], Some(&[]), "the closed set of labels is empty");
         check(&[row("a", "x")], Some(&["x", "X."]), "labels \"x\" and \"X.\" are the same");
+    }
+
+    #[test]
+    fn every_part_of_what_is_held_out_is_in_its_hash() {
+        let labels = |labels: &[&str]| Some(labels.iter().map(|&label| label.to_owned()).collect());
+        let grouped = |id: &str| Row { group: Some("g".to_owned()), ..row(id, "x") };
+        let whole = HeldOut::new(vec![row("a", "x"), row("b", "y")], None).unwrap();
+        let others = [
+            HeldOut::new(vec![row("b", "y"), row("a", "x")], None),
+            HeldOut::new(vec![row("a", "x")], None),
+            HeldOut::new(vec![row("a", "x"), row("b", "x")], None),
+            HeldOut::new(vec![grouped("a"), row("b", "y")], None),
+            HeldOut::new(vec![row("a", "x"), row("b", "y")], labels(&["x", "y"])),
+            HeldOut::new(vec![row("a", "x"), row("b", "y")], labels(&["x", "y", "z"])),
+        ];
+        let mut seen: HashSet<String> = others.into_iter().map(|other| other.unwrap().sha256().unwrap()).collect();
+        assert!(seen.insert(whole.sha256().unwrap()) && seen.len() == 7);
+        let results: Vec<ResultRow> = whole.rows().iter().map(ResultRow::from).collect();
+        assert_eq!(sha256_of_rows(&results, None).unwrap(), whole.sha256().unwrap());
     }
 
     #[test]

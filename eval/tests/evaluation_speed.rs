@@ -97,6 +97,7 @@ fn decision(metric: &str, test: Test) -> Decision {
         gates: GateLimits::default(),
         seed: 7,
         set_sha256: "a".repeat(64),
+        held_out_sha256: Some("d".repeat(64)),
         prompt_sha256: "b".repeat(64),
         scorer_sha256: "c".repeat(64),
     }

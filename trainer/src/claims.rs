@@ -181,6 +181,7 @@ impl Claims {
             },
             seed: config.train.seed,
             set_sha256: self.set_sha256.clone(),
+            held_out_sha256: Some(held_out.sha256()?),
             prompt_sha256: prompt_sha256(config, prepared),
             scorer_sha256: task.sha256()?,
         })

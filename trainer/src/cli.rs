@@ -154,6 +154,9 @@ pub struct Compare {
     /// The largest loss that is still no loss
     #[arg(long, default_value_t = 0.03, value_name = "M", value_parser = number::number::<f64>("decision.margin"))]
     pub margin: f64,
+    /// The fewest groups of rows that a verdict may rest on
+    #[arg(long, default_value_t = 20, value_name = "N", value_parser = number::whole::<usize>("decision.min_groups"))]
+    pub min_groups: usize,
     /// Print the results as JSON on stdout
     #[arg(long)]
     pub json: bool,

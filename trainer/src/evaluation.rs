@@ -244,6 +244,11 @@ pub fn preflight(config: &Config, prepared: &Prepared, scope: &Scope, metrics: &
     }
     let held_out = asked::rows(config, prepared)?;
     refuse_endless(config, &held_out, prepared.data.schema.as_ref(), scope, metrics)?;
+    if scope.outside {
+        // Which rows are asked, and in which words, is known only now.
+        let arms = arms(config, scope, held_out.labels().is_some())?;
+        arms.iter().filter(|arm| scope.wants(arm)).try_for_each(|arm| outside::look_at_answers(arm, &held_out))?;
+    }
     // How many rows are left is known only now.
     match config.eval.limit.filter(|limit| scope.must_decide && *limit < total) {
         Some(limit) => bail!(

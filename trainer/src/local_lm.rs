@@ -79,8 +79,12 @@ impl Speech {
             .filter(|name| Some(name.as_str()) != self.learnt_end.as_deref())
             .map(|name| shown_in_line(name).into())
             .collect();
-        let others = if others.is_empty() { "no token".to_owned() } else { others.join(", ") };
-        Some(format!("answers end with {end}; the model names {others} as its end, so generation stops at both"))
+        let stops = match others.len() {
+            0 => format!("no token as its end, so generation stops at {end}"),
+            1 => format!("{} as its end, so generation stops at both", others[0]),
+            _ => format!("{} as its ends, so generation stops at any of them", others.join(", ")),
+        };
+        Some(format!("answers end with {end}; the model names {stops}"))
     }
 
     /// The text of a prompt, up to where the assistant begins.

@@ -46,8 +46,24 @@ pub enum Asked {
 
 /// Reads the recording of an arm and takes nothing from it: what is wrong with it is told before anything is asked.
 pub fn look_at_recording(arm: &RawArm) -> Result<()> {
+    recording(arm).map(drop)
+}
+
+fn recording(arm: &RawArm) -> Result<Replay> {
     let path = arm.file.as_deref().context("no file of recorded answers")?;
-    Replay::open(&arm.name, path)?;
+    Ok(Replay::open(&arm.name, path)?)
+}
+
+/// Each row once.
+fn recorded_asks(held_out: &HeldOut) -> Vec<ReplayAsk<'_>> {
+    held_out.rows().iter().map(|row| ReplayAsk { id: &row.id, repeat: 0, messages: &row.prompt }).collect()
+}
+
+/// Refuses a recording that says nothing about a row that is asked.
+pub fn look_at_answers(arm: &RawArm, held_out: &HeldOut) -> Result<()> {
+    if arm.provider.source() == Source::Recorded {
+        recording(arm)?.holds_all(&recorded_asks(held_out)).with_context(|| format!("arm {}", arm.name))?;
+    }
     Ok(())
 }
 
@@ -331,13 +347,13 @@ fn watched(
 
 fn replay(arm: &RawArm, held_out: &HeldOut) -> Result<Asked> {
     let path = arm.file.as_deref().context("no file of recorded answers")?;
-    let recording = Replay::open(&arm.name, path)?;
-    let asks: Vec<ReplayAsk<'_>> =
-        held_out.rows().iter().map(|row| ReplayAsk { id: &row.id, repeat: 0, messages: &row.prompt }).collect();
+    let (recording, asks) = (recording(arm)?, recorded_asks(held_out));
+    // The file may be another one than that which was looked at.
+    recording.holds_all(&asks)?;
     let replayed = recording.answer_all(&asks);
     let mut notes = vec!["recorded answers: nothing was asked and nothing was paid".to_owned()];
     if replayed.num_missing > 0 {
-        notes.push(format!("{} rows are not in the recording and are missing", replayed.num_missing));
+        notes.push(format!("{} rows are recorded without an answer and are missing", replayed.num_missing));
     }
     if !replayed.extra.is_empty() {
         notes.push(format!("{} recorded answers belong to no row", replayed.extra.len()));

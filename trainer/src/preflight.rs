@@ -49,6 +49,7 @@ pub fn look(config: &Config, wanted: &Wanted<'_>) -> Result<Ready> {
         evaluation::look_at_files(config, scope, run)?;
     }
     let rows = Rows::read(config)?;
+    rows.rows.refuse_other_targets()?;
     if wanted.training {
         longest_run(config, &rows)?;
     }

@@ -22,6 +22,14 @@ const VERSION: u32 = 1;
 const STATE_FILE: &str = "state.safetensors";
 const MANIFEST_FILE: &str = "checkpoint.json";
 const LOCK_FILE: &str = ".lock";
+/// The record of a run. It is the first file of one, so a folder without it holds none.
+pub const EVENTS: &str = "events.jsonl";
+/// What the first line of a record is about.
+const FIRST_EVENT: &str = "run_started";
+/// What a run writes before its first event.
+const BEFORE_THE_FIRST_EVENT: [&str; 5] = [EVENTS, "config.toml", "prompt.jinja", "env.json", "ledger.json"];
+/// Names that an error repeats.
+const MOST_NAMED: usize = 5;
 /// Names and shapes of three tensors take far less.
 const MOST_HEADER_BYTES: u64 = 64 << 10;
 
@@ -78,23 +86,91 @@ fn take(file: &Path, place: &Path, hint: &str) -> Result<Lock> {
     }
 }
 
-/// Refuses a folder that holds a run. What a run leaves that came to nothing before its first step, a lock and an empty
-/// folder, is no run.
-pub fn refuse_used(path: &Path) -> Result<()> {
-    let empty = |path: &Path| fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none());
-    let used = |entry: fs::DirEntry| entry.file_name() != LOCK_FILE && !empty(&entry.path());
-    if fs::read_dir(path).is_ok_and(|entries| entries.flatten().any(used)) {
-        bail!("{} holds a run already\nhint: go on with --resume, or choose another folder with --out", path.display());
-    }
-    Ok(())
+/// What lies where a run is to begin or to go on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// Nothing, or what a run leaves that came to nothing before its first step: a lock and empty folders.
+    Nothing,
+    /// A run.
+    Run,
+    /// Something else: the first names of it.
+    Other(Vec<String>),
 }
 
-/// Refuses what is no folder where a run is to go on.
-pub fn refuse_missing(path: &Path) -> Result<()> {
-    if !path.is_dir() {
-        bail!("{}: no run to resume\nhint: run without --resume", path.display());
+/// Looks at a folder, and believes of a run only what its record says.
+#[must_use]
+pub fn look(path: &Path) -> Found {
+    let empty = |path: &Path| fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none());
+    let entries = fs::read_dir(path).into_iter().flatten().flatten().filter(|entry| !empty(&entry.path()));
+    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let mut names: Vec<String> = names.filter(|name| name != LOCK_FILE && !is_half_written(name)).collect();
+    names.sort();
+    if names.is_empty() {
+        return Found::Nothing;
     }
-    Ok(())
+    if is_record(&path.join(EVENTS), &names) {
+        return Found::Run;
+    }
+    names.truncate(MOST_NAMED);
+    Found::Other(names)
+}
+
+/// What a kill left of a file that a run writes before its first event.
+fn is_half_written(name: &str) -> bool {
+    let of = |own: &&str| name.strip_prefix(*own).is_some_and(|rest| rest.starts_with('.'));
+    Path::new(name).extension().is_some_and(|end| end == write::PARTIAL) && BEFORE_THE_FIRST_EVENT.iter().any(of)
+}
+
+/// Whether the record of a run begins as one. A kill may have come before its first event: then nothing may lie beside it
+/// but what is written until there.
+fn is_record(record: &Path, beside: &[String]) -> bool {
+    let Ok(mut lines) = read::lines(record, Kind::EventLine) else { return false };
+    let first = match lines.next() {
+        Some(Err(_)) => return false,
+        Some(Ok(first)) => Some(first).filter(|_| lines.is_whole()),
+        None => None,
+    };
+    let Some(first) = first else {
+        return beside.iter().all(|name| BEFORE_THE_FIRST_EVENT.contains(&name.as_str()));
+    };
+    let first = serde_json::from_slice::<serde_json::Value>(&first).ok();
+    first.is_some_and(|first| first.get("event").and_then(serde_json::Value::as_str) == Some(FIRST_EVENT))
+}
+
+/// Refuses a folder that holds a run or anything else: nothing is written among the files of others.
+pub fn refuse_used(path: &Path) -> Result<()> {
+    let shown = path.display();
+    match look(path) {
+        Found::Nothing => Ok(()),
+        Found::Run => {
+            bail!("{shown} holds a run already\nhint: go on with --resume, or choose another folder with --out")
+        }
+        Found::Other(names) => bail!(
+            "{shown} is not empty and holds no run ({}), so nothing is written into it\n\
+             hint: choose another folder with --out",
+            names.join(", ")
+        ),
+    }
+}
+
+/// Refuses what holds no run where one is to go on.
+pub fn refuse_missing(path: &Path) -> Result<()> {
+    let (shown, record) = (path.display(), path.join(EVENTS));
+    if record.is_symlink() {
+        bail!("{} is a link\nhint: the record of a run is a file of its folder: put it there", record.display());
+    }
+    match look(path) {
+        Found::Run => Ok(()),
+        Found::Nothing => bail!(
+            "{shown}: no run to resume\n\
+             hint: start it without --resume (--resume-or-start does what fits), or name its folder with --out"
+        ),
+        Found::Other(names) => bail!(
+            "{shown}: no run to resume, and it holds something else ({})\n\
+             hint: name the folder of the run with --out, or start one without --resume and with another --out",
+            names.join(", ")
+        ),
+    }
 }
 
 impl RunDir {
@@ -114,7 +190,6 @@ impl RunDir {
         identity: Identity,
         parameters: usize,
     ) -> Result<(Self, Option<SessionState>, Vec<String>)> {
-        refuse_missing(path)?;
         let run = Self::take(path, identity)?;
         run.own_checkpoints()?;
         for folder in [run.path.clone(), run.checkpoints()] {

@@ -43,7 +43,7 @@ fn all_broken_rows_are_reported_at_once() {
               rows.jsonl:4: message 2 is an empty assistant turn
               hint: an empty answer teaches the model to say nothing: fill it in or remove the row
               rows.jsonl:5: messages[0]: unknown role `narrator`
-              hint: roles are `system`, `user` and `assistant`
+              hint: roles are `system` (or `developer`), `user` and `assistant`
               rows.jsonl:7: id `x` is already used in line 6
               hint: give each row its own id, or leave `id` out
               rows.jsonl:8: unknown shape of row, its keys are `question`

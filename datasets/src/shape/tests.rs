@@ -106,6 +106,14 @@ fn what_changes_a_message_is_refused_by_name_alike_in_every_shape_with_and_witho
             let fault = fault(&row);
             assert!(fault.what.contains(what), "{row}: {}", fault.what);
             assert!(fault.what.contains("[0]: ") || fault.what.contains("[1]: "), "{row}: {}", fault.what);
+            let way = [
+                ("reasoning", "<think>"),
+                ("tool_calls", "tool calls"),
+                ("images", "text turns"),
+                ("train", "`\"weight\": 0`"),
+            ];
+            let way = way.iter().find(|(key, _)| more.starts_with(&format!("\"{key}")));
+            assert!(way.is_none_or(|(_, way)| fault.hint.contains(way)), "{row}: {}", fault.hint);
         }
     }
     let part = r#"{"role":"assistant","content":[{"type":"text","text":"a","cache_control":{"type":"ephemeral"}}]}"#;

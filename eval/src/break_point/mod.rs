@@ -14,7 +14,6 @@ use crate::Error;
 use crate::decision::{Bins, Decision};
 use crate::stats::Clusters;
 use crate::stats::non_inferiority::PairedDifference;
-use crate::verdict::evidence::subset;
 pub use curve::CurvePoint;
 
 /// Complete pairs with what was known about each prompt before the answer.
@@ -130,7 +129,7 @@ fn test_in_order(
         let above = results.last().map(|bin| bin.up_to);
         let inside = |x: f64| x <= up_to && above.is_none_or(|above| x > above);
         let rows: Vec<usize> = (0..sample.covariate.len()).filter(|&row| inside(sample.covariate[row])).collect();
-        let clusters = subset(sample.clusters, &rows);
+        let clusters = sample.clusters.subset(&rows);
         let pick = |scores: &[f64]| rows.iter().map(|&row| scores[row]).collect::<Vec<f64>>();
         let difference = (!rows.is_empty())
             .then(|| PairedDifference::of_means(&pick(sample.candidate), &pick(sample.baseline), &clusters));

@@ -3,13 +3,17 @@
 
 use std::collections::HashSet;
 
-use super::{Bins, Covariate, Decision, Guardrail, VERSION};
+use super::{Bins, Covariate, Decision, Guardrail, OLDEST, VERSION};
 
 /// Every problem of a decision; none when it can be registered.
 pub(crate) fn problems(decision: &Decision) -> Vec<String> {
     let mut found = Problems::default();
     let d = decision;
-    found.require(d.version == VERSION, || format!("version must be {VERSION}"));
+    found.require((OLDEST..=VERSION).contains(&d.version), || format!("version must be {OLDEST} to {VERSION}"));
+    found.require(d.held_out_sha256.is_some() == (d.version > OLDEST), || {
+        format!("held_out_sha256 stands in version {VERSION} and not in version {OLDEST}")
+    });
+    d.held_out_sha256.iter().for_each(|sha256| found.sha256("held_out_sha256", sha256));
     found.named("baseline", &d.baseline);
     found.named("metric", &d.metric);
     found.named("groups", &d.groups);

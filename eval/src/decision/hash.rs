@@ -1,6 +1,8 @@
 //! One text for one value: canonical JSON, and which keys of two values differ.
 //! Knows nothing about decisions.
 
+use std::ops::RangeInclusive;
+
 use serde_json::Value;
 
 use crate::Error;
@@ -29,12 +31,11 @@ pub fn differing_keys(left: &Value, right: &Value) -> Vec<String> {
 }
 
 /// Refuses another version before any other key is looked at, so that the message is about the version.
-pub(crate) fn require_version(text: &str, expected: u32) -> Result<(), Error> {
+pub(crate) fn require_version(text: &str, known: RangeInclusive<u32>) -> Result<(), Error> {
     let value: Value = serde_json::from_str(text)?;
+    let (oldest, newest) = (u64::from(*known.start()), u64::from(*known.end()));
     match value.get("version").and_then(Value::as_u64) {
-        Some(found) if found != u64::from(expected) => {
-            Err(Error::UnknownVersion { found, expected: u64::from(expected) })
-        }
+        Some(found) if !(oldest..=newest).contains(&found) => Err(Error::UnknownVersion { found, expected: newest }),
         _ => Ok(()),
     }
 }

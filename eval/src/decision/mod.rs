@@ -16,7 +16,9 @@ pub use reads::{Read, Reads};
 pub use registration::{Registration, Stage, Standing, later};
 
 /// The version of the format of a decision.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
+/// The oldest version that is read: its decisions did not fix which rows the split holds out.
+pub const OLDEST: u32 = 1;
 
 /// Everything a verdict depends on that a person could choose after the fact.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -52,8 +54,11 @@ pub struct Decision {
     pub gates: GateLimits,
     /// The seed of everything random.
     pub seed: u64,
-    /// SHA-256 of the held-out set.
+    /// SHA-256 of the files that the rows come from.
     pub set_sha256: String,
+    /// SHA-256 of the rows that the split holds out, with their groups and targets, and of the labels; none in version 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_out_sha256: Option<String>,
     /// SHA-256 of the prompt template.
     pub prompt_sha256: String,
     /// SHA-256 of the scorer and its settings.
@@ -189,10 +194,17 @@ impl Decision {
     /// # Errors
     /// When it is no JSON of this shape, has another version, or a value that cannot work.
     pub fn parse(text: &str) -> Result<Self, Error> {
-        hash::require_version(text, VERSION)?;
+        hash::require_version(text, OLDEST..=VERSION)?;
         let decision: Self = serde_json::from_str(text)?;
         decision.check()?;
         Ok(decision)
+    }
+
+    /// The same in the words of a version: what that one did not fix is not held against it.
+    #[must_use]
+    pub(crate) fn in_version(&self, version: u32) -> Self {
+        let held_out_sha256 = self.held_out_sha256.clone().filter(|_| version > OLDEST);
+        Self { version: version.min(self.version), held_out_sha256, ..self.clone() }
     }
 
     /// Checks every value, and names all problems at once.
@@ -244,6 +256,7 @@ pub(crate) mod tests {
             gates: GateLimits::default(),
             seed: 7,
             set_sha256: "a".repeat(64),
+            held_out_sha256: Some("d".repeat(64)),
             prompt_sha256: "b".repeat(64),
             scorer_sha256: "c".repeat(64),
         }
@@ -279,7 +292,9 @@ pub(crate) mod tests {
             ("\"alpha\"", "\"alfa\""),
             ("\"kind\":", "\"limit\":1,\"kind\":"),
             ("\"min_clusters\"", "\"min_groups\""),
-            ("\"version\":1", "\"version\":2"),
+            ("\"version\":2", "\"version\":3"),
+            ("\"version\":2", "\"version\":1"),
+            ("held_out_sha256", "heldout_sha256"),
         ] {
             assert_ne!(good.replace(from, to), good);
             assert!(Decision::parse(&good.replace(from, to)).is_err(), "{to}");

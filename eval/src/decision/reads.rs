@@ -54,7 +54,7 @@ impl Reads {
     pub fn parse(text: &str) -> Result<Self, (usize, String)> {
         let mut found = Self::default();
         for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-            let version = hash::require_version(line, VERSION);
+            let version = hash::require_version(line, VERSION..=VERSION);
             match version.and_then(|()| Ok(serde_json::from_str::<Read>(line)?)) {
                 Ok(read) => found.reads.push(read),
                 Err(Error::Json { source }) if source.is_eof() => found.torn += 1,

@@ -148,6 +148,7 @@ impl Registration {
     /// When a decision cannot be written as JSON.
     pub fn standing(&self, decision: &Decision) -> Result<Standing, Error> {
         let registered_sha256 = self.registered_sha256.clone();
+        let decision = decision.in_version(self.decision.version);
         let changed = hash::differing_keys(&serde_json::to_value(&self.decision)?, &serde_json::to_value(decision)?);
         Ok(if changed.is_empty() {
             Standing::Confirmatory { registered_sha256 }
@@ -161,7 +162,7 @@ impl Registration {
     /// # Errors
     /// When it is no JSON of this shape, has another version, or was edited.
     pub fn parse(text: &str) -> Result<Self, Error> {
-        hash::require_version(text, VERSION)?;
+        hash::require_version(text, VERSION..=VERSION)?;
         let found: Self = serde_json::from_str(text)?;
         found.decision.check()?;
         require_time(&found.registered_at)?;
@@ -236,6 +237,27 @@ mod tests {
         );
         let same = kept.decision.clone();
         assert!(!Registration::register(Some(kept), &same, ONE).unwrap().1.is_exploratory());
+    }
+
+    #[test]
+    fn another_split_is_another_decision_and_a_registration_of_version_1_is_held_to_what_it_fixed() {
+        let (first, _) = Registration::register(None, &decision(), NOON).unwrap();
+        let mut other = decision();
+        other.held_out_sha256 = Some("e".repeat(64));
+        assert_ne!(other.registered_sha256().unwrap(), first.registered_sha256);
+        let standing = Registration::register(Some(first.observe(ONE).unwrap()), &other, ONE).unwrap().1;
+        let Standing::Exploratory { changed, .. } = standing else { panic!("the split is not looked at") };
+        assert_eq!(changed, ["held_out_sha256"]);
+
+        let old = Decision { version: 1, held_out_sha256: None, ..decision() };
+        let (old, _) = Registration::register(None, &old, NOON).unwrap();
+        let text = serde_json::to_string(&old).unwrap();
+        assert!(!text.contains("held_out"), "{text}");
+        let old = Registration::parse(&text).unwrap().observe(ONE).unwrap();
+        let (kept, standing) = Registration::register(Some(old.clone()), &other, ONE).unwrap();
+        assert_eq!((kept.decision.version, standing.is_exploratory()), (1, false));
+        other.margin = 0.05;
+        assert!(Registration::register(Some(old), &other, ONE).unwrap().1.is_exploratory());
     }
 
     #[test]

@@ -157,19 +157,30 @@ fn drawn(unit: Unit, draws: &Draws, n: usize, clusters: &Clusters) -> Option<Est
     bounded.then_some(Estimate { value, n, groups, low, high, method })
 }
 
-/// Candidate minus baseline on the same rows; none when either does not carry what the metric needs.
+/// Candidate minus baseline on the rows that both answered: one that an arm gave no answer to says nothing about either.
+/// None where there is no such row, or an arm does not carry what the metric needs.
 pub fn difference(
     metric: &dyn Metric,
     candidate: &[Outcome],
     baseline: &[Outcome],
     setting: Setting<'_>,
 ) -> Option<Difference> {
-    let clusters = setting.clusters;
-    let (n, groups) = (candidate.len(), clusters.num_clusters());
+    let pairs = candidate.iter().zip(baseline).enumerate();
+    let kept = pairs.filter(|(_, (new, old))| !new.is_missing() && !old.is_missing()).map(|(row, _)| row);
+    let kept: Vec<usize> = kept.collect();
+    let some = (kept.len() < candidate.len()).then(|| setting.clusters.subset(&kept));
+    let clusters = some.as_ref().unwrap_or(setting.clusters);
+    let (n, groups) = (kept.len(), clusters.num_clusters());
     match (metric.per_row(candidate, setting)?, metric.per_row(baseline, setting)?) {
-        (PerRow::Scores(new), PerRow::Scores(old)) if !new.is_empty() => Some(paired::difference(&new, &old, clusters)),
-        (PerRow::Sums(new), PerRow::Sums(old)) if new.width() == old.width() => {
-            let [new, old] = both(metric, sums(&new, clusters)?, sums(&old, clusters)?);
+        (PerRow::Scores(new), PerRow::Scores(old)) if n > 0 => {
+            let of = |scores: &[f64]| -> Vec<f64> { kept.iter().map(|&row| scores[row]).collect() };
+            Some(paired::difference(&of(&new), &of(&old), clusters))
+        }
+        (PerRow::Sums(new), PerRow::Sums(old)) if n > 0 && new.width() == old.width() => {
+            // A row is read on its own, so that what was read of all rows can be cut to some of them.
+            let sums =
+                |rows: &SparseRows| Sums::sparse(rows.width(), kept.iter().map(|&row| rows.row(row)), clusters).ok();
+            let [new, old] = both(metric, sums(&new)?, sums(&old)?);
             let of = |sums: &[f64]| metric.of_sums(sums);
             let value = of(&new.total()) - of(&old.total());
             // Both arms are recomputed on the same draw, which is what makes the comparison paired.

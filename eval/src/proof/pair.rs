@@ -3,6 +3,7 @@
 
 use super::{Claim, Premises, decide_all};
 use crate::decision::{self, Bins, Covariate, Decision, GateLimits, Registration, Slices, Standing};
+use crate::held_out::sha256_of_rows;
 use crate::results::{Board, Provenance};
 use crate::{ArmResult, Error, Results, Task, compare};
 
@@ -17,11 +18,17 @@ pub struct Side<'a> {
     pub prefix: &'a str,
 }
 
-/// Both arms in one table, with a verdict at this margin.
+/// Both arms in one table, with a verdict at this margin where there are so many groups.
 ///
 /// # Errors
 /// When an arm is not there, the rows differ, or they were judged in different ways.
-pub fn pair(baseline: &Side<'_>, candidate: &Side<'_>, margin: f64, now: &str) -> Result<(Results, Premises), Error> {
+pub fn pair(
+    baseline: &Side<'_>,
+    candidate: &Side<'_>,
+    margin: f64,
+    min_groups: usize,
+    now: &str,
+) -> Result<(Results, Premises), Error> {
     let (mut old, mut new) = (arm(baseline)?, arm(candidate)?);
     let same = |left: &Results, right: &Results| {
         let rows =
@@ -47,7 +54,8 @@ pub fn pair(baseline: &Side<'_>, candidate: &Side<'_>, margin: f64, now: &str) -
     results.decided = None;
     results.provenance = Provenance { name: format!("{new_name} against {old_name}"), ..results.provenance };
     let mut results = Board::of(&results)?.recompute()?;
-    let decision = decision(&results, &old_name, &new_name, margin)?;
+    let mut decision = decision(&results, &old_name, &new_name, margin)?;
+    decision.gates.min_clusters = min_groups;
     let (registration, _) = Registration::register(None, &decision, now)?;
     let standing = Standing::Exploratory { registered_sha256: None, changed: Vec::new() };
     let claims = vec![Claim { registration, decision, standing, reads: 1 }];
@@ -97,6 +105,7 @@ fn decision(results: &Results, baseline: &str, candidate: &str, margin: f64) -> 
         gates: GateLimits::default(),
         seed: results.seed,
         set_sha256: provenance.set_sha256.clone(),
+        held_out_sha256: Some(sha256_of_rows(&results.rows, results.labels.as_deref())?),
         prompt_sha256: provenance.prompt_sha256.clone(),
         scorer_sha256: provenance.scorer_sha256.clone(),
     })

@@ -1,8 +1,9 @@
 //! Recorded answers instead of calls: the outputs of another run, or a log of production calls, one JSON object per line.
-//! Knows nothing about sockets and costs nothing. What is not recorded is unscored, what is recorded twice is refused.
+//! Knows nothing about sockets and costs nothing. A row that is recorded as missing is unscored; one that is not recorded and
+//! one that is recorded twice are refused.
 
 use std::collections::{BTreeSet, HashMap};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use ground::read::{self, Kind};
 use serde::Deserialize;
@@ -79,7 +80,12 @@ enum RecordedFinish {
     Refusal,
     ContentFilter,
     Timeout,
+    /// Nobody had an answer: the service was down, or the row was never sent.
+    Missing,
 }
+
+/// Rows that an error names.
+const SHOWN_ROWS: usize = 5;
 
 /// Which prompt a line answers.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -104,7 +110,7 @@ pub struct ReplayAsk<'a> {
 pub struct Replayed {
     /// An answer or an unscored row for each question, in their order.
     pub answered: Vec<Answered>,
-    /// Questions that the recording does not answer.
+    /// Questions of which the recording says that there is no answer, or says nothing.
     pub num_missing: usize,
     /// Ids and prompt hashes in the recording that nobody asked for, sorted.
     pub extra: Vec<String>,
@@ -114,6 +120,7 @@ pub struct Replayed {
 #[derive(Clone, Debug)]
 pub struct Replay {
     name: String,
+    path: PathBuf,
     lines: HashMap<(Name, u32), Line>,
 }
 
@@ -121,11 +128,12 @@ impl Replay {
     /// Reads a recording.
     ///
     /// # Errors
-    /// `Error::Recording` when the file cannot be read, a line is not what is expected, or a prompt is answered twice.
+    /// `Error::ReadFile` when the file cannot be read; `Error::Recording` when it holds no answer, a line is not what is
+    /// expected, or a prompt is answered twice.
     pub fn open(name: impl Into<String>, path: &Path) -> Result<Self, Error> {
         let bad = |line: usize, problem: String| Error::Recording { path: path.to_owned(), line, problem };
         let mut lines = HashMap::new();
-        let read = read::lines(path, Kind::Row).map_err(|source| bad(0, source.to_string()))?;
+        let read = read::lines(path, Kind::Row).map_err(|source| Error::ReadFile { path: path.to_owned(), source })?;
         for (at, line) in read.enumerate() {
             let bad = |problem: String| bad(at + 1, problem);
             let line = line.map_err(|source| bad(source.to_string()))?;
@@ -139,7 +147,29 @@ impl Replay {
                 return Err(bad(format!("\"{shown}\" is recorded more than once")));
             }
         }
-        Ok(Self { name: name.into(), lines })
+        if lines.is_empty() {
+            return Err(bad(0, "it holds no recorded answer".to_owned()));
+        }
+        Ok(Self { name: name.into(), path: path.to_owned(), lines })
+    }
+
+    /// Refuses questions that the recording says nothing about: an answer that was not written down is none, and would
+    /// read as a wrong one in the figures of the arm.
+    ///
+    /// # Errors
+    /// `Error::NotRecorded` with the first of them.
+    pub fn holds_all(&self, asks: &[ReplayAsk<'_>]) -> Result<(), Error> {
+        let absent: Vec<&str> = asks.iter().filter(|ask| self.find(ask).is_none()).map(|ask| ask.id).collect();
+        if absent.is_empty() {
+            return Ok(());
+        }
+        let shown = absent.iter().take(SHOWN_ROWS).map(|id| (*id).to_owned()).collect();
+        Err(Error::NotRecorded { path: self.path.clone(), rows: asks.len(), absent: absent.len(), shown })
+    }
+
+    fn find(&self, ask: &ReplayAsk<'_>) -> Option<(&(Name, u32), &Line)> {
+        let names = [Name::Id(ask.id.to_owned()), Name::Prompt(prompt_sha256(ask.messages))];
+        names.into_iter().find_map(|name| self.lines.get_key_value(&(name, ask.repeat)))
     }
 
     /// The name of the arm.
@@ -154,13 +184,12 @@ impl Replay {
         let answered = asks
             .iter()
             .map(|ask| {
-                let names = [Name::Id(ask.id.to_owned()), Name::Prompt(prompt_sha256(ask.messages))];
-                let found = names.into_iter().find_map(|name| self.lines.get_key_value(&(name, ask.repeat)));
-                let (completion, record) = match found {
-                    Some((key, line)) => {
-                        used.insert(key);
-                        (line.completion(), line.record())
-                    }
+                let found = self.find(ask);
+                if let Some((key, _)) = found {
+                    used.insert(key);
+                }
+                let (completion, record) = match found.filter(|(_, line)| line.is_answer()) {
+                    Some((_, line)) => (line.completion(), line.record()),
                     None => {
                         num_missing += 1;
                         let reason = format!("{} holds no answer for it", self.name);
@@ -210,6 +239,9 @@ impl Line {
         if check_usage(self.usage().as_ref(), false, u64::MAX, u64::MAX) == Some(UsageProblem::AboveBound) {
             return Err("the usage has more tokens than can be counted");
         }
+        if !self.is_answer() && !self.text.is_empty() {
+            return Err("what is missing has no text: write \"text\": \"\"");
+        }
         match (&self.id, &self.prompt_sha256) {
             (Some(id), None) => Ok(Name::Id(id.clone())),
             (None, Some(hash)) => Ok(Name::Prompt(hash.to_ascii_lowercase())),
@@ -221,8 +253,13 @@ impl Line {
         self.usage.and_then(RecordedUsage::known)
     }
 
+    fn is_answer(&self) -> bool {
+        !matches!(self.finish, RecordedFinish::Missing)
+    }
+
     fn finish(&self) -> Finish {
         match self.finish {
+            RecordedFinish::Missing => Finish::Failed { reason: CallOutcome::NotRecorded.name().to_owned() },
             RecordedFinish::Stop => Finish::Stop,
             RecordedFinish::Length => Finish::Length,
             RecordedFinish::Refusal => Finish::Refusal { category: self.category.clone() },
@@ -294,6 +331,26 @@ mod tests {
         assert_eq!((last.completion.prompt_tokens, last.completion.completion_tokens), (5, 2));
         assert_eq!(last.record.cost_usd.unwrap().to_string(), "0.0002");
         assert_eq!(last.record.latency_secs, Some(1.5));
+    }
+
+    #[test]
+    fn what_is_not_recorded_is_refused_by_its_row_and_what_is_recorded_as_missing_is_missing() {
+        let lost = r#"{"id":"b","text":"","finish":"missing"}"#;
+        let replay = open(&[r#"{"id":"a","text":"x"}"#, lost]).unwrap();
+        assert!(replay.holds_all(&[ask("a"), ask("b")]).is_ok());
+        let said = replay.answer_all(&[ask("a"), ask("b")]);
+        assert_eq!((said.num_missing, said.extra.len()), (1, 0));
+        assert!(matches!(said.answered[1].completion.finish, Finish::Failed { .. }));
+        assert_eq!(said.answered[1].record.outcome, CallOutcome::NotRecorded);
+        let asks = ["a", "c", "d", "e", "f", "g", "h"].map(ask);
+        let error = replay.holds_all(&asks).unwrap_err().to_string();
+        assert!(error.contains("holds no answer to 6 of 7 rows: \"c\", \"d\", \"e\", \"f\", \"g\", …"), "{error}");
+        assert!(error.contains("hint: ") && error.contains("\"finish\": \"missing\""), "{error}");
+        for empty in [Vec::new(), vec!["", "  "]] {
+            assert!(open(&empty).unwrap_err().to_string().contains("holds no recorded answer"));
+        }
+        let said = open(&[r#"{"id":"a","text":"x","finish":"missing"}"#]).unwrap_err().to_string();
+        assert!(said.contains("has no text"), "{said}");
     }
 
     #[test]

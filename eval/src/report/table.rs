@@ -1,12 +1,14 @@
 //! The table at the end of a run: each number with its interval, then the paired differences.
 //! Knows nothing about colour or the width of the terminal.
 
+use std::collections::BTreeSet;
+
 use ground::terminal::{shown, shown_in_line};
 
 use super::{Report, words};
 use crate::Results;
 use crate::stats::paired::Flips;
-use crate::{ArmResult, Class, Error};
+use crate::{ArmResult, Class, Error, Outcome};
 
 /// Aligned text that reads without colour.
 #[derive(Clone, Copy, Debug)]
@@ -64,7 +66,7 @@ fn arms(results: &Results) -> Vec<Vec<String>> {
         columns.push((metric.named.title.clone(), Box::new(of)));
     }
     // Counts that are zero everywhere would only take room; where one is not, the column shows all of them.
-    let classes: std::collections::BTreeSet<Class> = measured().flat_map(|arm| arm.classes.keys().copied()).collect();
+    let classes: BTreeSet<Class> = measured().flat_map(|arm| arm.classes.keys().copied()).collect();
     for class in classes.into_iter().filter(|class| *class != Class::Ok) {
         let of = move |arm: &ArmResult| arm.classes.get(&class).copied().unwrap_or(0).to_string();
         columns.push((class.title().to_owned(), Box::new(of)));
@@ -117,6 +119,20 @@ fn notes(results: &Results) -> Vec<String> {
         for (scorer, count) in &arm.unscored {
             notes.push(format!("{}: {count} rows could not be scored by {scorer} and count as wrong", arm.name));
         }
+    }
+    let mut told = BTreeSet::new();
+    for comparison in &results.comparisons {
+        let missing = results.rows.len().saturating_sub(comparison.difference.estimate.n);
+        if missing > 0 && told.insert(&comparison.baseline) {
+            let (candidate, baseline) = (&comparison.candidate, &comparison.baseline);
+            notes.push(format!(
+                "{candidate} − {baseline}: {missing} rows that one of them gave no answer to are left out of the differences"
+            ));
+        }
+    }
+    let silent = |arm: &&ArmResult| !arm.outcomes.is_empty() && arm.outcomes.iter().all(Outcome::is_missing);
+    for arm in results.arms.iter().filter(silent) {
+        notes.push(format!("{}: it gave no answer to any row, so nothing is compared with it", arm.name));
     }
     if !results.comparisons.is_empty() {
         notes.push(

@@ -117,6 +117,12 @@ impl Clusters {
         self.num_clusters() == self.num_rows()
     }
 
+    /// The clusters of some rows.
+    pub fn subset(&self, rows: &[usize]) -> Self {
+        let names: Vec<String> = rows.iter().filter_map(|&row| self.of_row.get(row)).map(usize::to_string).collect();
+        Self::new(names.iter().map(|name| Some(name.as_str())))
+    }
+
     /// The cluster of each row.
     pub fn of_row(&self) -> &[usize] {
         &self.of_row

@@ -193,15 +193,9 @@ impl Pairs {
             candidate.push(a);
             baseline.push(b);
         }
-        let clusters = subset(clusters, &kept);
+        let clusters = clusters.subset(&kept);
         Ok(Self { kept, candidate, baseline, clusters })
     }
-}
-
-/// The groups of some rows.
-pub(crate) fn subset(clusters: &Clusters, rows: &[usize]) -> Clusters {
-    let names: Vec<String> = rows.iter().filter_map(|&row| clusters.of_row().get(row)).map(usize::to_string).collect();
-    Clusters::new(names.iter().map(|name| Some(name.as_str())))
 }
 
 #[cfg(test)]

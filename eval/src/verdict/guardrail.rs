@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::evidence::{Cost, Evidence, Score, Side, subset};
+use super::evidence::{Cost, Evidence, Score, Side};
 use crate::decision::Guardrail;
 use crate::stats::bootstrap::{self, REPLICATES, Sums};
 use crate::stats::non_inferiority::PairedDifference;
@@ -99,7 +99,7 @@ fn share(
     let candidate: Vec<f64> = known.iter().map(|&(_, new, _)| good(new)).collect();
     let baseline: Vec<f64> = known.iter().map(|&(_, _, old)| good(old)).collect();
     let rows: Vec<usize> = known.iter().map(|&(row, ..)| row).collect();
-    let difference = PairedDifference::of_means(&candidate, &baseline, &subset(evidence.clusters, &rows));
+    let difference = PairedDifference::of_means(&candidate, &baseline, &evidence.clusters.subset(&rows));
     // In the direction of harm, so that figure and bound read as the change of the share that is named.
     let sign = if harm { -1.0 } else { 1.0 };
     let (low, high) = (difference.low(alpha), difference.high(alpha));
@@ -138,7 +138,7 @@ fn latency(name: &str, limit_secs: f64, evidence: &Evidence<'_>, alpha: f64) -> 
     }
     let slow: Vec<bool> = timed.iter().map(|&(_, latency)| latency.is_nan() || latency > limit_secs).collect();
     let rows: Vec<usize> = timed.iter().map(|&(row, _)| row).collect();
-    let (low, high) = tail_share::bounds(&slow, &subset(evidence.clusters, &rows), alpha);
+    let (low, high) = tail_share::bounds(&slow, &evidence.clusters.subset(&rows), alpha);
     let count = slow.iter().filter(|&&slow| slow).count();
     let state = if high <= SLOW_SHARE {
         State::Pass
@@ -186,7 +186,7 @@ fn cost(
     if rows.is_empty() {
         return undecided(name, 0, margin, "every answer came from the cache".to_owned());
     }
-    let clusters = subset(evidence.clusters, &rows);
+    let clusters = evidence.clusters.subset(&rows);
     let over = |totals: &[f64]| totals[0] * totals[3] - (1.0 + margin) * totals[2] * totals[1];
     let sums = Sums::new(4, values.chunks_exact(4), &clusters);
     let drawn = sums.and_then(|sums| Ok((sums.total(), bootstrap::single(&sums, over, REPLICATES, seed)?)));

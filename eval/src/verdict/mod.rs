@@ -142,9 +142,15 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    /// Whether the answer is `REPLACE` or `REPLACE_BETTER`.
+    /// Whether the answer is `REPLACE` or `REPLACE_BETTER`, and one to rely on.
     pub fn replaces(&self) -> bool {
-        matches!(self.answer, Answer::Replace | Answer::ReplaceBetter)
+        self.reaches(Answer::Replace)
+    }
+
+    /// Whether the answer is at least as good for the candidate as `bar`. What was decided after the answers were seen is
+    /// no verdict and reaches nothing.
+    pub fn reaches(&self, bar: Answer) -> bool {
+        !self.standing.is_exploratory() && self.answer.reaches(bar)
     }
 
     /// The verdict in one sentence that needs no other page.

@@ -58,6 +58,7 @@ mod tests {
             ("eval c.toml --limit", "232", "0"),
             ("score --model m rows.jsonl --limit", "232", "0"),
             ("compare a b --margin", "0.03", "1"),
+            ("compare a b --min-groups", "6", "1"),
             ("generate --model m --max-tokens", "4096", "0"),
             ("generate --model m --temperature", "0.7", "-1"),
             ("merge run --out o --kl-rows", "0", "-1"),

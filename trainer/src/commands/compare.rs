@@ -16,7 +16,7 @@ pub fn run(arguments: Compare) -> Result<ExitCode> {
     let (baseline, candidate) = (read(&arguments.baseline)?, read(&arguments.candidate)?);
     let old = Side { results: &baseline, arm: arguments.baseline_arm.as_deref(), prefix: "first" };
     let new = Side { results: &candidate, arm: arguments.candidate_arm.as_deref(), prefix: "second" };
-    let (results, _): (Results, Premises) = pair(&old, &new, arguments.margin, &eval::now())?;
+    let (results, _): (Results, Premises) = pair(&old, &new, arguments.margin, arguments.min_groups, &eval::now())?;
     if arguments.json {
         print(Json.render(&results)?.trim_end())?;
     } else {

@@ -39,7 +39,7 @@ pub fn run(arguments: Eval) -> Result<ExitCode> {
     let bars = bars(&arguments.fail_under)?;
     if let Some(bar) = arguments.require.filter(|_| !decides(&arguments)) {
         bail!(
-            "--require {}: {} has no [decision], so nobody said what may replace what\n\
+            "--require {}: {} does not say decision.margin, and a default margin is nobody's choice\n\
              hint: write [decision] with candidate, baseline and margin, as configs/legal.toml does",
             bar.name(),
             arguments.config.config.display()
@@ -66,8 +66,9 @@ pub fn run(arguments: Eval) -> Result<ExitCode> {
     }
     start::look_at(&folder).with_context(unfit)?;
     let evaluation = Evaluation { scope: &scope, metrics: &metrics, run: &run };
-    let Ready { prepared, .. } = preflight::look(&config, &Wanted { training: false, evaluation: Some(evaluation) })?;
-    learnt_by::refuse(&run, &prepared)?;
+    let Ready { mut prepared, .. } =
+        preflight::look(&config, &Wanted { training: false, evaluation: Some(evaluation) })?;
+    prepared.data.rows_of_run_known = learnt_by::refuse(&run, &config, &prepared)?;
     let _held = hold(&run, &out)?;
     let tuned = model::adapter::load(&folder, &prepared.checkpoint.config).with_context(unfit)?;
     let others = other_adapters(&config, &prepared)?;
@@ -116,15 +117,19 @@ pub fn run(arguments: Eval) -> Result<ExitCode> {
     if missed.is_empty() { Ok(ExitCode::SUCCESS) } else { Err(Ended::NotMet(missed.join("\n")).into()) }
 }
 
-/// Whether the config of an evaluation says what is decided.
+/// Whether the config of an evaluation says by which margin is decided.
 fn decides(arguments: &Eval) -> bool {
-    config::says(&arguments.config.config, &arguments.config.set, "decision")
+    config::says(&arguments.config.config, &arguments.config.set, "decision.margin")
 }
 
 /// What a verdict says that is not as good as the one that is required.
 fn below(results: &Results, bar: Answer) -> Option<String> {
     let found = match &results.decided {
-        Some(decided) if decided.verdict.answer.reaches(bar) => return None,
+        Some(decided) if decided.verdict.reaches(bar) => return None,
+        // Its sentence ends with what was changed after the first answer.
+        Some(decided) if decided.verdict.standing.is_exploratory() => {
+            format!("an exploratory verdict is no verdict: {}", decided.verdict.sentence())
+        }
         Some(decided) => decided.verdict.sentence(),
         None => format!("there is no verdict, {}", results.no_verdict.as_deref().unwrap_or("nothing was decided")),
     };

@@ -27,7 +27,7 @@ use crate::observer::jsonl::{self, Events};
 use crate::observer::{Dashboard, Jsonl, Observer, Observers, Plain, Sampled};
 use crate::preflight::{self, Evaluation, Ready, Wanted};
 use crate::prepared::Prepared;
-use crate::run_dir::{self, RunDir};
+use crate::run_dir::{self, EVENTS, Found, RunDir};
 use crate::start::Start;
 use crate::train_loop::{self, Outcome, Past, Run};
 use crate::tui::terminal;
@@ -35,16 +35,13 @@ use crate::{disk, evaluation, publishing};
 
 use account::Finished;
 
-/// The record of a run. It is the first file of one, so a folder without it holds none.
-const EVENTS: &str = "events.jsonl";
-
 /// Runs the command.
 pub fn run(arguments: Fit) -> Result<ExitCode> {
     let started = Instant::now();
     let controls = interrupt::listen()?;
     let config = load(&arguments.config, arguments.max_steps)?;
     let events = config.run_folder.join(EVENTS);
-    let resume = arguments.resume || (arguments.resume_or_start && events.symlink_metadata().is_ok());
+    let resume = arguments.resume || (arguments.resume_or_start && run_dir::look(&config.run_folder) == Found::Run);
     if resume {
         run_dir::refuse_missing(&config.run_folder)?;
         same_settings(&config)?;

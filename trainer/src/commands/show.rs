@@ -14,24 +14,49 @@ use crate::disk;
 /// Runs the command.
 pub fn run(arguments: Show) -> Result<ExitCode> {
     let path = there(&arguments.path).ok_or_else(|| nothing_there(&arguments.path))?;
-    let value = describe(&path)?;
+    let mut value = describe(&path)?;
     if arguments.json {
         print(&serde_json::to_string(&value)?)?;
         return Ok(ExitCode::SUCCESS);
     }
-    if let Value::Object(fields) = &value {
-        for (name, field) in fields {
-            let text = match field {
-                Value::String(text) => text.clone(),
-                Value::Array(lines) if lines.iter().all(Value::is_string) => {
-                    lines.iter().filter_map(Value::as_str).collect::<Vec<_>>().join("\n                     ")
-                }
-                other => other.to_string(),
-            };
-            print(&format!("{name:<20} {text}"))?;
-        }
+    // What was scored is a table that is written already.
+    let table = disk::text(&path.join("eval/table.txt"), Kind::Results).ok();
+    if let (Some(fields), Some(_)) = (value.as_object_mut(), &table) {
+        fields.shift_remove("eval");
+    }
+    let mut lines = Vec::new();
+    lines_of("", &value, &mut lines);
+    let width = lines.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+    lines.iter().try_for_each(|(name, text)| print(&format!("{name:<width$}  {text}")))?;
+    if let Some(table) = table {
+        print("")?;
+        print(table.trim_end())?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Each value on a line of its own, behind the names that lead to it; what is empty or not there has none.
+fn lines_of(name: &str, value: &Value, lines: &mut Vec<(String, String)>) {
+    let below = |part: &str| if name.is_empty() { part.to_owned() } else { format!("{name}.{part}") };
+    let plain = |value: &Value| match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    match value {
+        Value::Null => {}
+        Value::Object(fields) => fields.iter().for_each(|(part, value)| lines_of(&below(part), value, lines)),
+        Value::Array(items) if items.iter().any(|item| item.is_object() || item.is_array()) => {
+            for (at, item) in items.iter().enumerate() {
+                // An arm or a metric has a name of its own, which says more than its place.
+                let own = item.get("name").or_else(|| item.pointer("/named/name")).and_then(Value::as_str);
+                let part = own.map_or_else(|| (at + 1).to_string(), str::to_owned);
+                lines_of(&below(&part), item, lines);
+            }
+        }
+        Value::Array(items) if items.is_empty() => {}
+        Value::Array(items) => lines.push((name.to_owned(), items.iter().map(plain).collect::<Vec<_>>().join(", "))),
+        other => lines.push((name.to_owned(), plain(other))),
+    }
 }
 
 fn describe(path: &Path) -> Result<Value> {

@@ -48,6 +48,10 @@ pub(super) fn take_out_faulty(table: &mut Table, places: &Places) -> Found {
             found.doubtful.insert(synonym.key.to_owned());
             continue;
         }
+        if let Some(hint) = synonyms::not_here(&name) {
+            found.faults.push(Fault { place, what, hint: hint.to_owned() });
+            continue;
+        }
         let near = keys::nearest(&section, &name);
         let here = || {
             let known: Vec<&str> =
@@ -129,9 +133,10 @@ impl Check<'_> {
             let key = |near: &String| synonyms::of_key(near, name).map_or(path(near, name), |one| one.key.to_owned());
             self.found.doubtful.extend(near.iter().map(key));
         }
-        let hint = match synonym {
-            Some(section) => format!("here it is [{section}]; the keys of each section: configs/README.md"),
-            None => keys::did_you_mean(&near, || format!("sections are: {}", SECTIONS.join(", "))),
+        let hint = match (synonyms::not_here(name), synonym) {
+            (Some(hint), _) => hint.to_owned(),
+            (None, Some(section)) => format!("here it is [{section}]; the keys of each section: configs/README.md"),
+            (None, None) => keys::did_you_mean(&near, || format!("sections are: {}", SECTIONS.join(", "))),
         };
         self.fault(name, format!("unknown section [{}]", shown::name(name)), hint);
     }

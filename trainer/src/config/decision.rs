@@ -40,7 +40,7 @@ pub struct RawDecision {
     #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
     pub baseline_floor: Option<f64>,
     /// Fewest groups that a claim may rest on.
-    #[schemars(range(max = MOST_ROWS))]
+    #[schemars(range(min = 2, max = MOST_ROWS))]
     pub min_groups: usize,
     /// What the break point is sought along, in this order: `input_tokens`, or a number in the rows' `meta`.
     #[schemars(length(max = MOST_TABLES))]

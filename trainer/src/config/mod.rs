@@ -104,13 +104,16 @@ fn parse_for(text: &str, path: &Path, overrides: &[String], usage: Use) -> Resul
     }
 }
 
-/// Whether a config or what overrides it says anything of a section. Of one that is left out the defaults hold, and those
-/// are nobody's choice. For a config that loads.
+/// Whether a config or what overrides it says a key. Of one that is left out the default holds, which is nobody's choice.
+/// For a config that loads.
 #[must_use]
-pub fn says(path: &Path, overrides: &[String], section: &str) -> bool {
-    let is_of = |typed: &String| typed.strip_prefix(section).is_some_and(|rest| rest.starts_with(['.', '=']));
-    let table = || read::text(path, Kind::Config).ok().and_then(|text| text.parse::<Table>().ok());
-    overrides.iter().any(is_of) || table().is_some_and(|table| table.contains_key(section))
+pub fn says(path: &Path, overrides: &[String], key: &str) -> bool {
+    let Some(mut table) = read::text(path, Kind::Config).ok().and_then(|text| text.parse::<Table>().ok()) else {
+        return false;
+    };
+    overrides::apply(&mut table, overrides);
+    let table = Value::Table(table);
+    key.split('.').try_fold(&table, |value, name| value.get(name)).is_some()
 }
 
 fn version_fault(table: &Table, places: &Places) -> Option<Fault> {

@@ -59,6 +59,9 @@ fn split(text: &str) -> Result<(&'static Key, &str), (String, String)> {
     if let Some(synonym) = synonyms::of_key(section, name) {
         return Err((format!("unknown key `{}`", shown_path(path)), synonym.hint()));
     }
+    if let Some(hint) = synonyms::not_here(name) {
+        return Err((format!("unknown key `{}`", shown_path(path)), hint.to_owned()));
+    }
     if Key::find(section).is_some_and(|key| matches!(key.field.shape, Shape::Named { .. })) {
         let hint = format!("write the whole table, such as --set '{section}={{ {} = VALUE }}'", shown::name(name));
         return Err((format!("`{}` is one of several under `{section}`", shown_path(path)), hint));

@@ -158,6 +158,47 @@ const KEYS: &[Synonym] = &[
     same("experiment_name", "name"),
 ];
 
+const ONE_BASE: &str = "the base is held as device.precision says, not in four or eight bits: leave it out";
+const ONE_DEVICE: &str = "a run is of one device, device.name: leave it out";
+const ATTENTION: &str = "the device decides how attention is computed: leave it out";
+const PACKED: &str = "rows are packed always, and none sees another: leave it out";
+const RECORD: &str = "each step of a run is in its events.jsonl, and nothing is sent elsewhere: leave it out";
+const ADAPTED: &str = "the matrices of lora.target_modules are adapted and nothing else is trained: leave it out";
+
+/// Words of other programs for what is not here, each with what is instead: a key of ours with nearly the same letters
+/// means something else.
+const NOT_HERE: &[(&str, &str)] = &[
+    ("attn_implementation", ATTENTION),
+    ("bias", ADAPTED),
+    ("bnb_4bit_compute_dtype", ONE_BASE),
+    ("bnb_4bit_quant_type", ONE_BASE),
+    ("chat_template", "the chat template is the model's own, chat_template.jinja beside it: leave it out"),
+    ("deepspeed", ONE_DEVICE),
+    ("flash_attention", ATTENTION),
+    ("flash_attn", ATTENTION),
+    ("fsdp", ONE_DEVICE),
+    ("group_by_length", PACKED),
+    ("hub_model_id", "trainer publish RUN --repo OWNER/NAME publishes a run: leave it out"),
+    ("load_in_4bit", ONE_BASE),
+    ("load_in_8bit", ONE_BASE),
+    ("lora_bias", ADAPTED),
+    ("lora_modules_to_save", ADAPTED),
+    ("loraplus_lr_ratio", "both matrices of an adapter have one rate, train.learning_rate: leave it out"),
+    ("modules_to_save", ADAPTED),
+    ("neftune_noise_alpha", "no noise is added to the embeddings: leave it out"),
+    ("packing", PACKED),
+    ("peft_use_dora", "DoRA is not computed here, lora.use_rslora is something else: leave it out"),
+    ("push_to_hub", "trainer publish RUN --repo OWNER/NAME publishes a run: leave it out"),
+    ("quantization", ONE_BASE),
+    ("quantization_bit", ONE_BASE),
+    ("report_to", RECORD),
+    ("resume_from_checkpoint", "trainer fit CONFIG --resume goes on with a run: leave it out"),
+    ("sample_packing", PACKED),
+    ("task_type", "a base writes text and is trained to: leave it out"),
+    ("use_dora", "DoRA is not computed here, lora.use_rslora is something else: leave it out"),
+    ("wandb_project", RECORD),
+];
+
 /// Sections of other programs, and ours.
 const SECTIONS: &[(&str, &str)] = &[
     ("adapter", "lora"),
@@ -191,6 +232,12 @@ pub(super) fn of_key(section: &str, name: &str) -> Option<Synonym> {
     KEYS.iter().copied().find(|one| Some(one.word) == whole.as_deref() || one.word == alone)
 }
 
+/// What is instead of a key of another program for something that is not here.
+pub(super) fn not_here(name: &str) -> Option<&'static str> {
+    let name = plain(name)?;
+    NOT_HERE.iter().find(|(word, _)| *word == name).map(|(_, hint)| *hint)
+}
+
 /// The section that one of another program is here.
 pub(super) fn of_section(name: &str) -> Option<&'static str> {
     let name = plain(name)?;
@@ -220,6 +267,14 @@ mod tests {
             assert!(!schema::KEYS.iter().any(is_ours), "{word} is a key of ours");
             assert_eq!(plain(word).as_deref(), Some(word));
         }
+        for (word, hint) in NOT_HERE {
+            assert!(!words.contains(word) && !schema::KEYS.iter().any(|known| known.field.name == *word), "{word}");
+            assert_eq!(not_here(&word.to_uppercase()), Some(*hint));
+            // What a hint names is a key.
+            let named = hint.split([' ', ',', ':']).filter(|part| part.contains('.') && !part.contains(".j"));
+            named.for_each(|key| assert!(schema::Key::find(key).is_some(), "{word}: {key}"));
+        }
+        assert!(NOT_HERE.is_sorted_by(|one, next| one.0 < next.0));
         for (word, section) in SECTIONS {
             assert!(schema::SECTIONS.contains(section) && !schema::SECTIONS.contains(word), "{word} {section}");
         }

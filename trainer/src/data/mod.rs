@@ -13,6 +13,7 @@ pub mod template_mask;
 mod weights;
 
 use anyhow::{Result, bail};
+use datasets::overlap::{self, Near};
 use datasets::{Folder, Message, Record, Split};
 use model::chat_template::ChatTemplate;
 use model::tokenizer::Tokenizer;
@@ -43,8 +44,10 @@ pub struct Data {
     pub schema: Option<serde_json::Value>,
     /// What a group is, in the plural.
     pub group_name: Option<String>,
-    /// Whether near repeats between the splits were looked for; exact ones always are.
-    pub near_looked_for: bool,
+    /// How repeats between the splits were looked for; exact ones always are.
+    pub overlap: overlap::Settings,
+    /// Whether the rows that the evaluated run learnt from are known; those of a config that trains are its own.
+    pub rows_of_run_known: bool,
     /// Rows that are learnt.
     pub train: Part,
     /// Rows whose loss is watched. May be empty.
@@ -59,7 +62,7 @@ impl Data {
     /// Held-out rows that are among the rows that are learnt: none, since repeats are left out; unknown where nobody looked.
     #[must_use]
     pub fn leaked_rows(&self) -> Option<usize> {
-        self.near_looked_for.then_some(0)
+        (self.rows_of_run_known && self.overlap.near != Near::None).then_some(0)
     }
 }
 
@@ -109,7 +112,7 @@ pub fn build(config: &Config, rows: SourceRows, language: &Language<'_>) -> Resu
             language.context_tokens
         );
     }
-    let SourceRows { name, labels, schema, group_name, near_looked_for, sha256, prepared } = rows;
+    let SourceRows { name, labels, schema, group_name, overlap, sha256, prepared } = rows;
     let wording = Wording::of(config)?;
     let mut ledger = DataLedger::new(prepared.ledger, config.data.max_tokens);
     let mut chosen = |split, records, limit| {
@@ -125,6 +128,7 @@ pub fn build(config: &Config, rows: SourceRows, language: &Language<'_>) -> Resu
         train_on: config.data.train_on,
         max_tokens: config.data.max_tokens,
         overflow: config.data.overflow,
+        system: config.data.system.as_deref(),
     };
     let train = learnt(Split::Train, train, &wording, &masking, &mut ledger)?;
     if train.samples.is_empty() {
@@ -139,7 +143,8 @@ pub fn build(config: &Config, rows: SourceRows, language: &Language<'_>) -> Resu
         ledger.warn("the chat template writes today's date, so a model trained today is asked differently tomorrow");
     }
     check_validation(config, valid.samples.len())?;
-    Ok(Data { name, sha256, labels, schema, group_name, near_looked_for, train, valid, test, ledger })
+    let rows_of_run_known = true;
+    Ok(Data { name, sha256, labels, schema, group_name, overlap, rows_of_run_known, train, valid, test, ledger })
 }
 
 /// Refuses validations every few steps where there is no row to validate on.

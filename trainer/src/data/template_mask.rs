@@ -5,7 +5,7 @@
 use std::ops::Range;
 
 use eval::reasoning::{MARKS, content};
-use model::chat_template::{ChatMessage, ChatTemplate, holds};
+use model::chat_template::{ChatMessage, ChatTemplate, SpecialTokens, holds};
 use model::tokenizer::Tokenizer;
 
 use crate::config::raw::{Overflow, TrainOn};
@@ -51,6 +51,8 @@ pub struct Masking<'a> {
     pub max_tokens: usize,
     /// What happens to a longer one.
     pub overflow: Overflow,
+    /// The system message that the config gives to rows without one.
+    pub system: Option<&'a str>,
 }
 
 /// What became of a row.
@@ -155,7 +157,8 @@ impl Masking<'_> {
             ));
         }
         let turn = turns.last().cloned().unwrap_or_default();
-        self.check_end(&ids, &pieces, &turn, messages.last().map_or("", |answer| answer.content.trim()))?;
+        let answer = messages.last().map_or("", |answer| answer.content.trim());
+        self.check_end(&ids, &pieces, &turn, answer, &prompt)?;
         let turns = turns.into_iter().zip(learnt).filter_map(|(turn, learnt)| learnt.then_some(turn));
         let turns: Vec<Range<usize>> = turns.collect();
         let mut supervised = vec![self.train_on == TrainOn::All; ids.len()];
@@ -225,12 +228,12 @@ impl Masking<'_> {
             match text[read..].find(content) {
                 Some(at) => read += at + content.len(),
                 None if stands_elsewhere(messages, text, content) => {}
-                None => return Err(left_out(message, is_learnt)),
+                None => return Err(self.left_out(message, is_learnt)),
             }
             if let Some(span) = span
                 && !holds(&text[span.clone()], content_of_answer(content))
             {
-                return Err(left_out(message, is_learnt));
+                return Err(self.left_out(message, is_learnt));
             }
         }
         Ok(())
@@ -252,7 +255,14 @@ impl Masking<'_> {
     ///
     /// It is the last one, but for text of the template behind it that is marked as generated too, such as a line end:
     /// that is learnt, as transformers does it, and never asked for. What stands before the answer ends nothing.
-    fn check_end(&self, ids: &[u32], pieces: &Pieces<'_>, turn: &Range<usize>, answer: &str) -> Result<(), Mismatch> {
+    fn check_end(
+        &self,
+        ids: &[u32],
+        pieces: &Pieces<'_>,
+        turn: &Range<usize>,
+        answer: &str,
+        prompt: &str,
+    ) -> Result<(), Mismatch> {
         let special = self.tokenizer.special_tokens();
         let name = |at: usize| ids.get(at).and_then(|id| self.tokenizer.token(*id));
         let ends = |at: &usize| name(*at).is_some_and(|token| special.all.contains(&token));
@@ -272,11 +282,36 @@ impl Masking<'_> {
                 format!("the answer ends with {token:?}, not with an end-of-turn token, so the model would never stop"),
                 format!(
                     "write an end-of-turn token after each answer in the chat template: {}",
-                    special.all.join(", ")
+                    ends_of_turn(special, prompt).join(", ")
                 ),
             )),
             None => Err(mismatch("the answer has no token", "look at the chat template")),
         }
+    }
+
+    /// A template that does not write all of a message.
+    fn left_out(&self, message: &ChatMessage, is_learnt: bool) -> Mismatch {
+        const SHOWN: usize = 60;
+        let reasons = is_learnt && content(&message.content).len() < message.content.len();
+        let shown: String = message.content.trim().chars().take(SHOWN).collect();
+        let (what, hint) = match message.role.as_str() {
+            "system" if self.system == Some(message.content.as_str()) => (
+                "the system text of data.system",
+                "leave out data.system and say it around the question with data.prompt, a file with {{ text }} in it",
+            ),
+            "system" => (
+                "the system text of the row",
+                "write it into the first question of the row, or around every question with data.prompt, a file with \
+                 {{ text }} in it",
+            ),
+            "assistant" if reasons => (
+                "the reasoning of the answer",
+                "this chat template drops think blocks from written answers: take them out of the rows, or take a base \
+                 whose template keeps them",
+            ),
+            _ => ("a message", "use the chat template that the model was made for, or take the row out"),
+        };
+        mismatch(format!("the chat template leaves out {what}: {shown:?}"), hint)
     }
 
     /// Leaves a row as it is, cuts it or refuses it.
@@ -375,30 +410,21 @@ fn stands_elsewhere(messages: &[ChatMessage], text: &str, content: &str) -> bool
     }
 }
 
+/// The tokens that may end a turn: the one that is named for it, else those that neither begin a text or a turn nor stand
+/// for nothing.
+fn ends_of_turn<'a>(special: &'a SpecialTokens, prompt: &str) -> Vec<&'a str> {
+    if let Some(named) = &special.eos_token {
+        return vec![named];
+    }
+    let stands = special.all.iter().filter(|token| !token.is_empty() && prompt.contains(token.as_str()));
+    let opens = stands.max_by_key(|token| prompt.rfind(token.as_str()));
+    let others = [special.bos_token.as_ref(), special.pad_token.as_ref(), special.unk_token.as_ref(), opens];
+    special.all.iter().filter(|token| !others.contains(&Some(*token))).map(String::as_str).collect()
+}
+
 /// What comes behind the reasoning of an answer.
 fn content_of_answer(text: &str) -> &str {
     content(text).trim()
-}
-
-/// A template that does not write all of a message.
-fn left_out(message: &ChatMessage, is_learnt: bool) -> Mismatch {
-    const SHOWN: usize = 60;
-    let reasons = is_learnt && content(&message.content).len() < message.content.len();
-    let shown: String = message.content.trim().chars().take(SHOWN).collect();
-    let (what, hint) = match message.role.as_str() {
-        "system" => (
-            "the system text",
-            "leave out data.system and say it around the question with data.prompt, a file with {{ text }} in it; a system \
-             message of the row goes into its first question",
-        ),
-        "assistant" if reasons => (
-            "the reasoning of the answer",
-            "this chat template drops think blocks from written answers: take them out of the rows, or take a base whose \
-             template keeps them",
-        ),
-        _ => ("a message", "use the chat template that the model was made for, or take the row out"),
-    };
-    mismatch(format!("the chat template leaves out {what}: {shown:?}"), hint)
 }
 
 fn mismatch(what: impl Into<String>, hint: impl Into<String>) -> Mismatch {

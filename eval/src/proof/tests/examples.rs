@@ -141,6 +141,7 @@ fn decision(results: &Results, baseline: &str, metric: &str, test: Test) -> Deci
         },
         seed: 7,
         set_sha256: results.provenance.set_sha256.clone(),
+        held_out_sha256: Some("e".repeat(64)),
         prompt_sha256: results.provenance.prompt_sha256.clone(),
         scorer_sha256: results.provenance.scorer_sha256.clone(),
     }

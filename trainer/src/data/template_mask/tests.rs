@@ -35,7 +35,8 @@ impl Case {
     }
 
     fn masking(&self, train_on: TrainOn, max_tokens: usize, overflow: Overflow) -> Masking<'_> {
-        Masking { tokenizer: &self.tokenizer, template: &self.template, train_on, max_tokens, overflow }
+        let system = Some("be brief");
+        Masking { tokenizer: &self.tokenizer, template: &self.template, train_on, max_tokens, overflow, system }
     }
 
     fn run(&self, train_on: TrainOn, max_tokens: usize, overflow: Overflow, turns: &[(&str, &str)]) -> Outcome {
@@ -151,6 +152,38 @@ fn lesson_f8_the_end_of_turn_is_learnt_though_it_is_also_the_padding() {
                    {% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
     let fault = Case::with(endless).fault(TWO_TURNS);
     assert!(fault.contains("the model would never stop"), "{fault}");
+}
+
+#[test]
+fn only_tokens_that_may_end_a_turn_are_offered_as_its_end() {
+    let endless = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}\n{% endfor %}\
+                   {% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
+    let hint = |case: &Case| {
+        let masking = case.masking(TrainOn::Last, usize::MAX, Overflow::Refuse);
+        masking.sample("a", "g", &chat(TWO_TURNS), &[]).unwrap_err().hint
+    };
+    assert!(hint(&Case::with(endless)).ends_with("in the chat template: <|im_end|>"));
+    // Where none is named, what opens the turn is still no end of it.
+    let all = ["<s>", "<pad>", "<|im_start|>", "<|im_end|>", "<|over|>"].map(str::to_owned).to_vec();
+    let (bos_token, pad_token) = (Some("<s>".to_owned()), Some("<pad>".to_owned()));
+    let special = SpecialTokens { all, bos_token, pad_token, ..SpecialTokens::default() };
+    let prompt = "<s><|im_start|>user\nq<|im_end|>\n<|im_start|>assistant\n";
+    assert_eq!(ends_of_turn(&special, prompt), ["<|im_end|>", "<|over|>"]);
+}
+
+#[test]
+fn the_hint_for_a_system_text_that_is_left_out_is_about_where_it_comes_from() {
+    let silent = "{% for m in messages %}{% if m.role != 'system' %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n\
+                  {% endif %}{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
+    let case = Case::with(silent);
+    let told = |system: &str| {
+        let turns = [("system", system), ("user", "one?"), ("assistant", "a")];
+        let masking = case.masking(TrainOn::Last, usize::MAX, Overflow::Refuse);
+        masking.sample("a", "g", &chat(&turns), &[]).unwrap_err()
+    };
+    let (of_config, of_row) = (told("be brief"), told("be long"));
+    assert!(of_config.what.contains("of data.system") && of_config.hint.contains("leave out data.system"));
+    assert!(of_row.what.contains("of the row") && !of_row.hint.contains("data.system"), "{}", of_row.hint);
 }
 
 /// A ChatML template with the text of an assistant's turn as it is given.
