@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 mod clock;
 mod frame;
 mod generation_tag;
+mod own_block;
 mod spans;
 
 pub use frame::Frame;
@@ -146,6 +147,7 @@ impl ChatTemplate {
         messages: &[ChatMessage],
         add_generation_prompt: bool,
     ) -> Result<(String, Vec<std::ops::Range<usize>>)> {
+        let messages = &*self.once(messages);
         if let Some(at) = messages.iter().position(|one| generation_tag::has_mark(&one.content)) {
             return Err(Error::template(format!(
                 "message {at} holds a character that Unicode reserves for internal use"

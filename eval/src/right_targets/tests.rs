@@ -140,8 +140,7 @@ fn what_a_scorer_declares_is_so() {
     for scorer in ALL {
         let scores = rows.rows().iter().map(|row| {
             let text = row.target.clone();
-            let answer =
-                Completion { text, written: None, finish: Finish::Stop, prompt_tokens: 1, completion_tokens: 1 };
+            let answer = Completion::of(text, Finish::Stop);
             let target =
                 Target { text: &row.target, labels: rows.labels().unwrap(), source: &row.text, ..Target::default() };
             scorer.score(Answer::Written(&answer), target).score

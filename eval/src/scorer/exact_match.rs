@@ -39,8 +39,7 @@ mod tests {
     use crate::{Completion, Finish, Parse, Reason};
 
     fn check(text: &str, finish: Finish, target: &str, expect: (Option<f64>, Parse)) {
-        let completion =
-            Completion { text: text.to_owned(), written: None, finish, prompt_tokens: 1, completion_tokens: 1 };
+        let completion = Completion::of(text, finish);
         let target = Target { text: target, labels: &[], ..Target::default() };
         let scored = ExactMatch.score(Answer::Written(&completion), target);
         assert_eq!((scored.score, scored.parse), expect, "{text:?}");

@@ -79,13 +79,7 @@ mod tests {
 
     fn check(fold_case: bool, text: &str, target: &str, others: &[&str], expect: Option<f64>) {
         let others: Vec<String> = others.iter().map(|&other| other.to_owned()).collect();
-        let completion = Completion {
-            text: text.to_owned(),
-            written: None,
-            finish: Finish::Stop,
-            prompt_tokens: 1,
-            completion_tokens: 1,
-        };
+        let completion = Completion::of(text, Finish::Stop);
         let target = Target { text: target, others: &others, ..Target::default() };
         let scorer = Includes::build(Options { fold_case }).unwrap();
         assert_eq!(scorer.score(Answer::Written(&completion), target).score, expect, "{text:?}");

@@ -307,8 +307,7 @@ mod tests {
 
     fn score(options: &str, text: &str, finish: Finish) -> Scored {
         let scorer = JsonFields::build(toml::from_str(options).unwrap()).unwrap();
-        let completion =
-            Completion { text: text.to_owned(), written: None, finish, prompt_tokens: 1, completion_tokens: 1 };
+        let completion = Completion::of(text, finish);
         scorer.score(Answer::Written(&completion), Target { text: TARGET, ..Target::default() })
     }
 
@@ -360,13 +359,7 @@ mod tests {
 
     #[test]
     fn a_target_that_is_not_json_is_a_fault_of_the_data() {
-        let completion = Completion {
-            text: "{}".to_owned(),
-            written: None,
-            finish: Finish::Stop,
-            prompt_tokens: 1,
-            completion_tokens: 1,
-        };
+        let completion = Completion::of("{}", Finish::Stop);
         let target = Target { text: "{", ..Target::default() };
         let scored = JsonFields::plain().score(Answer::Written(&completion), target);
         assert_eq!(scored.score, None);

@@ -201,13 +201,7 @@ mod tests {
     use crate::{Completion, Finish, Parse};
 
     fn score(scorer: &JsonValid, text: &str) -> (Option<f64>, Parse, Option<String>) {
-        let completion = Completion {
-            text: text.to_owned(),
-            written: None,
-            finish: Finish::Stop,
-            prompt_tokens: 1,
-            completion_tokens: 1,
-        };
+        let completion = Completion::of(text, Finish::Stop);
         let scored = scorer.score(Answer::Written(&completion), Target::default());
         (scored.score, scored.parse, scored.note)
     }

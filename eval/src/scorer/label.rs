@@ -144,13 +144,7 @@ mod tests {
 
     fn check(text: &str, expect: Option<&str>) {
         let labels = vec!["Termination".to_owned(), "no. 2".to_owned()];
-        let completion = Completion {
-            text: text.to_owned(),
-            written: None,
-            finish: Finish::Stop,
-            prompt_tokens: 1,
-            completion_tokens: 1,
-        };
+        let completion = Completion::of(text, Finish::Stop);
         let target = Target { text: "Termination", labels: &labels, ..Target::default() };
         let scored = Label::plain().score(Answer::Written(&completion), target);
         assert_eq!(scored.label.as_deref(), expect, "{text:?}");
@@ -181,13 +175,7 @@ mod tests {
         let labels = ["Termination".to_owned(), "Assignment".to_owned()];
         let scorer = build(&["Termination", "Assignment"], &[("Termination", &["ending", "End of Contract"])]).unwrap();
         let score = |text: &str| {
-            let completion = Completion {
-                text: text.to_owned(),
-                written: None,
-                finish: Finish::Stop,
-                prompt_tokens: 1,
-                completion_tokens: 1,
-            };
+            let completion = Completion::of(text, Finish::Stop);
             let target = Target { text: "Termination", labels: &labels, ..Target::default() };
             let scored = scorer.score(Answer::Written(&completion), target);
             (scored.label, scored.score)

@@ -143,13 +143,7 @@ mod tests {
     use crate::{Completion, Finish, Parse};
 
     fn score(options: Options, text: &str, target: &str) -> Scored {
-        let completion = Completion {
-            text: text.to_owned(),
-            written: None,
-            finish: Finish::Stop,
-            prompt_tokens: 1,
-            completion_tokens: 1,
-        };
+        let completion = Completion::of(text, Finish::Stop);
         let target = Target { text: target, ..Target::default() };
         Numeric::build(options).unwrap().score(Answer::Written(&completion), target)
     }

@@ -126,13 +126,7 @@ mod tests {
     use crate::{Completion, Finish, Parse};
 
     fn check(pattern: &str, text: &str, target: &str, expect: (f64, Parse)) {
-        let completion = Completion {
-            text: text.to_owned(),
-            written: None,
-            finish: Finish::Stop,
-            prompt_tokens: 1,
-            completion_tokens: 1,
-        };
+        let completion = Completion::of(text, Finish::Stop);
         let scorer = Regex::build(Options { pattern: pattern.to_owned(), fold_case: true }).unwrap();
         let scored = scorer.score(Answer::Written(&completion), Target { text: target, ..Target::default() });
         assert_eq!((scored.score, scored.parse), (Some(expect.0), expect.1), "{text:?}");
@@ -161,8 +155,7 @@ mod tests {
         let large = of(r"(\w{1,30} ){1,3}x");
         assert!((4_000..200_000).contains(&large.most_bytes), "{}", large.most_bytes);
         let text = "a".repeat(large.most_bytes + 1);
-        let completion =
-            Completion { text, written: None, finish: Finish::Stop, prompt_tokens: 1, completion_tokens: 1 };
+        let completion = Completion::of(text, Finish::Stop);
         let scored = large.score(Answer::Written(&completion), Target::default());
         assert!(matches!(scored.parse, Parse::Unscored { .. }), "{:?}", scored.parse);
         let long = Regex::build(Options { pattern: "a".repeat(100_000), fold_case: false }).unwrap_err().to_string();

@@ -203,8 +203,7 @@ mod tests {
     const TAGS: Options = Options { form: Form::Tags, mode: Mode::Strict, decoding: Decoding::Conll, lenient: false };
 
     fn score(options: Options, text: &str, wanted: &str, source: &str, finish: Finish) -> Scored {
-        let completion =
-            Completion { text: text.to_owned(), written: None, finish, prompt_tokens: 1, completion_tokens: 1 };
+        let completion = Completion::of(text, finish);
         let target = Target { text: wanted, source, ..Target::default() };
         Spans::build(options).unwrap().score(Answer::Written(&completion), target)
     }

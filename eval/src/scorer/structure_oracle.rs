@@ -227,13 +227,7 @@ fn check_record(case: &RecordCase) {
 }
 
 fn score(scorer: &dyn Scorer, text: &str, wanted: &str) -> Scored {
-    let completion = Completion {
-        text: text.to_owned(),
-        written: None,
-        finish: Finish::Stop,
-        prompt_tokens: 1,
-        completion_tokens: 1,
-    };
+    let completion = Completion::of(text, Finish::Stop);
     scorer.score(Answer::Written(&completion), Target { text: wanted, ..Target::default() })
 }
 

@@ -44,8 +44,7 @@ pub(super) mod tests {
 
     /// What a scorer says about a text that ended as given, against a target and others that are as right.
     pub(in crate::scorer) fn judged(scorer: &dyn Scorer, text: &str, finish: Finish, wanted: &[&str]) -> Scored {
-        let completion =
-            Completion { text: text.to_owned(), written: None, finish, prompt_tokens: 1, completion_tokens: 1 };
+        let completion = Completion::of(text, finish);
         let others: Vec<String> = wanted[1..].iter().map(|&other| other.to_owned()).collect();
         scorer.score(Answer::Written(&completion), Target { text: wanted[0], others: &others, ..Target::default() })
     }
