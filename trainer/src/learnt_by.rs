@@ -18,13 +18,13 @@ use crate::disk;
 use crate::prepared::{Prepared, set_here};
 use crate::terminal_lines::note;
 
-/// Holds a base against the one that an adapter was trained on. One that was found because the run names it is refused. Whoever
-/// `named` this very base beside the adapter is warned, and whoever has a publication, since its base may be on the hub in
-/// another format than it was trained in. An adapter in neither does not say what its base was.
+/// Holds a base against the one that an adapter was trained on. `named` says that somebody named this very base beside the
+/// adapter, who is warned; one that was found because the run or the adapter names it is refused. An adapter that lies in no
+/// run and in no publication does not say what its base was.
 pub fn hold_base(adapter: &Path, base: &Checkpoint, named: bool) -> Result<()> {
-    let Some(trained) = TrainedOn::read(adapter) else { return Ok(()) };
-    let Some(told) = trained.differs(&base.name(), &base.sha256()?) else { return Ok(()) };
-    if named || !trained.is_run {
+    let Some((shown, theirs)) = base_of(adapter) else { return Ok(()) };
+    let Some(told) = differs(&shown, &theirs, &base.name(), &base.sha256()?) else { return Ok(()) };
+    if named {
         note(&format!("warning: {told}"));
         return Ok(());
     }
@@ -36,55 +36,50 @@ pub fn hold_base(adapter: &Path, base: &Checkpoint, named: bool) -> Result<()> {
 
 /// Warns of an adapter that is named beside the base of a config, which it was not trained on.
 pub fn warn_of_base(adapter: &Path, prepared: &Prepared) {
-    let told = TrainedOn::read(adapter).and_then(|it| it.differs(&prepared.base_name, &prepared.base_sha256));
+    let Some((shown, theirs)) = base_of(adapter) else { return };
+    let told = differs(&shown, &theirs, &prepared.base_name, &prepared.base_sha256);
     told.iter().for_each(|told| note(&format!("warning: {told}")));
 }
 
-/// What an adapter was trained on, as its run wrote it down, or its publication.
-struct TrainedOn {
-    /// The run, or the adapter.
-    shown: String,
-    /// SHA-256 of the weights of the base.
-    sha256: String,
-    is_run: bool,
+/// What an adapter folder lies in, and the SHA-256 of the weights that it was trained on: as its run wrote it down, or its
+/// publication.
+fn base_of(adapter: &Path) -> Option<(String, String)> {
+    // By its own place, since a link or `.` may name it.
+    let folder = adapter.canonicalize().ok()?;
+    let run = folder.parent().filter(|run| folder.ends_with("adapter") && run.join("config.toml").is_file());
+    let accounts = match run {
+        // A run that was ended right behind its adapter has no summary.
+        Some(run) => vec![run.join("summary.json"), run.join("env.json")],
+        None => vec![folder.join("trainer/summary.json")],
+    };
+    let file = accounts.iter().find(|file| file.is_file())?;
+    let typed = adapter.parent().filter(|run| adapter.ends_with("adapter") && *run != Path::new(""));
+    let shown = if run.is_some() { typed.or(run) } else { None };
+    let account: Option<Value> = disk::json(file, Kind::Account).ok();
+    let Some(sha256) = account.as_ref().and_then(|account| account.pointer("/base/sha256")?.as_str()) else {
+        note(&format!("warning: {} names no base, so nobody looked whether this is the one", file.display()));
+        return None;
+    };
+    Some((shown.unwrap_or(adapter).display().to_string(), sha256.to_owned()))
 }
 
-impl TrainedOn {
-    fn read(adapter: &Path) -> Option<Self> {
-        // By its own place, since a link or `.` may name it.
-        let folder = adapter.canonicalize().ok()?;
-        let run = folder.parent().filter(|run| folder.ends_with("adapter") && run.join("config.toml").is_file());
-        let accounts = match run {
-            // A run that was ended right behind its adapter has no summary.
-            Some(run) => vec![run.join("summary.json"), run.join("env.json")],
-            None => vec![folder.join("trainer/summary.json")],
-        };
-        let file = accounts.iter().find(|file| file.is_file())?;
-        let account: Option<Value> = disk::json(file, Kind::Account).ok();
-        let Some(sha256) = account.as_ref().and_then(|account| account.pointer("/base/sha256")?.as_str()) else {
-            note(&format!("warning: {} names no base, so nobody looked whether this is the one", file.display()));
-            return None;
-        };
-        let typed = adapter.parent().filter(|run| adapter.ends_with("adapter") && *run != Path::new(""));
-        let shown = run.map_or(adapter, |run| typed.unwrap_or(run));
-        Some(Self { shown: shown.display().to_string(), sha256: sha256.to_owned(), is_run: run.is_some() })
-    }
-
-    /// What to say where a base is not the one that was learnt on.
-    fn differs(&self, base: &str, sha256: &str) -> Option<String> {
-        let (base, theirs) = (shown_in_line(base), shown_in_line(&self.sha256));
-        let shown = &self.shown;
-        (self.sha256 != sha256).then(|| {
-            format!("{base} is not the base that {shown} was trained on: its weights are {sha256}, those were {theirs}")
-        })
-    }
+/// What to say where a base is not the one that was learnt on.
+fn differs(shown: &str, theirs: &str, base: &str, ours: &str) -> Option<String> {
+    (theirs != ours).then(|| {
+        format!(
+            "{} is not the base that {shown} was trained on: its weights are {ours}, those were {}",
+            shown_in_line(base),
+            shown_in_line(theirs)
+        )
+    })
 }
 
 /// Refuses an evaluation whose base is another than that of the run, or whose held-out rows the run learnt from.
 pub fn refuse(run: &Path, prepared: &Prepared) -> Result<()> {
     let shown = run.display();
-    let trained = TrainedOn::read(&run.join("adapter"));
-    if let Some(told) = trained.and_then(|it| it.differs(&prepared.base_name, &prepared.base_sha256)) {
+    if let Some((shown, theirs)) = base_of(&run.join("adapter"))
+        && let Some(told) = differs(&shown, &theirs, &prepared.base_name, &prepared.base_sha256)
+    {
         bail!("{told}\nhint: --set model.base= names the place of the right one, or train again");
     }
     // What this config learns itself is kept apart by its own rules.
