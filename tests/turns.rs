@@ -152,8 +152,38 @@ fn a_prompt_that_opens_a_block_wants_reasoning_or_the_block_closed() {
     let refused = scene(&template, "yes");
     refused.fit("run", &[]).refused(&["opens a think block", "data.close_think_block = true", "</think>"]);
     refused.nothing_written("run");
+    let score = |scene: &Scene, words: &[&str]| {
+        let rows = scene.text("test.jsonl");
+        scene.run(&[&["score", "--device", "cpu", &rows], words].concat())
+    };
+    let base = refused.text("base");
+    score(&refused, &["--model", &base]).refused(&["4 of 4 rows", "opens a think block", "</think>"]);
     let closed = scene(&template, "yes");
     learns(&closed, "run", "yes", &["--set", "data.close_think_block=true"]);
+    // A run that learnt the block closed is scored so.
+    score(&closed, &["--adapter", &closed.text("run")]).good();
+    score(&closed, &["--adapter", &closed.text("run"), "--bare"]).refused(&["opens a think block"]);
+}
+
+#[test]
+fn an_empty_block_that_row_and_template_both_write_stands_once() {
+    let block = "<think>\n\n</think>\n\n";
+    let written = "<think>\\n\\n</think>\\n\\n";
+    for (before, asks) in [(written, ""), (written, written), ("", written)] {
+        let [plain, own] = ["yes".to_owned(), format!("{block}yes")].map(|answer| {
+            let scene = scene(&chat(before, asks), &answer);
+            let (base, rows) = (scene.text("base"), scene.text("test.jsonl"));
+            let score = ["score", "--model", &base, "--device", "cpu", "--tokens", "--json", &rows];
+            let ids: Vec<Value> =
+                scene.run(&score).good().json_lines().into_iter().map(|line| line["ids"].clone()).collect();
+            let checked = scene.run(&["check", &scene.text("config.toml")]).good().stdout;
+            let learnt: Vec<&str> = checked.split("[[").skip(1).filter_map(|rest| rest.split("]]").next()).collect();
+            assert!(!learnt.is_empty(), "{checked}");
+            (ids, learnt.concat())
+        });
+        assert_eq!(plain, own, "{before} {asks}");
+        assert!(own.1.matches("<think>").count() <= 1, "{before} {asks}: {}", own.1);
+    }
 }
 
 /// As templates of Qwen3: without thinking the prompt closes the block, with it the answer holds an empty one.
@@ -282,4 +312,9 @@ fn a_system_text_is_in_every_row_that_is_learnt_or_the_rows_are_refused() {
     let scene = scene(&chat("", "").replace("for m in messages", "for m in messages if m.role != 'system'"), "yes");
     scene.fit("run", &system).refused(&["leaves out the system text", "Say yes or no.", "data.prompt"]);
     scene.nothing_written("run");
+    let (base, rows) = (scene.text("base"), scene.text("test.jsonl"));
+    for words in [["generate", "item 8?"], ["score", &rows]] {
+        let asked = [&words[..], &["--model", &base, "--device", "cpu", "--system", "Say yes or no."]].concat();
+        scene.run(&asked).refused(&["leaves out the system text", "Say yes or no.", "--system"]);
+    }
 }

@@ -64,6 +64,12 @@ pub struct Completion {
 }
 
 impl Completion {
+    /// A text that ended so, of nobody who counted tokens.
+    #[must_use]
+    pub(crate) fn of(text: impl Into<String>, finish: Finish) -> Self {
+        Self { text: text.into(), written: None, finish, prompt_tokens: 0, completion_tokens: 0 }
+    }
+
     /// What counts of it: its text without reasoning. Its tokens stay those of all that was written.
     #[must_use]
     pub fn said(&self) -> Self {

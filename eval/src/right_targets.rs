@@ -54,13 +54,7 @@ fn fault(scorer: &dyn Scorer, row: &Row, labels: &[String]) -> Option<String> {
     if let Some(reason) = work::too_long_targets(targets.map(String::len)) {
         return Some(reason);
     }
-    let answer = Completion {
-        text: row.target.clone(),
-        written: None,
-        finish: Finish::Stop,
-        prompt_tokens: 0,
-        completion_tokens: 0,
-    };
+    let answer = Completion::of(row.target.as_str(), Finish::Stop);
     let target = Target { text: &row.target, others: &row.others, labels, source: &row.text };
     let Scored { score, parse, note, .. } = scorer.score(Answer::Written(&answer), target);
     let note = note.map(|note| format!(": {note}")).unwrap_or_default();

@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 mod clock;
 mod frame;
 mod generation_tag;
+mod own_block;
 mod spans;
 
 pub use frame::Frame;
@@ -163,6 +164,7 @@ impl ChatTemplate {
         messages: &[ChatMessage],
         add_generation_prompt: bool,
     ) -> Result<(String, Vec<std::ops::Range<usize>>)> {
+        let messages = &*self.once(messages);
         let variables = self.variables.iter().map(|(_, value)| value.to_string().len());
         let texts = messages.iter().map(|one| one.role.len() + one.content.len());
         let input =

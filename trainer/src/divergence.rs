@@ -4,64 +4,23 @@
 //! `KL(p || q) = Σ p·(ln p − ln q)`, in nats a token, where `p` is the base with its adapter and `q` what was written
 //! (Kullback and Leibler 1951). Intervals are clustered by row: tokens of one answer are not independent.
 
-use anyhow::{Context, Result, bail};
-use datasets::{Message, Record};
+use anyhow::{Result, bail};
 use eval::stats::{Clusters, interval, quantile};
 use model::Model;
 use model::engine::AdapterId;
 use model::train::Batch;
 use serde_json::{Value, json};
 
-use crate::data::messages::Wording;
-use crate::local_lm::Speech;
+use crate::data::answered::{Answered, longest};
 
 /// Most bytes of reference distributions that are held while the other model is loaded.
 const MOST_BYTES: usize = 1 << 30;
 /// Most tokens of one forward pass.
 const PACK_TOKENS: usize = 2048;
 
-/// A held-out row as ids.
-#[derive(Clone, Debug)]
-pub struct Row {
-    /// Its id.
-    pub id: String,
-    /// Prompt and answer.
-    pub ids: Vec<u32>,
-    /// Where the answer begins.
-    pub first_target: usize,
-}
-
-impl Row {
-    /// A prompt with its answer.
-    pub fn new(speech: &Speech, id: &str, prompt: &[Message], target: &str) -> Result<Self> {
-        let (mut ids, answer) = speech.answer_ids(prompt, target).with_context(|| format!("row {id}"))?;
-        let first_target = ids.len();
-        ids.extend(answer);
-        Ok(Row { id: id.to_owned(), ids, first_target })
-    }
-
-    fn targets(&self) -> usize {
-        self.ids.len() - self.first_target
-    }
-}
-
-/// The rows of a file in the words around them, as `trainer score` reads them.
-pub fn read_rows(speech: &Speech, wording: &Wording, file: &std::path::Path, limit: usize) -> Result<Vec<Row>> {
-    let mut records = datasets::jsonl::read(file)?;
-    records.truncate(limit);
-    if records.is_empty() {
-        bail!("{}: no rows\nhint: one JSON object a line, with messages whose last is the answer", file.display());
-    }
-    let row = |record: &Record| {
-        let prompt = wording.prompt(record.prompt()).with_context(|| format!("row {}", record.id))?;
-        Row::new(speech, &record.id, &prompt, record.target())
-    };
-    records.iter().map(row).collect()
-}
-
 /// What the model that was asked first says about each token.
 pub struct Reference {
-    rows: Vec<Row>,
+    rows: Vec<Answered>,
     given: usize,
     vocab_size: usize,
     /// `[tokens, vocab_size]` log-probabilities.
@@ -90,19 +49,19 @@ pub struct Divergence {
 }
 
 /// Asks the first model. Rows are taken in order as long as their distributions fit `MOST_BYTES`.
-pub fn reference(model: &Model, adapter: Option<AdapterId>, rows: &[Row]) -> Result<Reference> {
+pub fn reference(model: &Model, adapter: Option<AdapterId>, rows: &[Answered]) -> Result<Reference> {
     let vocab_size = model.config().vocab_size;
     let room = MOST_BYTES / (4 * vocab_size);
     let mut tokens = 0;
-    let fits = |row: &&Row| {
+    let fits = |row: &&Answered| {
         tokens += row.targets();
         tokens <= room
     };
-    let chosen: Vec<Row> = rows.iter().take_while(fits).cloned().collect();
+    let chosen: Vec<Answered> = rows.iter().take_while(fits).cloned().collect();
     if chosen.is_empty() {
         bail!("no held-out row to compare on: the first answer alone is longer than {room} tokens");
     }
-    let tokens: usize = chosen.iter().map(Row::targets).sum();
+    let tokens: usize = chosen.iter().map(Answered::targets).sum();
     let mut distributions = vec![0.0; tokens * vocab_size];
     ask(model, adapter, &chosen, &mut |token, values| {
         distributions[token * vocab_size..][..vocab_size].copy_from_slice(values);
@@ -190,14 +149,13 @@ impl Divergence {
     }
 }
 
-/// The longest row, in tokens.
-#[must_use]
-pub fn longest(rows: &[Row]) -> usize {
-    rows.iter().map(|row| row.ids.len()).max().unwrap_or(1)
-}
-
 /// Distributions in the place of every answer token of all rows, numbered through.
-fn ask(model: &Model, adapter: Option<AdapterId>, rows: &[Row], accept: &mut dyn FnMut(usize, &[f32])) -> Result<()> {
+fn ask(
+    model: &Model,
+    adapter: Option<AdapterId>,
+    rows: &[Answered],
+    accept: &mut dyn FnMut(usize, &[f32]),
+) -> Result<()> {
     let (mut start, mut before) = (0, 0);
     while start < rows.len() {
         let (mut end, mut packed) = (start, 0);
@@ -206,12 +164,12 @@ fn ask(model: &Model, adapter: Option<AdapterId>, rows: &[Row], accept: &mut dyn
             end += 1;
         }
         let pack = &rows[start..end];
-        let mask = |row: &Row| -> Vec<bool> { (0..row.ids.len()).map(|at| at >= row.first_target).collect() };
+        let mask = |row: &Answered| -> Vec<bool> { (0..row.ids.len()).map(|at| at >= row.first_target).collect() };
         let masks: Vec<Vec<bool>> = pack.iter().map(mask).collect();
         let documents = pack.iter().zip(&masks).map(|(row, mask)| (row.ids.as_slice(), mask.as_slice()));
         let batch = Batch::pack(documents);
         model.distributions(adapter, &batch, &mut |token, values| accept(before + token, values))?;
-        before += pack.iter().map(Row::targets).sum::<usize>();
+        before += pack.iter().map(Answered::targets).sum::<usize>();
         start = end;
     }
     Ok(())

@@ -226,24 +226,40 @@ pub fn look_at_files(config: &Config, scope: &Scope, run: &Path) -> Result<()> {
     claims::look(run)
 }
 
-/// Refuses what rows show before any of them is tokenised: see [`preflight`], which sees the rows that are left.
-pub fn look_at_rows(config: &Config, rows: &SourceRows, scope: &Scope, metrics: &[String]) -> Result<()> {
+/// Refuses what rows show before any of them is tokenised: see [`preflight`], which sees the rows that are left. Gives how many
+/// there are.
+pub fn look_at_rows(config: &Config, rows: &SourceRows, scope: &Scope, metrics: &[String]) -> Result<usize> {
     if !rows.prepared.splits.test.iter().any(data::is_asked) {
-        return Ok(());
+        return Ok(0);
     }
-    refuse_endless(config, &asked::before_tokens(config, rows)?, rows.schema.as_ref(), scope, metrics)
+    let (held_out, total) = asked::before_tokens(config, rows)?;
+    let task = refuse_endless(config, &held_out, rows.schema.as_ref(), scope, metrics)?;
+    // Last, since it alone looks at every row.
+    eval::right_targets::check(&held_out, &task)?;
+    Ok(total)
 }
 
 /// Refuses, before anything is asked or learnt, an evaluation that could not end or would mean nothing: an unknown metric,
 /// slice, covariate or candidate, a key that no header can hold, targets that are wrong by their own scorers. Refuses one
 /// that must come to a verdict and cannot.
-pub fn preflight(config: &Config, prepared: &Prepared, scope: &Scope, metrics: &[String]) -> Result<()> {
+/// `looked_at` is what [`look_at_rows`] gave.
+pub fn preflight(
+    config: &Config,
+    prepared: &Prepared,
+    scope: &Scope,
+    metrics: &[String],
+    looked_at: usize,
+) -> Result<()> {
     let total = prepared.data.test.len();
     if total == 0 {
         return Ok(());
     }
     let held_out = asked::rows(config, prepared)?;
-    refuse_endless(config, &held_out, prepared.data.schema.as_ref(), scope, metrics)?;
+    let task = refuse_endless(config, &held_out, prepared.data.schema.as_ref(), scope, metrics)?;
+    // Where no row was lost these are the rows that were judged; where one was, a sample of them is another one.
+    if total != looked_at {
+        eval::right_targets::check(&held_out, &task)?;
+    }
     if scope.outside {
         // Which rows are asked, and in which words, is known only now.
         let arms = arms(config, scope, held_out.labels().is_some())?;
@@ -265,7 +281,7 @@ fn refuse_endless(
     schema: Option<&Value>,
     scope: &Scope,
     metrics: &[String],
-) -> Result<()> {
+) -> Result<Task> {
     let task = task(config, schema, held_out)?;
     let known = task.metrics()?;
     for metric in metrics {
@@ -280,8 +296,7 @@ fn refuse_endless(
     if scope.must_decide {
         claims::must_decide(config, &arms)?;
     }
-    // Last, since it alone looks at every row.
-    Ok(eval::right_targets::check(held_out, &task)?)
+    Ok(task)
 }
 
 /// The scorers of a config, else those that suit the set.

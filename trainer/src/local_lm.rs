@@ -21,6 +21,7 @@ use model::tokenizer::Tokenizer;
 use crate::config::Config;
 use crate::controls::Stopped;
 use crate::data::messages::for_template;
+use crate::data::{Language, contents};
 
 /// Before the message of a template.
 const TEMPLATE_REFUSED: &str = "the messages cannot be written as a chat\nhint: change the prompt or the system message, or use the chat template the model was made for";
@@ -36,6 +37,11 @@ pub struct Speech {
     pub stop: Vec<u32>,
     /// Of these, the token that ends a learnt answer and that the model itself does not name as an end.
     pub learnt_end: Option<String>,
+}
+
+/// The system message of what is asked. Rows were held against their own before.
+fn system_of(messages: &[ChatMessage]) -> Option<&str> {
+    messages.first().filter(|message| message.role == "system").map(|message| message.content.as_str())
 }
 
 impl Speech {
@@ -70,6 +76,12 @@ impl Speech {
         self
     }
 
+    /// What turns the messages of rows into tokens for a checkpoint.
+    pub fn language(&self, checkpoint: &model::Checkpoint) -> Language<'_> {
+        let context_tokens = checkpoint.config.max_position_embeddings;
+        Language { tokenizer: &self.tokenizer, template: &self.template, context_tokens }
+    }
+
     /// What to say where learnt answers end with a token that the model does not name.
     pub fn note(&self) -> Option<String> {
         let end = shown_in_line(self.learnt_end.as_deref()?);
@@ -87,28 +99,30 @@ impl Speech {
         Some(format!("answers end with {end}; the model names {stops}"))
     }
 
-    /// The text of a prompt, up to where the assistant begins.
-    pub fn prompt_text(&self, messages: &[Message]) -> Result<String> {
-        self.template.render(&for_template(messages), true).context(TEMPLATE_REFUSED)
-    }
-
-    /// The ids of a prompt.
+    /// The ids of a prompt, up to where the assistant begins. What it says is text, and all of it stands there.
     pub fn prompt_ids(&self, messages: &[Message]) -> Result<Vec<u32>> {
-        Ok(self.tokenizer.encode(&self.prompt_text(messages)?)?)
+        let messages = for_template(messages);
+        contents::refuse_control(&self.tokenizer, &messages)?;
+        let prompt = self.template.render(&messages, true).context(TEMPLATE_REFUSED)?;
+        contents::check(&messages, &prompt, &[], false, system_of(&messages))?;
+        Ok(self.tokenizer.encode(&prompt)?)
     }
 
-    /// Prompt ids, and the ids of `answer` as the assistant's whole turn with its end.
-    pub fn answer_ids(&self, messages: &[Message], answer: &str) -> Result<(Vec<u32>, Vec<u32>)> {
+    /// Prompt ids, and the ids of a label as the assistant's whole turn with its end. It is no row, so that a block which the
+    /// prompt opens is closed in front of it.
+    fn label_ids(&self, messages: &[Message], label: &str) -> Result<(Vec<u32>, Vec<u32>)> {
         let mut all = for_template(messages);
-        all.push(ChatMessage { role: "assistant".to_owned(), content: answer.to_owned() });
+        all.push(ChatMessage { role: "assistant".to_owned(), content: label.to_owned() });
+        contents::refuse_control(&self.tokenizer, &all)?;
         let rendered = self.template.render_last_answer(&all).context(TEMPLATE_REFUSED)?;
         let span = rendered.assistant.first().context("the template renders no answer")?.span.clone();
+        contents::check(&all, &rendered.text, std::slice::from_ref(&span), false, system_of(&all))?;
         let prompt = self.tokenizer.encode(&rendered.text[..span.start])?;
         let whole = self.tokenizer.encode(&rendered.text[..span.end])?;
         // A token that straddles the border would make training and serving see different ids.
         match whole.strip_prefix(prompt.as_slice()) {
             Some(answer) if !answer.is_empty() => Ok((prompt, answer.to_vec())),
-            _ => bail!("the answer {answer:?} does not start at a token border after this prompt"),
+            _ => bail!("label {label:?} does not start at a token border after this prompt"),
         }
     }
 
@@ -175,7 +189,7 @@ impl LocalModel {
         let mut prompt_ids = Vec::new();
         let mut label_ids = Vec::with_capacity(labels.len());
         for label in labels {
-            let (ids, answer) = self.speech.answer_ids(prompt, label)?;
+            let (ids, answer) = self.speech.label_ids(prompt, label)?;
             let known = self.labels.entry(label.clone()).or_insert_with(|| answer.clone());
             if *known != answer {
                 bail!("label {label:?} has other tokens after another prompt");

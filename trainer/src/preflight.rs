@@ -10,6 +10,7 @@ use model::lora::LoraLayout;
 use crate::config::Config;
 use crate::data::pack::Order;
 use crate::evaluation::{self, Scope};
+use crate::learnt_by;
 use crate::prepared::{FoundBase, Prepared, Rows};
 use crate::schedule;
 use crate::start::{self, Start};
@@ -53,10 +54,12 @@ pub fn look(config: &Config, wanted: &Wanted<'_>) -> Result<Ready> {
     if wanted.training {
         longest_run(config, &rows)?;
     }
+    let mut looked_at = 0;
     if let Some(Evaluation { scope, metrics, .. }) = &wanted.evaluation {
-        evaluation::look_at_rows(config, &rows.rows, scope, metrics)?;
+        looked_at = evaluation::look_at_rows(config, &rows.rows, scope, metrics)?;
     }
-    let base = FoundBase::of(config, in_words_of(config, wanted)?.as_deref())?;
+    let words = in_words_of(config, wanted)?;
+    let base = FoundBase::of(config, words.as_deref())?;
     let start = if wanted.training {
         // A target that matches no module is told before any row is tokenised.
         LoraLayout::new(&base.checkpoint.config, &config.lora)?;
@@ -65,12 +68,15 @@ pub fn look(config: &Config, wanted: &Wanted<'_>) -> Result<Ready> {
         None
     };
     let prepared = Prepared::of(config, rows, base)?;
+    if let Some(folder) = words.filter(|_| wanted.training) {
+        learnt_by::warn_of_base(&folder, &prepared);
+    }
     // Rows that cannot be tokenised are gone now, so what hangs on rows is looked at once more.
     if wanted.training {
         schedule::check(&config.train, prepared.loader(config)?.total_steps())?;
     }
     if let Some(Evaluation { scope, metrics, .. }) = &wanted.evaluation {
-        evaluation::preflight(config, &prepared, scope, metrics)?;
+        evaluation::preflight(config, &prepared, scope, metrics, looked_at)?;
     }
     Ok(Ready { prepared, start })
 }

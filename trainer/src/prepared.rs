@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::config::plan::{Base, Source};
 use crate::data::loader::Loader;
 use crate::data::template_mask::Sample;
-use crate::data::{self, Data, Language, SourceRows};
+use crate::data::{self, Data, SourceRows};
 use crate::local_lm::Speech;
 use crate::pull::{self, Cache, Pulled};
 use crate::run_dir::Identity;
@@ -117,12 +117,7 @@ impl Prepared {
             Base::Name(name) => name.clone(),
             Base::Path(_) => checkpoint.name(),
         };
-        let language = Language {
-            tokenizer: &speech.tokenizer,
-            template: &speech.template,
-            context_tokens: checkpoint.config.max_position_embeddings,
-        };
-        let data = data::build(config, rows, &language)?;
+        let data = data::build(config, rows, &speech.language(&checkpoint))?;
         Ok(Prepared { checkpoint, base_name, base_source, base_sha256, speech, set_source, attribution, data })
     }
 

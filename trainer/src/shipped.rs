@@ -5,15 +5,17 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use datasets::Record;
 use ground::terminal::shown_in_line;
 use model::Checkpoint;
 use model::adapter::{self, Adapter};
 
 use crate::commands::configs_root;
 use crate::config::{self, Config};
+use crate::data;
+use crate::data::answered::{self, Answered};
 use crate::data::messages::Wording;
-use crate::data::{self, Language};
-use crate::divergence::{self, Row};
+use crate::learnt_by;
 use crate::local_lm::Speech;
 use crate::prepared;
 use crate::pull::{self, Cache, Pulled};
@@ -91,6 +93,9 @@ impl Shipped {
         if let Some(folder) = &folder {
             adopt(&mut checkpoint, folder)?;
         }
+        if let Some(folder) = &folder {
+            learnt_by::hold_base(folder, &checkpoint, model.is_some())?;
+        }
         let base_name = match adapter.as_ref().and_then(|adapter| adapter.base_model.clone()) {
             Some(name) if model.is_none() && !Path::new(&name).is_absolute() => name,
             _ => checkpoint.name(),
@@ -137,22 +142,17 @@ impl Shipped {
     }
 
     /// Held-out rows as ids, at most `limit`: those of a file, or those of the run. `None` where there are neither.
-    pub fn held_out(&self, speech: &Speech, file: Option<&Path>, limit: usize) -> Result<Option<Vec<Row>>> {
+    pub fn held_out(&self, speech: &Speech, file: Option<&Path>, limit: usize) -> Result<Option<Vec<Answered>>> {
+        let language = speech.language(&self.checkpoint);
         match (file, &self.run) {
             (_, _) if limit == 0 => Ok(None),
-            (Some(file), _) => divergence::read_rows(speech, &self.wording()?, file, limit).map(Some),
+            (Some(file), _) => answered::read(file, limit, &language, &self.wording()?).map(Some),
             (None, Some(config)) => {
-                let language = Language {
-                    tokenizer: &speech.tokenizer,
-                    template: &speech.template,
-                    context_tokens: self.checkpoint.config.max_position_embeddings,
-                };
                 let data = prepared::set_here(config).and_then(|set| data::load(config, set, &language)).context(
                     "the held-out rows of the run\nhint: --rows FILE.jsonl names others, --kl-rows 0 does without",
                 )?;
-                let rows = data.test.iter().take(limit);
-                let rows = rows.map(|row| Row::new(speech, &row.record.id, &row.prompt, row.record.target()));
-                let rows: Vec<Row> = rows.collect::<Result<_>>()?;
+                let records: Vec<Record> = data.test.into_iter().take(limit).map(|row| row.record).collect();
+                let rows = answered::rows(&records, &language, &self.wording()?)?;
                 Ok((!rows.is_empty()).then_some(rows))
             }
             (None, None) => Ok(None),

@@ -136,8 +136,7 @@ fn judged_in_bounds(share: usize, most: Duration) {
     let (scorers, mut slowest) = (scorers(), (Duration::ZERO, String::new()));
     for (shape, text, wanted) in shapes(share) {
         assert!(text.len().max(wanted.len()) <= crate::work::MOST_BYTES, "{shape}");
-        let completion =
-            Completion { text, written: None, finish: Finish::Stop, prompt_tokens: 1, completion_tokens: 1 };
+        let completion = Completion::of(text, Finish::Stop);
         let target = Target { text: &wanted, labels: &labels, source: &source, ..Target::default() };
         for scorer in &scorers {
             let started = Instant::now();
@@ -163,8 +162,7 @@ fn judged_in_bounds(share: usize, most: Duration) {
 #[test]
 fn the_answers_of_the_cases_are_judged_and_not_only_refused() {
     let judge = |scorer: &dyn Scorer, text: String, wanted: &str| {
-        let completion =
-            Completion { text, written: None, finish: Finish::Stop, prompt_tokens: 1, completion_tokens: 1 };
+        let completion = Completion::of(text, Finish::Stop);
         scorer.score(Answer::Written(&completion), Target { text: wanted, ..Target::default() }).score
     };
     let field = |rule: &str| {

@@ -266,13 +266,7 @@ mod tests {
     #[test]
     fn a_failed_row_is_never_a_pass_for_any_scorer_of_text() {
         let labels = vec![String::new(), "a".to_owned()];
-        let failed = Completion {
-            text: "a".to_owned(),
-            written: None,
-            finish: Finish::Failed { reason: "connection lost".to_owned() },
-            prompt_tokens: 0,
-            completion_tokens: 0,
-        };
+        let failed = Completion::of("a", Finish::Failed { reason: "connection lost".to_owned() });
         for scorer in ALL {
             let target = Target { text: "a", labels: &labels, ..Target::default() };
             let scored = scorer.score(Answer::Written(&failed), target);

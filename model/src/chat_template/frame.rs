@@ -2,6 +2,7 @@
 //! token that ends the turn. Found by rendering an answer that nobody says, never by knowing a template.
 //! Knows text and messages; knows no token ids and no rows.
 
+use super::own_block::empty_block;
 use super::{ChatMessage, ChatTemplate};
 use crate::error::{Error, Result};
 
@@ -60,8 +61,8 @@ impl Frame {
             Some(closing) if close => Ok(format!("\n{closing}\n\n{content}")),
             Some(closing) => Err(Error::template(format!(
                 "the generation prompt opens a think block ({mark}), and the answer has no reasoning\nhint: write the \
-                 reasoning into the rows as {mark}...{closing} before the answer, or learn the block closed at once with \
-                 data.close_think_block = true"
+                 reasoning into the rows as {mark}...{closing} before the answer (nothing in between closes the block at \
+                 once), or learn it closed with data.close_think_block = true"
             ))),
             None => Err(Error::template(format!(
                 "the generation prompt ends with {mark:?}, which a written answer does not have\nhint: the template \
@@ -79,19 +80,17 @@ impl ChatTemplate {
     /// where the answer begins.
     pub fn frame(&self, messages: &[ChatMessage]) -> Result<Frame> {
         let prompt = self.render(messages, true)?;
-        let answer = ChatMessage { role: "assistant".to_owned(), content: PROBE.to_owned() };
-        let written = self.render(&[messages, &[answer]].concat(), false)?;
-        let Some((start, rest)) = written.rsplit_once(PROBE) else {
-            let what = "the template leaves out what the assistant says";
-            return Err(Error::template(format!("message {} renders to nothing: {what}", messages.len())));
-        };
+        let (start, rest) = self.around_answer(messages)?;
+        let (start, rest) = (start.as_str(), rest.as_str());
         let after = &rest[..self.end_of_turn(rest)];
         let ends = self.special.all.iter().filter(|token| !token.is_empty() && after.ends_with(token.as_str()));
         let end = ends.max_by_key(|token| token.len()).cloned().unwrap_or_default();
         let (opened, before) = if let Some(before) = start.strip_prefix(prompt.as_str()) {
             (String::new(), before.to_owned())
         } else if let Some(opened) = prompt.strip_prefix(start) {
-            (opened.to_owned(), String::new())
+            // A block that the prompt closes too is none that an answer goes on with.
+            let closed = matches!(empty_block(opened), Some((_, "")));
+            (if closed { String::new() } else { opened.to_owned() }, String::new())
         } else {
             let last = messages.last().map_or("", |message| message.content.trim());
             let before = leaves(&prompt, start, last).ok_or_else(|| {
@@ -108,21 +107,36 @@ impl ChatTemplate {
         Ok(Frame { prompt, opened, before, after: after.to_owned(), end })
     }
 
+    /// The text in front of an answer that nobody says, and the text behind it.
+    pub(super) fn around_answer(&self, messages: &[ChatMessage]) -> Result<(String, String)> {
+        let answer = ChatMessage { role: "assistant".to_owned(), content: PROBE.to_owned() };
+        let written = self.render(&[messages, &[answer]].concat(), false)?;
+        let around = written.rsplit_once(PROBE).map(|(start, rest)| (start.to_owned(), rest.to_owned()));
+        around.ok_or_else(|| {
+            let what = "the template leaves out what the assistant says";
+            Error::template(format!("message {} renders to nothing: {what}", messages.len()))
+        })
+    }
+
     /// The token that ends an answer, as it is learnt; none where a special token does not end it.
     #[must_use]
     pub fn end_of_answer(&self) -> Option<String> {
-        let question = ChatMessage { role: "user".to_owned(), content: "?".to_owned() };
-        let frame = self.frame(&[question]).ok()?;
+        let frame = self.frame(&[question()]).ok()?;
         (!frame.end.is_empty()).then_some(frame.end)
     }
 
     /// The text that is learnt where a written turn is not what the model is asked for, or leaves out some of what it
     /// says: the prompt, the content, the end. It is what a model sees and writes when it serves.
-    pub(super) fn as_asked(&self, messages: &[ChatMessage], content: &str, close: bool) -> Result<(String, usize)> {
+    pub(super) fn as_asked(&self, messages: &[ChatMessage], content: &str, close: bool) -> Result<String> {
         let frame = self.frame(messages)?;
         let answer = frame.answer(content, close)?;
-        Ok((format!("{}{answer}{}", frame.prompt, frame.after), frame.prompt.len()))
+        Ok(format!("{}{answer}{}", frame.prompt, frame.after))
     }
+}
+
+/// A question that every template takes.
+pub(super) fn question() -> ChatMessage {
+    ChatMessage { role: "user".to_owned(), content: "?".to_owned() }
 }
 
 /// Of a text that goes on from a prompt with another beginning, what follows where the two last agree. They must agree on
@@ -140,7 +154,7 @@ fn leaves<'text>(prompt: &str, text: &'text str, last: &str) -> Option<&'text st
 }
 
 /// How a block that was opened with a mark is closed: `<x>` by `</x>`, `[X]` by `[/X]`.
-fn closing(mark: &str) -> Option<String> {
+pub(super) fn closing(mark: &str) -> Option<String> {
     let (open, close) = [('<', '>'), ('[', ']')].into_iter().find(|(open, _)| mark.starts_with(*open))?;
     let name = mark.strip_prefix(open)?.strip_suffix(close)?;
     let is_name = !name.is_empty() && !name.contains([open, close, '/']) && !name.contains(char::is_whitespace);

@@ -24,6 +24,8 @@ pub struct AssistantSpan {
 pub struct Rendered {
     /// The whole text, as [`ChatTemplate::render`] gives it without a generation prompt.
     pub text: String,
+    /// What a model is given when the last of these answers is asked for.
+    pub prompt: String,
     /// One span for each assistant message that was asked for.
     pub assistant: Vec<AssistantSpan>,
 }
@@ -41,12 +43,14 @@ impl ChatTemplate {
         let (text, marked) = self.render_marked(messages, false)?;
         if self.marks_generation {
             let assistant = attribute(marked, &turns)?;
-            return Ok(Rendered { text, assistant });
+            let last = turns.last().map(|last| self.render(&messages[..*last], true)).transpose()?;
+            return Ok(Rendered { text, prompt: last.unwrap_or_default(), assistant });
         }
-        let mut assistant: Vec<AssistantSpan> = Vec::with_capacity(turns.len());
+        let (mut assistant, mut prompt) = (Vec::<AssistantSpan>::with_capacity(turns.len()), String::new());
         for message in turns {
             let so_far = self.render(&messages[..=message], false)?;
-            let span = self.turn(messages, message, &so_far)?;
+            prompt = self.render(&messages[..message], true)?;
+            let span = self.turn(&prompt, message, &so_far)?;
             let expected = so_far.get(..span.end).unwrap_or(&so_far);
             if !text.starts_with(expected) || assistant.last().is_some_and(|last| last.span.end > span.start) {
                 return Err(Error::template(format!(
@@ -57,7 +61,7 @@ impl ChatTemplate {
             }
             assistant.push(AssistantSpan { message, span });
         }
-        Ok(Rendered { text, assistant })
+        Ok(Rendered { text, prompt, assistant })
     }
 
     /// Renders a conversation with the span of its last message, which must be the assistant's.
@@ -79,7 +83,10 @@ impl ChatTemplate {
             Some(last) if last.role == "assistant" => messages.len() - 1,
             _ => return Err(Error::template("the last message is not the assistant's")),
         };
+        let messages = &*self.once(messages);
+        let (before, content) = (&messages[..message], messages[message].content.as_str());
         let (text, marked) = self.render_marked(messages, false)?;
+        let prompt = self.render(before, true)?;
         let span = if self.marks_generation {
             let turns: Vec<usize> = (0..messages.len()).filter(|at| messages[*at].role == "assistant").collect();
             // A template may mark only what it would be trained on, the last turn.
@@ -87,31 +94,28 @@ impl ChatTemplate {
             let last = attribute(marked, &turns)?.pop();
             last.ok_or_else(|| Error::template("the template marks nothing as generated"))?.span
         } else {
-            let (before, content) = (&messages[..message], messages[message].content.as_str());
-            let prompt = self.render(before, true)?;
             match text.strip_prefix(prompt.as_str()) {
                 Some(produced) if says(&prompt, produced, content) => {
                     prompt.len()..prompt.len() + self.length_of_turn(message, produced)?
                 }
                 _ => {
-                    let (text, start) = self.as_asked(before, content, close)?;
-                    let span = start..text.len();
-                    return Ok(Rendered { text, assistant: vec![AssistantSpan { message, span }] });
+                    let text = self.as_asked(before, content, close)?;
+                    let span = prompt.len()..text.len();
+                    return Ok(Rendered { text, prompt, assistant: vec![AssistantSpan { message, span }] });
                 }
             }
         };
-        Ok(Rendered { text, assistant: vec![AssistantSpan { message, span }] })
+        Ok(Rendered { text, prompt, assistant: vec![AssistantSpan { message, span }] })
     }
 
-    /// The span of a message in the conversation that ends with it.
-    fn turn(&self, messages: &[ChatMessage], message: usize, so_far: &str) -> Result<Range<usize>> {
-        let prompt = self.render(&messages[..message], true)?;
-        let Some(produced) = so_far.strip_prefix(prompt.as_str()) else {
+    /// The span of a message in the conversation that ends with it, behind the prompt that asks for it.
+    fn turn(&self, prompt: &str, message: usize, so_far: &str) -> Result<Range<usize>> {
+        let Some(produced) = so_far.strip_prefix(prompt) else {
             return Err(Error::template(format!(
                 "message {message} does not follow the generation prompt: with it the text so far ends {:?}, without \
                  it the turn is written as {:?}\nhint: if it is the last turn alone that is asked for so, learn that: \
                  --set 'data.train_on=\"last\"'",
-                tail(&prompt),
+                tail(prompt),
                 tail(so_far)
             )));
         };

@@ -183,6 +183,7 @@ fn other_adapters(config: &Config, prepared: &Prepared) -> Result<Vec<Other>> {
         let folder = arm.adapter.clone().context("no adapter folder")?;
         let adapter = model::adapter::load(&folder, &prepared.checkpoint.config)
             .with_context(|| format!("arm {}: {} has no adapter that fits", arm.name, folder.display()))?;
+        learnt_by::warn_of_base(&folder, prepared);
         let mut checkpoint = Checkpoint::open(prepared.checkpoint.path())?;
         shipped::adopt(&mut checkpoint, &folder).with_context(|| format!("arm {}", arm.name))?;
         let speech = Speech::of(&checkpoint)?.worded(config);

@@ -24,9 +24,9 @@ pub fn run(arguments: Generate) -> Result<ExitCode> {
     }
     let chosen = opened::choose(&arguments.model)?;
     let messages = chosen.wording.prompt(&[Message::new(Role::User, prompt)])?;
-    // A byte is at most one token, and templates add a few around each turn.
-    let bytes: usize = messages.iter().map(|message| message.content.len()).sum();
-    let opened = chosen.load(&arguments.model, bytes + 1024 + arguments.max_tokens)?;
+    // What cannot be asked is refused before a weight is read.
+    let tokens = chosen.speech.prompt_ids(&messages)?.len();
+    let opened = chosen.load(&arguments.model, tokens + arguments.max_tokens)?;
     let options = GenerateOptions {
         max_tokens: arguments.max_tokens,
         temperature: f64::from(arguments.temperature),

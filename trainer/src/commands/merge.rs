@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 
 use super::{WriteLine, note, opened, print};
 use crate::cli::{Compared, Merge};
+use crate::data::answered;
 use crate::disk;
 use crate::divergence::{self, Divergence, Reference};
 use crate::shipped::Shipped;
@@ -93,7 +94,7 @@ pub(super) fn reference(shipped: &Shipped, compared: &Compared) -> Result<Option
         note("not compared with its origin: the run has no held-out rows\nhint: --rows FILE.jsonl names some");
         return Ok(None);
     };
-    let model = load(&shipped.checkpoint, shipped.adapter.as_ref(), divergence::longest(&rows), compared)?;
+    let model = load(&shipped.checkpoint, shipped.adapter.as_ref(), answered::longest(&rows), compared)?;
     let adapter = match &shipped.adapter {
         Some(adapter) => Some(model.add_adapter(&adapter.layout, &adapter.values)?),
         None => None,
@@ -114,12 +115,6 @@ fn load(
     compared: &Compared,
 ) -> Result<model::Model> {
     let device = opened::device_noted(compared.device.parse::<DeviceChoice>()?, Precision::Auto)?;
-    let limit = checkpoint.config.max_position_embeddings;
-    if positions > limit {
-        bail!(
-            "a held-out row has {positions} tokens, the model takes {limit}\nhint: --rows with shorter ones, or --kl-rows 0"
-        );
-    }
     let needed = 4 * checkpoint.config.num_parameters() as u64;
     if let Some(free) =
         crate::memory::available().filter(|free| device.description.starts_with("cpu") && needed > *free)

@@ -12,6 +12,7 @@ use model::{Checkpoint, DeviceChoice, LoadOptions, Model, OpenDevice, Precision}
 use super::{PullLine, note};
 use crate::cli::ModelArgs;
 use crate::config::Config;
+use crate::data::Language;
 use crate::data::messages::Wording;
 use crate::local_lm::Speech;
 use crate::pull::{self, Cache, Pulled};
@@ -116,6 +117,11 @@ fn taken(arguments: &ModelArgs, what: &str, base: &str, config: &Config) -> Stri
 }
 
 impl Chosen {
+    /// What turns the messages of rows into tokens for it.
+    pub fn language(&self) -> Language<'_> {
+        self.speech.language(&self.checkpoint)
+    }
+
     /// Loads it onto the device that was asked for. `positions` caps the context, to save memory.
     pub fn load(self, arguments: &ModelArgs, positions: usize) -> Result<Opened> {
         let Chosen { name, speech, checkpoint, adapter, .. } = self;

@@ -1,46 +1,23 @@
 //! `trainer score`: log-likelihood of the target of each row, in all or token by token. Knows neither
-//! config nor run; `opened` brings their words.
+//! config nor run; `opened` brings their words, `answered` the rows.
 
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 
 use super::{note, opened, print};
 use crate::cli::Score;
+use crate::data::answered::{self, Answered};
 
 /// Most tokens of one forward pass.
 const PACK_TOKENS: usize = 4096;
 
-struct Row {
-    id: String,
-    ids: Vec<u32>,
-    first_target: usize,
-}
-
 /// Runs the command.
 pub fn run(arguments: Score) -> Result<ExitCode> {
-    let mut records = datasets::jsonl::read(&arguments.file)?;
-    records.truncate(arguments.limit.unwrap_or(usize::MAX));
     let chosen = opened::choose(&arguments.model)?;
-    let mut rows = Vec::with_capacity(records.len());
-    for record in &records {
-        let of_row = || format!("row {}", record.id);
-        let messages = chosen.wording.prompt(record.prompt()).with_context(of_row)?;
-        let (mut ids, answer) = chosen.speech.answer_ids(&messages, record.target()).with_context(of_row)?;
-        let first_target = ids.len();
-        ids.extend(answer);
-        rows.push(Row { id: record.id.clone(), ids, first_target });
-    }
-    let longest = rows.iter().map(|row| row.ids.len()).max().unwrap_or(0);
-    let opened = chosen.load(&arguments.model, longest.max(1))?;
-    let limit = opened.model.config().max_position_embeddings;
-    if let Some(row) = rows.iter().find(|row| row.ids.len() > limit) {
-        let (id, tokens) = (&row.id, row.ids.len());
-        bail!(
-            "{}: row {id} has {tokens} tokens, the model takes {limit}\nhint: shorten the row, or take a base model with a longer context",
-            arguments.file.display()
-        );
-    }
+    let limit = arguments.limit.unwrap_or(usize::MAX);
+    let rows = answered::read(&arguments.file, limit, &chosen.language(), &chosen.wording)?;
+    let opened = chosen.load(&arguments.model, answered::longest(&rows))?;
     let (mut total, mut tokens) = (0.0_f64, 0_usize);
     let mut start = 0;
     while start < rows.len() {
@@ -58,7 +35,7 @@ pub fn run(arguments: Score) -> Result<ExitCode> {
         let scores = opened.model.log_probabilities(opened.adapter, &batch)?;
         let mut scores = scores.into_iter();
         for row in pack {
-            let of_row: Vec<f32> = scores.by_ref().take(row.ids.len() - row.first_target).collect();
+            let of_row: Vec<f32> = scores.by_ref().take(row.targets()).collect();
             let sum: f64 = of_row.iter().map(|&score| f64::from(score)).sum();
             total += sum;
             tokens += of_row.len();
@@ -70,7 +47,7 @@ pub fn run(arguments: Score) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn line(row: &Row, scores: &[f32], sum: f64, arguments: &Score) -> Result<String> {
+fn line(row: &Answered, scores: &[f32], sum: f64, arguments: &Score) -> Result<String> {
     if !arguments.json {
         let each = || scores.iter().map(|score| format!("{score:.4}")).collect::<Vec<_>>().join(" ");
         let tokens = if arguments.tokens { format!("  {}", each()) } else { String::new() };

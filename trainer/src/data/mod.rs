@@ -2,6 +2,8 @@
 //! Knows no optimiser, no device and no run; it hands out token ids with a mask and held-out rows as messages.
 
 pub mod ahead;
+pub mod answered;
+pub mod contents;
 pub mod ledger;
 pub mod loader;
 pub mod messages;

@@ -4,10 +4,10 @@
 
 use std::ops::Range;
 
-use eval::reasoning::{MARKS, content};
-use model::chat_template::{ChatMessage, ChatTemplate, SpecialTokens, holds};
+use model::chat_template::{ChatMessage, ChatTemplate, SpecialTokens};
 use model::tokenizer::Tokenizer;
 
+use super::contents::{self, Mismatch, mismatch};
 use crate::config::raw::{Overflow, TrainOn};
 
 /// Messages of a talk whose answers are found without another thought.
@@ -99,15 +99,6 @@ impl Refusal {
     }
 }
 
-/// What is wrong with a template or tokenizer, shown at one row. It would be wrong for others, so a run stops.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mismatch {
-    /// What is wrong.
-    pub what: String,
-    /// What to do.
-    pub hint: String,
-}
-
 impl Masking<'_> {
     /// Makes a sample of a conversation that ends with the target. Answers whose place is among `unlearnt`, which is in
     /// order, are not learnt.
@@ -118,15 +109,8 @@ impl Masking<'_> {
         messages: &[ChatMessage],
         unlearnt: &[usize],
     ) -> Result<Outcome, Mismatch> {
-        for message in messages {
-            // Reasoning stands between marks that are special tokens in some models; an answer may write them.
-            let is_mark =
-                |token: &String| message.role == "assistant" && MARKS.iter().any(|(a, b)| token == a || token == b);
-            if let Some(token) =
-                self.tokenizer.special_tokens_in(&message.content).into_iter().find(|one| !is_mark(one))
-            {
-                return Ok(Outcome::Refused(Refusal::SpecialToken(token)));
-            }
+        if let Some(token) = contents::control(self.tokenizer, messages) {
+            return Ok(Outcome::Refused(Refusal::SpecialToken(token)));
         }
         if let Some(refusal) = self.too_many_turns(messages)? {
             return Ok(Outcome::Refused(refusal));
@@ -141,8 +125,9 @@ impl Masking<'_> {
             rendered.assistant.iter().map(|turn| unlearnt.binary_search(&turn.message).is_err()).collect();
         let spans: Vec<Range<usize>> = rendered.assistant.into_iter().map(|turn| turn.span).collect();
         let Some(target) = spans.last().cloned() else { return Ok(Outcome::Refused(Refusal::NothingSupervised)) };
-        let prompt = self.prompt(messages, &text, &target)?;
-        self.check_contents(messages, &text, &spans)?;
+        let prompt = rendered.prompt;
+        check_prompt(&prompt, &text, &target)?;
+        contents::check(messages, &text, &spans, self.train_on == TrainOn::All, self.system)?;
         let tokens = self.tokenizer.encode_with_offsets(&text).map_err(|error| of_model(&error))?;
         let ids: Vec<u32> = tokens.iter().map(|(id, _)| *id).collect();
         let pieces = Pieces::new(&text, tokens.into_iter().map(|(_, range)| range).collect());
@@ -189,54 +174,6 @@ impl Masking<'_> {
         let answers = messages.iter().filter(|message| message.role == "assistant").count();
         let renderings = answers.saturating_mul(messages.len());
         Ok((renderings > MOST_RENDERINGS).then_some(Refusal::TooManyTurns))
-    }
-
-    /// The text the model is given when it is asked, which must be how the training text begins.
-    fn prompt(&self, messages: &[ChatMessage], text: &str, target: &Range<usize>) -> Result<String, Mismatch> {
-        let before = &messages[..messages.len().saturating_sub(1)];
-        let prompt = self.template.render(before, true).map_err(|error| of_model(&error))?;
-        if !text.starts_with(&prompt) {
-            return Err(mismatch(
-                "the generation prompt is not how the training text begins",
-                "the template writes a turn differently when it asks for one: what is trained would never be served",
-            ));
-        }
-        if prompt.len() < target.start {
-            return Err(mismatch(
-                format!(
-                    "the model would have to write {:?} first, which is not learnt",
-                    &text[prompt.len()..target.start]
-                ),
-                "begin the template's {% generation %} where its generation prompt ends",
-            ));
-        }
-        Ok(prompt)
-    }
-
-    /// What a row says must stand in the text: a template may drop a system message, or reasoning that is to be learnt.
-    fn check_contents(&self, messages: &[ChatMessage], text: &str, spans: &[Range<usize>]) -> Result<(), Mismatch> {
-        let answers = messages.iter().filter(|message| message.role == "assistant").count();
-        // The spans are those of the last answers.
-        let mut spans = std::iter::repeat_n(None, answers.saturating_sub(spans.len())).chain(spans.iter().map(Some));
-        let mut read = 0;
-        for message in messages {
-            let span = if message.role == "assistant" { spans.next().flatten() } else { None };
-            let is_learnt = span.is_some() || self.train_on == TrainOn::All;
-            // Reasoning of an answer that is only read is dropped when the model serves, too.
-            let content = if is_learnt { message.content.as_str() } else { content(&message.content) }.trim();
-            // Messages mostly stand in their order, so that each is looked for behind the one before it.
-            match text[read..].find(content) {
-                Some(at) => read += at + content.len(),
-                None if stands_elsewhere(messages, text, content) => {}
-                None => return Err(self.left_out(message, is_learnt)),
-            }
-            if let Some(span) = span
-                && !holds(&text[span.clone()], content_of_answer(content))
-            {
-                return Err(self.left_out(message, is_learnt));
-            }
-        }
-        Ok(())
     }
 
     fn check_start(&self, ids: &[u32]) -> Result<(), Mismatch> {
@@ -289,31 +226,6 @@ impl Masking<'_> {
         }
     }
 
-    /// A template that does not write all of a message.
-    fn left_out(&self, message: &ChatMessage, is_learnt: bool) -> Mismatch {
-        const SHOWN: usize = 60;
-        let reasons = is_learnt && content(&message.content).len() < message.content.len();
-        let shown: String = message.content.trim().chars().take(SHOWN).collect();
-        let (what, hint) = match message.role.as_str() {
-            "system" if self.system == Some(message.content.as_str()) => (
-                "the system text of data.system",
-                "leave out data.system and say it around the question with data.prompt, a file with {{ text }} in it",
-            ),
-            "system" => (
-                "the system text of the row",
-                "write it into the first question of the row, or around every question with data.prompt, a file with \
-                 {{ text }} in it",
-            ),
-            "assistant" if reasons => (
-                "the reasoning of the answer",
-                "this chat template drops think blocks from written answers: take them out of the rows, or take a base \
-                 whose template keeps them",
-            ),
-            _ => ("a message", "use the chat template that the model was made for, or take the row out"),
-        };
-        mismatch(format!("the chat template leaves out {what}: {shown:?}"), hint)
-    }
-
     /// Leaves a row as it is, cuts it or refuses it.
     fn fit(&self, mut sample: Sample, turns: &[Range<usize>]) -> Outcome {
         let tokens = sample.ids.len();
@@ -347,6 +259,23 @@ impl Masking<'_> {
         let cut = Cut { tokens: over, supervised_tokens: before - sample.supervised_tokens() };
         Outcome::Used(sample, Some(cut))
     }
+}
+
+/// The text the model is given when it is asked must be how the training text begins, up to where the target does.
+fn check_prompt(prompt: &str, text: &str, target: &Range<usize>) -> Result<(), Mismatch> {
+    if !text.starts_with(prompt) {
+        return Err(mismatch(
+            "the generation prompt is not how the training text begins",
+            "the template writes a turn differently when it asks for one: what is trained would never be served",
+        ));
+    }
+    if prompt.len() < target.start {
+        return Err(mismatch(
+            format!("the model would have to write {:?} first, which is not learnt", &text[prompt.len()..target.start]),
+            "begin the template's {% generation %} where its generation prompt ends",
+        ));
+    }
+    Ok(())
 }
 
 /// The bytes of each token of a text.
@@ -402,14 +331,6 @@ impl<'a> Pieces<'a> {
     }
 }
 
-/// Whether a message stands in a text out of its order, or with other white space; as often as messages say it.
-fn stands_elsewhere(messages: &[ChatMessage], text: &str, content: &str) -> bool {
-    match messages.iter().filter(|message| message.content.trim() == content).count() {
-        0 | 1 => holds(text, content),
-        said => text.matches(content).count() >= said,
-    }
-}
-
 /// The tokens that may end a turn: the one that is named for it, else those that neither begin a text or a turn nor stand
 /// for nothing.
 fn ends_of_turn<'a>(special: &'a SpecialTokens, prompt: &str) -> Vec<&'a str> {
@@ -420,15 +341,6 @@ fn ends_of_turn<'a>(special: &'a SpecialTokens, prompt: &str) -> Vec<&'a str> {
     let opens = stands.max_by_key(|token| prompt.rfind(token.as_str()));
     let others = [special.bos_token.as_ref(), special.pad_token.as_ref(), special.unk_token.as_ref(), opens];
     special.all.iter().filter(|token| !others.contains(&Some(*token))).map(String::as_str).collect()
-}
-
-/// What comes behind the reasoning of an answer.
-fn content_of_answer(text: &str) -> &str {
-    content(text).trim()
-}
-
-fn mismatch(what: impl Into<String>, hint: impl Into<String>) -> Mismatch {
-    Mismatch { what: what.into(), hint: hint.into() }
 }
 
 /// An error of the template with its own hint, if it has one.

@@ -9,9 +9,9 @@ use super::refused::RowFaults;
 use crate::config::raw::TrainOn;
 
 /// The reason of a row that says it of itself.
-const OF_THE_ROW: &str = "its `weight` is 0";
+pub(super) const OF_THE_ROW: &str = "its `weight` is 0";
 /// The reason of a row whose answers all say it.
-const OF_THE_ANSWERS: &str = "the `weight` of each answer that counts is 0";
+pub(super) const OF_THE_ANSWERS: &str = "the `weight` of each answer that counts is 0";
 
 /// The rows of a split that count. A row that weighs nothing is neither learnt, nor watched, nor scored: its answer is not
 /// what a model should say.
@@ -68,10 +68,19 @@ pub(super) fn counted(
     Ok(kept)
 }
 
-/// Whether a held-out row counts. Only its last answer is asked for, whatever is learnt.
-pub fn is_asked(record: &Record) -> bool {
+/// Why a row does not count whose last answer alone is asked for, whatever is learnt.
+pub(super) fn left_out(record: &Record) -> Option<&'static str> {
     let last = record.messages.len().saturating_sub(1);
-    record.weights.row != Some(Weight::Zero) && record.weights.messages.get(&last) != Some(&Weight::Zero)
+    match (record.weights.row, record.weights.messages.get(&last)) {
+        (Some(Weight::Zero), _) => Some(OF_THE_ROW),
+        (_, Some(Weight::Zero)) => Some(OF_THE_ANSWERS),
+        _ => None,
+    }
+}
+
+/// Whether a held-out row counts.
+pub fn is_asked(record: &Record) -> bool {
+    left_out(record).is_none()
 }
 
 /// The messages of a row that are not learnt, by their place among those that are rendered: a config may put a system

@@ -22,12 +22,13 @@ pub(super) fn rows(config: &Config, prepared: &Prepared) -> Result<HeldOut> {
     held_out(config, data.test.len(), row, &data.labels, data.group_name.as_deref())
 }
 
-/// The same before any of them is tokenised: without the words around them, and nobody has counted their tokens.
-pub(super) fn before_tokens(config: &Config, rows: &SourceRows) -> Result<HeldOut> {
+/// The same before any of them is tokenised: without the words around them, and nobody has counted their tokens. With them how
+/// many there are before `eval.limit` takes some.
+pub(super) fn before_tokens(config: &Config, rows: &SourceRows) -> Result<(HeldOut, usize)> {
     let test: Vec<&Record> = rows.prepared.splits.test.iter().filter(|record| data::is_asked(record)).collect();
     let kept = chosen(test.len(), config.data.limit_test, config.train.seed);
     let row = |at: usize| Ok(as_asked(test[kept[at]], test[kept[at]].prompt().to_vec(), 0));
-    held_out(config, kept.len(), row, &rows.labels, rows.group_name.as_deref())
+    Ok((held_out(config, kept.len(), row, &rows.labels, rows.group_name.as_deref())?, kept.len()))
 }
 
 /// Those of `total` rows that are scored.

@@ -207,7 +207,7 @@ pub(in crate::provider) fn completion_without_answer(outcome: CallOutcome, reaso
         CallOutcome::ContentFilter => Finish::ContentFilter { category: Some(reason.to_owned()) },
         _ => Finish::Failed { reason: format!("{}: {reason}", outcome.name()) },
     };
-    Completion { text: String::new(), written: None, finish, prompt_tokens: 0, completion_tokens: 0 }
+    Completion::of("", finish)
 }
 
 /// Some hosts answer 400 when their filter stops a prompt; that is a judgement on the row, not a faulty request.
