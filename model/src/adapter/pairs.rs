@@ -137,7 +137,10 @@ fn unexplained(name: &str) -> (String, &'static str) {
         return ("belongs to no linear of a layer, which is not computed".to_owned(), MERGE_WITH_PEFT);
     }
     if name.contains("lora_") || !name.starts_with(PREFIX) {
-        return (format!("is not named as PEFT names A and B, so it leaves it out{}", prefix_is_missing(name)), RENAME);
+        return (
+            format!("is not named as PEFT names A and B, so PEFT leaves it out{}", prefix_is_missing(name)),
+            RENAME,
+        );
     }
     match [".weight", ".bias"].iter().any(|end| name.ends_with(end)) {
         true => ("is a tensor of the base itself that was trained, which is not computed".to_owned(), MERGE_WITH_PEFT),
