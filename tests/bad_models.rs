@@ -222,8 +222,8 @@ fn an_adapter_for_another_base_is_refused() {
         scene.run(&["score", "--model", &model, "--adapter", &adapter, &scene.text("train.jsonl")]).refused(told);
     };
     // Another shape, and a module that the base does not have.
-    use_it(&root().join("tests/golden/llama-tied/adapter"), &["adapter", "another base model"]);
-    use_it(&root().join("tests/golden/qwen3/adapter"), &["adapter", "another base model"]);
+    use_it(&root().join("tests/golden/llama-tied/adapter"), &["adapter", "base that it was made for"]);
+    use_it(&root().join("tests/golden/qwen3/adapter"), &["adapter", "base that it was made for"]);
     use_it(&scene.path("nowhere"), &["nowhere"]);
     let adapter = scene.path("adapter");
     let change = |key: &str, value: Value, told: &str| {

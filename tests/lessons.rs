@@ -199,10 +199,10 @@ fn f18_the_adapter_changes_the_scores_and_foreign_keys_are_refused() {
 
     let adapter = scene.path("run/adapter/adapter_model.safetensors");
     let bytes = fs::read(&adapter).unwrap();
-    let refused = |changed: Vec<u8>| {
+    let refused = |changed: Vec<u8>, told: &str| {
         fs::write(&adapter, changed).unwrap();
         let words = ["score", "--model", &model, "--json", &rows, "--adapter", &scene.text("run")];
-        scene.run(&words).refused(&["adapter_model.safetensors", "another base model"]);
+        scene.run(&words).refused(&["adapter_model.safetensors", told]);
     };
     // As long as the right prefix, so that the header stays well-formed.
     let text = |from: &str, to: &str| {
@@ -216,6 +216,6 @@ fn f18_the_adapter_changes_the_scores_and_foreign_keys_are_refused() {
         }
         changed
     };
-    refused(text("base_model.model.model.", "base_modelxmodel.model."));
-    refused(text("layers.1.mlp.up_proj", "layers.9.mlp.up_proj"));
+    refused(text("base_model.model.model.", "base_modelxmodel.model."), "does not begin with base_model.model.");
+    refused(text("layers.1.mlp.up_proj", "layers.9.mlp.up_proj"), "base that it was made for");
 }

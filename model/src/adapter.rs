@@ -1,26 +1,35 @@
 //! Owns the adapter folder exactly as PEFT writes and reads it: `adapter_config.json`, `adapter_model.safetensors`.
-//! Which settings are computed is in `keys` and `settings`, what the file of weights holds in `values`. Knows nothing of
-//! training.
+//! Which settings are computed is in `keys` and `settings`, whether the tensors are those that the settings say in `pairs`,
+//! how they are read in `values`: every command that uses an adapter passes them through [`load`] or [`check`]. Knows nothing
+//! of training.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use ground::read::Kind;
 use ground::write::{self, Access};
 use safetensors::tensor::{Dtype, TensorView};
+use serde_json::Value;
 
 use crate::config::ModelConfig;
 use crate::error::{Error, Result};
 use crate::foreign;
-use crate::lora::{InitLoraWeights, LoraConfig, LoraLayout, TargetModules};
+use crate::lora::{self, InitLoraWeights, LoraConfig, LoraLayout, TargetModules};
 use crate::tokenizer;
 
+use values::Weights;
+
 mod keys;
+mod pairs;
 mod settings;
 mod values;
 
 pub use keys::{MERGE_WITH_PEFT, Refusal, changed_base, refusals};
-pub use values::{beside_a_and_b, shapes};
+pub use pairs::{Contradiction, Misfit};
+pub use values::shapes;
+
+/// What PEFT puts before the path of a module.
+const PREFIX: &str = "base_model.model.";
 
 /// The file with the settings.
 pub const CONFIG_FILE: &str = "adapter_config.json";
@@ -72,7 +81,7 @@ pub fn save(folder: &Path, lora: &LoraConfig, layout: &LoraLayout, values: &[f32
         let data = &bytes[4 * matrix.range.start..4 * matrix.range.end];
         let view = TensorView::new(Dtype::F32, matrix.shape.to_vec(), data)
             .map_err(|error| refused(&path, &error.to_string()))?;
-        views.push((values::key(&matrix.module, matrix.matrix), view));
+        views.push((pairs::key(&matrix.module, matrix.matrix), view));
     }
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
     let file = safetensors::serialize(views, Some(metadata)).map_err(|error| refused(&path, &error.to_string()))?;
@@ -80,22 +89,59 @@ pub fn save(folder: &Path, lora: &LoraConfig, layout: &LoraLayout, values: &[f32
     let config = serde_json::to_vec_pretty(&config_json(lora, layout, base_model))
         .map_err(|error| refused(folder, &error.to_string()))?;
     put(&folder.join(CONFIG_FILE), &config)?;
-    let read = values::read(&path, layout)?;
-    if read != values {
+    let written = Weights::open(folder)?;
+    written.check(lora)?;
+    if written.read(layout) != values {
         return Err(refused(&path, "what was written does not read back equal"));
     }
     Ok(())
 }
 
-/// Reads an adapter folder for a base model; keys that do not match are an error, never skipped.
+/// Reads an adapter folder for a base model. What is not computed, and what one of its files says against the other or
+/// against the base, is refused by name.
 pub fn load(folder: &Path, base: &ModelConfig) -> Result<Adapter> {
-    let path = folder.join(CONFIG_FILE);
-    let json = foreign::json(&path, Kind::AdapterConfig)?;
-    let lora = settings::parse(&json, &path)?;
-    let layout = LoraLayout::new(base, &lora)?;
-    let values = values::read(&folder.join(WEIGHTS_FILE), &layout)?;
+    let (json, lora, weights) = read(folder)?;
     let base_model = json.get("base_model_name_or_path").and_then(|name| name.as_str()).map(str::to_owned);
+    let other_base = match &base_model {
+        Some(name) => format!("use it with the base that it was made for; it names {}", foreign::quoted(name)),
+        None => "use it with the base that it was made for".to_owned(),
+    };
+    weights.within(base.num_hidden_layers, &other_base)?;
+    let layout = LoraLayout::new(base, &lora).map_err(|error| in_config(error, folder))?;
+    weights.fits(&layout, &other_base)?;
+    let values = weights.read(&layout);
     Ok(Adapter { lora, layout, values, base_model })
+}
+
+/// Refuses an adapter folder that would not be computed over any base.
+pub fn check(folder: &Path) -> Result<()> {
+    read(folder).map(drop)
+}
+
+fn read(folder: &Path) -> Result<(Value, LoraConfig, Weights)> {
+    let json = raw_config(folder)?;
+    let lora = settings::parse(&json, &folder.join(CONFIG_FILE))?;
+    let weights = Weights::open(folder)?;
+    weights.check(&lora).map_err(|error| in_config(error, folder))?;
+    Ok((json, lora, weights))
+}
+
+/// Where target modules stand, which are also those of a run.
+fn in_config(error: Error, folder: &Path) -> Error {
+    match error {
+        Error::Adapter { path, what } if path == Path::new(lora::PLACE) => {
+            Error::Adapter { path: folder.join(CONFIG_FILE), what }
+        }
+        other => other,
+    }
+}
+
+/// What settings and shapes of an adapter say against each other, of each kind the first; an error where the settings are
+/// not those of an adapter that is computed.
+pub fn misfits(config: &Value, shapes: &BTreeMap<String, Vec<usize>>) -> Result<Vec<Misfit>> {
+    let lora = settings::parse(config, Path::new(CONFIG_FILE))?;
+    let shapes = shapes.iter().map(|(name, shape)| (name.as_str(), shape.as_slice())).collect();
+    pairs::misfits(&shapes, &lora)
 }
 
 /// The base that an adapter folder names, and its revision.
@@ -109,25 +155,19 @@ pub struct NamedBase {
 
 /// Reads which base an adapter is for, without its weights.
 pub fn base_of(folder: &Path) -> Result<NamedBase> {
-    let path = folder.join(CONFIG_FILE);
-    let json = foreign::json(&path, Kind::AdapterConfig)?;
+    let json = raw_config(folder)?;
     let text = |key: &str| json.get(key)?.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
     Ok(NamedBase { name: text("base_model_name_or_path"), revision: text("revision") })
 }
 
-/// Reads the settings of an adapter folder, without its weights; settings that are not computed are refused by name.
-pub fn read_settings(folder: &Path) -> Result<LoraConfig> {
+/// The settings of an adapter folder as they were written, of whatever method. A key that stands twice is refused.
+pub fn raw_config(folder: &Path) -> Result<Value> {
     let path = folder.join(CONFIG_FILE);
-    let json = foreign::json(&path, Kind::AdapterConfig)?;
-    settings::parse(&json, &path)
+    let bytes = foreign::bytes(&path, Kind::AdapterConfig)?;
+    foreign::parse_text_once(&bytes).map_err(|what| Error::malformed(&path, what))
 }
 
-/// The settings of an adapter folder as they were written, of whatever method.
-pub fn raw_config(folder: &Path) -> Result<serde_json::Value> {
-    foreign::json(&folder.join(CONFIG_FILE), Kind::AdapterConfig)
-}
-
-fn config_json(lora: &LoraConfig, layout: &LoraLayout, base_model: &str) -> serde_json::Value {
+fn config_json(lora: &LoraConfig, layout: &LoraLayout, base_model: &str) -> Value {
     // PEFT resolves `all-linear` to names when it saves, so that readers need not know the architecture.
     let target_modules = match &lora.target_modules {
         TargetModules::Pattern(pattern) if pattern == "all-linear" => {

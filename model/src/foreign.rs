@@ -10,6 +10,8 @@ use serde_json::Value;
 
 use crate::error::{Error, Result};
 
+mod once;
+
 /// Most values of a JSON text. The largest tokenizers in use have 1.8 million; one takes up to some hundred bytes in memory,
 /// in a text it may take two.
 const MOST_VALUES: usize = 1 << 22;
@@ -58,6 +60,16 @@ pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8], path: &Path) -> Result<T>
 pub(crate) fn parse_text<T: DeserializeOwned>(bytes: &[u8]) -> std::result::Result<T, String> {
     refuse_shape(bytes)?;
     serde_json::from_slice(bytes).map_err(|error| format!("not valid JSON: {}", short(&error.to_string())))
+}
+
+/// The same of a text in which no key stands twice.
+pub(crate) fn parse_text_once(bytes: &[u8]) -> std::result::Result<Value, String> {
+    let value = parse_text(bytes)?;
+    let once: std::result::Result<once::Once, _> = serde_json::from_slice(bytes);
+    match once {
+        Ok(_) => Ok(value),
+        Err(error) => Err(format!("{error}\nhint: leave one of the two; programs differ in which they take")),
+    }
 }
 
 /// Calls code of another crate on foreign input: a panic in it is an error.

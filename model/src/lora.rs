@@ -10,9 +10,13 @@ use burn::tensor::{Tensor, TensorData};
 use crate::config::ModelConfig;
 use crate::dropout::{DropoutKey, key_of, normal, uniform};
 use crate::error::{Error, Result};
+use crate::foreign::short;
 use crate::kernels::{LoraOperand, LoraPart, Prepared};
 use crate::nn::decoder::Adapters;
 use crate::nn::{Decoder, Group, LayerGradients};
+
+/// Where the settings of a run stand, in the place of a path.
+pub(crate) const PLACE: &str = "lora";
 
 /// Which modules get an adapter, as PEFT reads it.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -274,20 +278,26 @@ pub fn flat(values: &[f32], device: &burn::tensor::Device) -> Tensor<1> {
 }
 
 /// Target modules made ready to match paths.
-enum Targets {
+pub(crate) enum Targets {
+    /// Every linear of every layer.
     AllLinear,
+    /// Must match a whole path.
     Expression(Box<regex::Regex>),
     /// The names, and the first place of each.
     Names(Vec<String>, HashMap<String, usize>),
 }
 
 impl Targets {
-    fn new(targets: &TargetModules) -> Result<Self> {
+    /// Refuses an expression that cannot be read, and modules that are no linears of a layer.
+    pub(crate) fn new(targets: &TargetModules) -> Result<Self> {
         match targets {
             TargetModules::Pattern(pattern) if pattern == "all-linear" => Ok(Targets::AllLinear),
             TargetModules::Pattern(pattern) => match regex::Regex::new(&format!("^(?:{pattern})$")) {
                 Ok(expression) => Ok(Targets::Expression(Box::new(expression))),
-                Err(error) => Err(refused(format!("target_modules is not a regular expression: {error}"))),
+                Err(error) => Err(refused(format!(
+                    "target_modules is no regular expression that is read here: {}\nhint: list the names of the modules in its place",
+                    short(&error.to_string())
+                ))),
             },
             TargetModules::Names(names) => {
                 if let Some(name) = names.iter().find(|name| matches!(name.as_str(), "lm_head" | "embed_tokens")) {
@@ -302,36 +312,42 @@ impl Targets {
         }
     }
 
-    fn count(&self) -> usize {
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
         match self {
             Targets::AllLinear | Targets::Expression(_) => 1,
             Targets::Names(names, _) => names.len(),
         }
     }
 
-    fn matches(&self, module: &str, matched: &mut [bool]) -> bool {
-        let hit = match self {
-            Targets::AllLinear => Some(0),
-            Targets::Expression(expression) => expression.is_match(module).then_some(0),
+    /// Whether one of them names a module; each that does is marked in `matched`.
+    pub(crate) fn matches(&self, module: &str, matched: &mut [bool]) -> bool {
+        let hits: Vec<usize> = match self {
+            Targets::AllLinear => vec![0],
+            Targets::Expression(expression) => expression.is_match(module).then_some(0).into_iter().collect(),
             // The module itself and what follows each of its dots: an adapter may list every module by its whole path.
             Targets::Names(_, places) => {
                 let ends = module.match_indices('.').map(|(dot, _)| &module[dot + 1..]);
-                ends.chain([module]).filter_map(|end| places.get(end).copied()).min()
+                ends.chain([module]).filter_map(|end| places.get(end).copied()).collect()
             }
         };
-        if let Some(hit) = hit {
-            matched[hit] = true;
+        hits.iter().for_each(|hit| matched[*hit] = true);
+        !hits.is_empty()
+    }
+
+    /// The first that names no module, as it was written.
+    pub(crate) fn unmatched(&self, matched: &[bool]) -> Option<&str> {
+        match self {
+            Targets::AllLinear => (!matched[0]).then_some("all-linear"),
+            Targets::Expression(expression) => (!matched[0]).then_some(expression.as_str()),
+            // A name that is written twice is marked at its first place.
+            Targets::Names(names, places) => names.iter().find(|name| !matched[places[*name]]).map(String::as_str),
         }
-        hit.is_some()
     }
 
     fn check(&self, matched: &[bool]) -> Result<()> {
-        let Some(unmatched) = matched.iter().position(|matched| !matched) else { return Ok(()) };
-        let what = match self {
-            Targets::AllLinear => "all-linear".to_owned(),
-            Targets::Expression(expression) => expression.as_str().to_owned(),
-            Targets::Names(names, _) => names.get(unmatched).cloned().unwrap_or_else(|| "an empty list".to_owned()),
-        };
+        let Some(what) = self.unmatched(matched) else { return Ok(()) };
+        let what = short(what);
         Err(refused(format!(
             "target_modules: {what} matches no module\n\
              hint: modules are q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj, or \"all-linear\""
@@ -340,5 +356,5 @@ impl Targets {
 }
 
 fn refused(what: String) -> Error {
-    Error::Adapter { path: Path::new("lora").to_path_buf(), what }
+    Error::Adapter { path: Path::new(PLACE).to_path_buf(), what }
 }

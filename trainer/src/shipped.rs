@@ -76,6 +76,10 @@ impl Shipped {
             Kind::Adapter(folder) | Kind::Published(folder) => (None, Some(folder.clone())),
             Kind::Base(_) => (None, None),
         };
+        // Before the base is looked for or fetched: what is wrong with the adapter is told first, whatever the base.
+        if let Some(folder) = &folder {
+            adapter::check(folder).with_context(|| cannot_use(folder))?;
+        }
         let pulled = match (model, &kind) {
             (Some(_), Kind::Base(_)) => bail!("{what} is a whole model: --model names the base of an adapter"),
             (Some(model), _) => pulled_model(model, &configs_root(None))?,
@@ -265,12 +269,19 @@ fn base_here(folder: &Path) -> Result<Pulled> {
     let (name, revision) = named_base(folder)?;
     let found = pull::base_here(&name, revision.as_deref(), &configs_root(None), &Cache::open()?);
     found.with_context(|| {
-        let name = shown_in_line(&name);
-        let fetch = if revision.is_none() { format!("trainer pull {name} fetches it; ") } else { String::new() };
+        let (shown, place) = (shown_in_line(&name), folder.display());
+        if pull::is_fetched_by_name(&name, &configs_root(None)) {
+            let fetch = if revision.is_none() { format!("trainer pull {shown} fetches it; ") } else { String::new() };
+            return format!(
+                "{place} names {shown} as its base, which is not on this machine, and nothing is fetched because a file \
+                 names it\nhint: {fetch}--model names another place of it"
+            );
+        }
+        let run = folder.parent().filter(|run| folder.ends_with("adapter") && run.join("config.toml").is_file());
+        let whole = run.map(|run| format!("{} takes the base of the run; ", run.display())).unwrap_or_default();
         format!(
-            "{} names {name} as its base, which is not on this machine, and nothing is fetched because a file names it\n\
-             hint: {fetch}--model names another place of it",
-            folder.display()
+            "{place} names {shown} as its base, a folder of the machine on which it was made\n\
+             hint: {whole}--model FOLDER says where that base is here"
         )
     })
 }
@@ -291,11 +302,16 @@ fn pulled_base(folder: &Path) -> Result<Pulled> {
     let mut line = PullLine::new();
     let (cache, configs) = (Cache::open()?, configs_root(None));
     let watch = &mut |progress: &pull::Progress| line.show(progress);
-    pull::base(&name, revision.as_deref(), &configs, &cache, &mut |text| note(text), watch)
-        .with_context(|| format!("{shown} names {name} as its base\nhint: --model names another place of it"))
+    pull::base(&name, revision.as_deref(), &configs, &cache, &mut |text| note(text), watch).with_context(|| {
+        let name = shown_in_line(&name);
+        format!("{shown} names {name} as its base\nhint: --model says where that base is")
+    })
 }
 
 fn read_adapter(folder: &Path, base: &Checkpoint) -> Result<Adapter> {
-    let adapter = adapter::load(folder, &base.config);
-    adapter.with_context(|| format!("cannot use the adapter {}", folder.display()))
+    adapter::load(folder, &base.config).with_context(|| cannot_use(folder))
+}
+
+fn cannot_use(folder: &Path) -> String {
+    format!("cannot use the adapter {}", folder.display())
 }

@@ -56,11 +56,9 @@ pub fn read(config: &Config, base: &model::ModelConfig) -> Result<Option<Start>>
     Ok(Some(Start { name: name.clone(), sha256, values: found.values }))
 }
 
-/// Refuses a folder that holds no adapter, by its settings and the head of its weights.
+/// Refuses a folder that holds no adapter, or one that is not computed over any base.
 pub fn look_at(folder: &Path) -> Result<()> {
-    adapter::raw_config(folder)?;
-    adapter::shapes(&folder.join(adapter::WEIGHTS_FILE))?;
-    Ok(())
+    Ok(adapter::check(folder)?)
 }
 
 /// In what the two differ, by the names of the config.

@@ -221,7 +221,7 @@ fn start(value: &Value) -> Option<(&'static str, &'static str)> {
         ("no such start is known, and some take part of the base away", "set it to true if the base stays as it is");
     match value {
         Value::Null | Value::Bool(_) => None,
-        Value::String(name) if is_gaussian(name) || ["eva", "orthogonal"].contains(&name.as_str()) => None,
+        Value::String(name) if is_gaussian(name) || ["eva", "mica", "orthogonal"].contains(&name.as_str()) => None,
         Value::String(name) => Some(taken_off(name).unwrap_or(unknown)),
         _ => Some(unknown),
     }

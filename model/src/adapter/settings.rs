@@ -9,15 +9,17 @@ use crate::error::{Error, Result};
 use crate::foreign;
 use crate::lora::{InitLoraWeights, LoraConfig, TargetModules};
 
+const FETCH: &str = "fetch the adapter again, or write what it was trained with into adapter_config.json";
+
 /// The settings in a parsed `adapter_config.json`. A setting that changes what is computed and is not computed here is
 /// refused by name. `path` is only for messages.
 pub(super) fn parse(json: &Value, path: &Path) -> Result<LoraConfig> {
     refuse_more_than_lora(json, path)?;
     let field = |name: &str| json.get(name).filter(|value| !value.is_null());
-    let missing = |name: &str| refused(path, &format!("{name} is missing"));
+    let missing = |name: &str| refused(path, &format!("{name} is missing\nhint: {FETCH}"));
     let wrong = |name: &str, expected: &str| {
         let found = field(name).map(|value| foreign::short(&value.to_string())).unwrap_or_default();
-        refused(path, &format!("{name} is {found}, expected {expected}"))
+        refused(path, &format!("{name} is {found}, expected {expected}\nhint: {FETCH}"))
     };
     let number = |name: &str| -> Result<f64> {
         field(name).ok_or_else(|| missing(name))?.as_f64().ok_or_else(|| wrong(name, "a number"))
@@ -27,15 +29,16 @@ pub(super) fn parse(json: &Value, path: &Path) -> Result<LoraConfig> {
     let target_modules: TargetModules =
         serde_json::from_value(targets.clone()).map_err(|_| wrong("target_modules", "a text or a list of texts"))?;
     if target_modules == TargetModules::Names(Vec::new()) {
-        return Err(refused(path, "target_modules is empty, so nothing is adapted"));
+        return Err(refused(path, &format!("target_modules is empty, so nothing is adapted\nhint: {FETCH}")));
     }
     let r = number("r")?;
     if !(1.0..=65536.0).contains(&r) || r.fract() != 0.0 {
         return Err(wrong("r", "a whole number from 1 to 65536"));
     }
     let lora_alpha = number("lora_alpha")? as f32;
-    if !lora_alpha.is_finite() {
-        return Err(refused(path, "lora_alpha is not finite"));
+    if !lora_alpha.is_finite() || lora_alpha <= 0.0 {
+        // PEFT computes it; nobody trains it, and with 0 the base would pass for the tuned model.
+        return Err(wrong("lora_alpha", "a number above 0, by which the adapter is scaled"));
     }
     let lora_dropout = field("lora_dropout").map_or(Ok(0.0), |_| number("lora_dropout"))? as f32;
     if !(0.0..1.0).contains(&lora_dropout) {
@@ -103,6 +106,9 @@ mod tests {
             ("lora_alpha", Value::Null),
             ("lora_alpha", json!("8")),
             ("lora_alpha", json!(1e300)),
+            ("lora_alpha", json!(0)),
+            ("lora_alpha", json!(-8)),
+            ("lora_alpha", json!(1e-300)),
             ("lora_dropout", json!("0.1")),
             ("lora_dropout", json!(1)),
             ("use_rslora", json!("true")),

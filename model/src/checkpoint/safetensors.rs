@@ -50,7 +50,9 @@ pub(crate) fn header(bytes: &[u8], path: &Path) -> Result<(BTreeMap<String, Entr
     let header = rest.get(..length as usize).ok_or_else(cut)?;
     let data_start = 8 + length as usize;
     let broken = |what: String| Error::malformed(path, format!("header: {what}"));
-    let mut raw: BTreeMap<String, serde_json::Value> = foreign::parse_text(header).map_err(broken)?;
+    let serde_json::Value::Object(mut raw) = foreign::parse_text_once(header).map_err(broken)? else {
+        return Err(broken("not valid JSON: no object".to_owned()));
+    };
     raw.remove("__metadata__");
     if raw.len() > MOST_TENSORS {
         return Err(broken(format!("{} tensors, more than the {MOST_TENSORS} that are read", raw.len())));

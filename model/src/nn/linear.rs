@@ -33,6 +33,17 @@ impl Group {
     /// All groups of a layer.
     pub const ALL: [Group; 4] = [Group::Qkv, Group::Output, Group::GateUp, Group::Down];
 
+    /// The stacked modules, by their paths inside a layer.
+    #[must_use]
+    pub fn names(self) -> &'static [&'static str] {
+        match self {
+            Group::Qkv => &["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"],
+            Group::Output => &["self_attn.o_proj"],
+            Group::GateUp => &["mlp.gate_proj", "mlp.up_proj"],
+            Group::Down => &["mlp.down_proj"],
+        }
+    }
+
     /// Width of the input.
     #[must_use]
     pub fn input_width(self, config: &ModelConfig) -> usize {
@@ -47,21 +58,14 @@ impl Group {
     #[must_use]
     pub fn parts(self, config: &ModelConfig) -> Vec<Part> {
         let keys = config.num_key_value_heads * config.head_dim;
-        let widths: Vec<(&'static str, usize)> = match self {
-            Group::Qkv => vec![
-                ("self_attn.q_proj", config.num_attention_heads * config.head_dim),
-                ("self_attn.k_proj", keys),
-                ("self_attn.v_proj", keys),
-            ],
-            Group::Output => vec![("self_attn.o_proj", config.hidden_size)],
-            Group::GateUp => {
-                vec![("mlp.gate_proj", config.intermediate_size), ("mlp.up_proj", config.intermediate_size)]
-            }
-            Group::Down => vec![("mlp.down_proj", config.hidden_size)],
+        let widths = match self {
+            Group::Qkv => vec![config.num_attention_heads * config.head_dim, keys, keys],
+            Group::Output | Group::Down => vec![config.hidden_size],
+            Group::GateUp => vec![config.intermediate_size; 2],
         };
         let mut start = 0;
         let mut parts = Vec::with_capacity(widths.len());
-        for (name, width) in widths {
+        for (name, width) in self.names().iter().zip(widths) {
             parts.push(Part { name, columns: start..start + width });
             start += width;
         }

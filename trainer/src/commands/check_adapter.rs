@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
+use ground::terminal::shown_in_line;
 use model::Checkpoint;
 use serde_json::json;
 
@@ -74,17 +75,25 @@ fn line(name: &str, judgement: &Judgement) -> String {
 
 /// The base that the run or the adapter names, if it is on this machine: nothing is fetched for a question.
 fn base_here(what: &str, folder: &Path) -> Option<Checkpoint> {
-    let (name, revision, configs) = match config::load_of_run(&Path::new(what).join("config.toml")) {
-        Ok(run) => (run.base.to_string(), None, run.roots.configs),
-        Err(_) => {
+    let run = config::load_of_run(&Path::new(what).join("config.toml")).ok();
+    let (name, found) = match run {
+        // The config of a run may name a folder, which lies where the run was made.
+        Some(run) => (Some(run.base.to_string()), crate::prepared::base_here(&run).ok()),
+        None => {
             let named = model::adapter::base_of(folder).ok()?;
-            (named.name?, named.revision, configs_root(None))
+            let cache = Cache::open().ok()?;
+            let here = |name: &String| pull::base_here(name, named.revision.as_deref(), &configs_root(None), &cache);
+            let found = named.name.as_ref().and_then(here);
+            (named.name, found)
         }
     };
-    let found = pull::base_here(&name, revision.as_deref(), &configs, &Cache::open().ok()?);
     let checkpoint = found.and_then(|pulled| Checkpoint::open(&pulled.path).ok());
     if checkpoint.is_none() {
-        note("the base is not on this machine, so names and shapes were not compared with it\nhint: --model names it");
+        let which = match name {
+            Some(name) => format!("the base that it names, {}, is not on this machine", shown_in_line(&name)),
+            None => "it names no base".to_owned(),
+        };
+        note(&format!("{which}, so names and shapes were not compared with it\nhint: --model says where the base is"));
     }
     checkpoint
 }

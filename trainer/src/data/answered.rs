@@ -64,7 +64,7 @@ pub fn rows(records: &[Record], language: &Language<'_>, wording: &Wording) -> R
         train_on: TrainOn::Last,
         max_tokens: language.context_tokens,
         overflow: Overflow::Refuse,
-        system: wording.system.as_deref(),
+        system: wording.system(),
     };
     let mut faults = RowFaults::default();
     let mut rows = Vec::with_capacity(records.len());

@@ -25,7 +25,7 @@ use anyhow::{Context, Result, bail};
 pub use self::cache::Cache;
 pub use self::pip::Pip;
 pub use self::progress::{Progress, Watch};
-pub use self::repository::{base, base_here, is_repository, repository};
+pub use self::repository::{base, base_here, is_fetched_by_name, is_repository, repository};
 #[cfg(test)]
 pub use self::repository::{base_in, repository_in};
 pub use self::source::Source;

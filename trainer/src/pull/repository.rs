@@ -57,7 +57,8 @@ pub fn repository_in(
 }
 
 /// The base that an adapter names: a name under `configs_root/models/`, the name or the repository that a file there
-/// gives, a folder or file of this machine, or a repository of the hub.
+/// gives, the path of a folder or file of this machine, or a repository of the hub. A bare name that is none of ours was a
+/// folder where the adapter was made.
 pub fn base(
     name: &str,
     revision: Option<&str>,
@@ -82,16 +83,27 @@ pub fn base_in(
     if let Some(model) = known(name, configs_root)? {
         return first_that_answers(surroundings, &model, cache, report, watch);
     }
-    if Path::new(name).exists() {
+    if !is_bare(name) && Path::new(name).exists() {
         return local_model(name, configs_root);
     }
     if hub::is_repository(name) {
         return repository_in(surroundings, name, revision, cache, report, watch);
     }
     bail!(
-        "{name} is neither under {}, nor on this machine, nor the name of a repository",
+        "{name} is neither under {}, nor the path of a folder of this machine, nor owner/name on the hub",
         configs_root.join("models").display()
     )
+}
+
+/// Whether a person could type this name to fetch it: it is one of ours, or a repository has it.
+#[must_use]
+pub fn is_fetched_by_name(name: &str, configs_root: &Path) -> bool {
+    hub::is_repository(name) || known(name, configs_root).is_ok_and(|model| model.is_some())
+}
+
+/// Whether a file names a folder without saying where: its writer's folder of that name is not the one that lies here.
+fn is_bare(name: &str) -> bool {
+    !name.contains(['/', '\\'])
 }
 
 /// The base that an adapter names, if it is on this machine already.
@@ -104,7 +116,7 @@ pub fn base_here(name: &str, revision: Option<&str>, configs_root: &Path, cache:
         sources.push(Source::Hub { repo, revision, files: Vec::new() });
     }
     if sources.is_empty() {
-        return local_model(name, configs_root).ok();
+        return if is_bare(name) { None } else { local_model(name, configs_root).ok() };
     }
     any_here(&sources, cache, quiet).ok()?
 }

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use model::ModelConfig;
+use model::adapter::{self, Contradiction, Misfit};
 use model::tokenizer::Brought;
-use model::{ModelConfig, adapter};
 use serde_json::Value;
 
 /// What PEFT puts before the path of a module.
@@ -131,6 +132,31 @@ impl Facts {
     #[must_use]
     pub fn without_prefix(&self) -> Option<&str> {
         self.tensors.keys().map(String::as_str).find(|name| !name.starts_with(PREFIX))
+    }
+
+    /// What tensors and settings say against each other, where the settings are plain ones.
+    #[must_use]
+    pub fn misfits(&self, of: &[Contradiction]) -> Vec<Misfit> {
+        let all = adapter::misfits(&self.config, &self.tensors).unwrap_or_default();
+        all.into_iter().filter(|misfit| of.contains(&misfit.kind)).collect()
+    }
+
+    /// Whether this program computes it, as far as names and shapes show.
+    #[must_use]
+    pub fn is_computed_here(&self) -> bool {
+        adapter::misfits(&self.config, &self.tensors).is_ok_and(|misfits| misfits.is_empty())
+    }
+
+    /// Another method than LoRA, as the file writes it.
+    #[must_use]
+    pub fn other_method(&self) -> Option<&str> {
+        self.text("peft_type").filter(|method| *method != "LORA")
+    }
+
+    /// Whether it is scaled by nothing.
+    #[must_use]
+    pub fn alpha_is_zero(&self) -> bool {
+        self.config.get("lora_alpha").and_then(Value::as_f64) == Some(0.0)
     }
 
     /// Layers that the adapter has and the base has not.

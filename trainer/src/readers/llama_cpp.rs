@@ -22,10 +22,19 @@ impl Reader for LlamaCpp {
         let settings = ["use_dora", "modules_to_save", "alpha_pattern", "rank_pattern", "lora_bias"];
         judgement.refuse_settings(facts, &settings);
         judgement.refuse_methods(facts, &[ALORA]);
-        if facts.is_set(ALORA) {
-            judgement.how = "convert_lora_to_gguf.py --base BASE --outfile adapter.gguf ADAPTER, which writes the \
-                             invocation tokens, then llama-server -m BASE.gguf --lora adapter.gguf"
-                .to_owned();
+        judgement.refuse_all_but_lora(facts);
+        if facts.alpha_is_zero() {
+            judgement.notes.clear();
+            let what = "lora_alpha = 0: it reads that as no scale at all, and adds B A as it is";
+            judgement.refuse_if(true, what, "leave the adapter out: scaled by 0 it changes nothing");
+        }
+        let exports = facts.is_computed_here();
+        if !exports {
+            let writes = if facts.is_set(ALORA) { ", which writes the invocation tokens" } else { "" };
+            judgement.how = format!(
+                "convert_lora_to_gguf.py --base BASE --outfile adapter.gguf ADAPTER{writes}, then llama-server -m BASE.gguf \
+                 --lora adapter.gguf"
+            );
         }
         if let Some(bias) = facts.bias() {
             let what = format!("bias = \"{bias}\": only A and B are converted");
@@ -45,7 +54,11 @@ impl Reader for LlamaCpp {
         );
         judgement.refuse_foreign_modules(facts);
         judgement.refuse_changed_base(facts);
-        if facts.is_set("use_rslora") {
+        if facts.is_set("use_rslora") && !exports {
+            let what = "use_rslora: convert_lora_to_gguf.py writes lora_alpha as it is, and llama.cpp then scales by \
+                        lora_alpha / r";
+            judgement.refuse_if(true, what, "write lora_alpha * sqrt(r) as lora_alpha, and use_rslora = false");
+        } else if facts.is_set("use_rslora") {
             judgement.notes.push(
                 "use_rslora: use trainer export; convert_lora_to_gguf.py writes lora_alpha as it is, and llama.cpp then \
                  scales by lora_alpha / r"

@@ -31,6 +31,7 @@ impl Reader for MistralRs {
         };
         judgement.refuse_settings(facts, &REFUSED);
         judgement.refuse_methods(facts, &REFUSED);
+        judgement.refuse_all_but_lora(facts);
         if let Some(bias) = facts.bias() {
             judgement.refuse_if(
                 true,

@@ -3,7 +3,7 @@
 //!
 //! Rules were read in the sources of each program, as named in its file; a newer version may take more.
 
-use model::adapter::{self, MERGE_WITH_PEFT};
+use model::adapter::{self, Contradiction, MERGE_WITH_PEFT};
 
 mod facts;
 mod llama_cpp;
@@ -35,6 +35,9 @@ pub const ALL: [&dyn Reader; 5] =
 
 /// What to do where this program computes an adapter that a reader does not.
 const MERGE: &str = "merge it: trainer merge ADAPTER --out DIR, and serve the folder";
+
+/// What is to know of an adapter that is scaled by nothing.
+const ALPHA_IS_ZERO: &str = "lora_alpha = 0: it changes nothing of the base";
 
 /// Settings of PEFT that change what A and B mean, or adapt more than linears.
 const METHODS: [&str; 9] = [
@@ -98,6 +101,30 @@ impl Judgement {
         }
     }
 
+    /// Refuses another method than LoRA, and tensors that the settings speak against: which of the two was trained is not
+    /// known, so what is computed need not be it.
+    fn refuse_all_but_lora(&mut self, facts: &Facts) {
+        if let Some(method) = facts.other_method() {
+            let what = format!("peft_type = \"{method}\": it reads LoRA alone");
+            self.refuse_if(
+                true,
+                what,
+                "use an adapter of LoRA, or what PEFT makes of this one with merge_and_unload()",
+            );
+        }
+        self.refuse_misfits(facts, &[Contradiction::Rank, Contradiction::Alone]);
+        if facts.alpha_is_zero() {
+            self.notes.push(ALPHA_IS_ZERO.to_owned());
+        }
+    }
+
+    /// A reason for each contradiction of these kinds.
+    fn refuse_misfits(&mut self, facts: &Facts, kinds: &[Contradiction]) {
+        for misfit in facts.misfits(kinds) {
+            self.refuse_if(true, misfit.what, misfit.way_out);
+        }
+    }
+
     /// Refuses a config without its scale.
     fn refuse_without_alpha(&mut self, facts: &Facts) {
         let missing = facts.config.get("lora_alpha").is_none();
@@ -107,7 +134,7 @@ impl Judgement {
     /// Refuses a folder without weights.
     fn refuse_without_weights(&mut self, facts: &Facts) {
         let missing = facts.tensors.is_empty() && !facts.pickle;
-        self.refuse_if(missing, "there is no adapter_model.safetensors", "fetch the adapter again");
+        self.refuse_if(missing, "there is no adapter_model.safetensors, or no tensor in it", "fetch the adapter again");
     }
 
     /// A reason for each of these settings that a reader has no form for. What this program does not compute either has a

@@ -2,7 +2,7 @@
 
 use model::{Error, adapter};
 
-use super::{Facts, Judgement, MERGE_WITH_PEFT, Reader};
+use super::{Facts, Judgement, Reader};
 
 /// `trainer`.
 pub(super) struct Trainer;
@@ -22,7 +22,7 @@ impl Reader for Trainer {
             // Each of these is a reason; what is read stops at the first.
             _ if !refusals.is_empty() => Ok(()),
             Some(base) => adapter::load(&facts.folder, base).map(drop),
-            None => adapter::read_settings(&facts.folder).map(drop),
+            None => adapter::check(&facts.folder),
         };
         for refusal in refusals {
             judgement.refuse_if(true, refusal.what, refusal.way_out);
@@ -31,21 +31,15 @@ impl Reader for Trainer {
             let text = match error {
                 // The path is that of the question.
                 Error::Adapter { what, .. } | Error::Malformed { what, .. } => what,
+                Error::UnsupportedFeature { what, .. } => format!("{what} is not supported"),
                 other => other.to_string(),
             };
-            let (what, hint) = text
-                .split_once("\nhint: ")
-                .unwrap_or((&text, "use an adapter that PEFT or this program made for this base"));
+            let (what, hint) =
+                text.split_once("\nhint: ").unwrap_or((&text, "fetch the adapter again, from where it is from"));
             judgement.refuse_if(true, what, hint);
         }
         if facts.base.is_none() {
-            let beside = |name: &String| adapter::beside_a_and_b(name).map(|what| format!("{name} is {what}"));
-            if let Some(what) = facts.tensors.keys().find_map(beside) {
-                judgement.refuse_if(true, format!("{what}, which is not computed"), MERGE_WITH_PEFT);
-            }
-            judgement
-                .notes
-                .push("shapes were not compared: the base is not on this machine (--model names it)".to_owned());
+            judgement.notes.push("names and shapes were not held against the base (--model names it)".to_owned());
         }
         match &facts.words {
             Some(Err(text)) => {

@@ -1,6 +1,8 @@
 //! PEFT, which defines the format. Source: `PeftModel.from_pretrained` and `load_peft_weights` of
 //! <https://github.com/huggingface/peft>, version 0.21.
 
+use model::adapter::Contradiction;
+
 use super::{Facts, Judgement, Reader};
 
 /// Hugging Face PEFT on transformers.
@@ -22,6 +24,20 @@ impl Reader for Peft {
             "write \"peft_type\": \"LORA\" into adapter_config.json",
         );
         judgement.refuse_without_weights(facts);
+        // AdaLoRA has an A and a B of the same names.
+        if let Some(method) = facts.other_method().filter(|method| *method != "ADALORA")
+            && let Some(name) = facts.tensors.keys().find(|name| name.contains(".lora_A."))
+        {
+            judgement.refuse_if(
+                true,
+                format!("peft_type = \"{method}\", and {name} is of LoRA, so PEFT leaves it out without an error"),
+                "fetch both files of the adapter again, from where they are from",
+            );
+        }
+        judgement.refuse_misfits(facts, &[Contradiction::Rank, Contradiction::Alone, Contradiction::Untargeted]);
+        if facts.alpha_is_zero() {
+            judgement.notes.push(super::ALPHA_IS_ZERO.to_owned());
+        }
         judgement.refuse_if(
             facts.config.get("target_modules").is_none_or(serde_json::Value::is_null),
             "target_modules is missing",

@@ -70,6 +70,48 @@ fn each_fault_is_refused_by_those_who_cannot_read_it() {
 }
 
 #[test]
+fn files_that_contradict_each_other_are_refused_by_those_who_would_not_compute_what_was_trained() {
+    let all = ["PEFT", "vLLM", "mistral.rs", "llama.cpp"];
+    let k_proj =
+        ["lora_A", "lora_B"].map(|side| format!("base_model.model.model.layers.0.self_attn.k_proj.{side}.weight"));
+    let one = |change: Value, tensors: &[&str], rank: usize| {
+        let mut facts = facts(&change, tensors);
+        facts.tensors.values_mut().filter(|shape| **shape == [64, 64]).for_each(|shape| *shape = vec![16, 16]);
+        let ranked = facts.tensors.iter_mut().filter(|(name, _)| name.contains("q_proj"));
+        ranked.for_each(|(_, shape)| shape.iter_mut().filter(|one| **one == 16).for_each(|one| *one = rank));
+        against(&facts)
+    };
+    assert!(one(json!({}), &[], 16).is_empty());
+    // The rank: PEFT does not load it, and by which of the two it is to be scaled nobody knows.
+    assert_eq!(one(json!({}), &[], 8), all);
+    assert_eq!(one(json!({}), &[&k_proj[0]], 16), all, "an A without a B");
+    // Only PEFT goes by target_modules; the others take every pair of the file.
+    assert_eq!(one(json!({}), &[&k_proj[0], &k_proj[1]], 16), ["PEFT"]);
+    // Its own tensors are those of LoRA, so no other method is read from them.
+    assert_eq!(one(json!({"peft_type": "LOHA"}), &[], 16), all);
+    assert_eq!(one(json!({"lora_alpha": 0}), &[], 16), ["llama.cpp"], "0 is no scale to it");
+    let notes = |reader: &dyn Reader| reader.judge(&facts(&json!({"lora_alpha": 0}), &[])).notes;
+    assert!(
+        notes(&super::vllm::Vllm).concat().contains("changes nothing") && notes(&super::llama_cpp::LlamaCpp).is_empty()
+    );
+}
+
+#[test]
+fn llama_cpp_is_fed_by_its_own_converter_where_this_program_does_not_export() {
+    let judge = |change: Value| super::llama_cpp::LlamaCpp.judge(&facts(&change, &[]));
+    assert!(judge(json!({})).how.contains("trainer export"));
+    assert!(judge(json!({"use_rslora": true})).how.contains("trainer export"));
+    for change in
+        [json!({"velora_config": {"num_groups": 8}}), json!({"exclude_modules": ["k_proj"]}), json!({"lora_alpha": -8})]
+    {
+        let judged = judge(change.clone());
+        assert!(judged.loads() && judged.how.starts_with("convert_lora_to_gguf.py"), "{change}: {judged:?}");
+    }
+    // The converter writes no scale of rsLoRA.
+    assert!(!judge(json!({"use_rslora": true, "exclude_modules": ["k_proj"]})).loads());
+}
+
+#[test]
 fn this_program_tells_every_setting_that_it_does_not_compute() {
     let facts = facts(&json!({"use_dora": true, "velora_config": {}, "init_lora_weights": "olora", "new": 1}), &[]);
     let against = super::own::Trainer.judge(&facts).against;

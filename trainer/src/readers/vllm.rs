@@ -30,6 +30,7 @@ impl Reader for Vllm {
         let settings = ["modules_to_save", "use_dora", "lora_bias", "alpha_pattern", "rank_pattern"];
         judgement.refuse_settings(facts, &settings);
         judgement.refuse_methods(facts, &[]);
+        judgement.refuse_all_but_lora(facts);
         if let Some(bias) = facts.bias() {
             judgement.refuse_if(
                 true,

@@ -86,7 +86,15 @@ fn a_key_that_is_off_or_only_describes_is_plain() {
 
 #[test]
 fn a_start_is_plain_unless_it_takes_something_off_the_base() {
-    for value in [json!(true), json!(false), json!("gaussian"), json!("Gaussian"), json!("eva"), json!("orthogonal")] {
+    for value in [
+        json!(true),
+        json!(false),
+        json!("gaussian"),
+        json!("Gaussian"),
+        json!("eva"),
+        json!("mica"),
+        json!("orthogonal"),
+    ] {
         assert_eq!(of("init_lora_weights", &value), None, "{value}");
     }
     for name in ["pissa", "pissa_niter_16", "PiSSA", "olora", "OLoRA", "corda", "loftq", "lora_ga"] {

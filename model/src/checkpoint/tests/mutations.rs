@@ -94,7 +94,7 @@ fn mutated_adapters_never_panic() {
                 _ => random.mutate(&whole, header),
             };
             fs::write(&path, bytes).unwrap();
-            let _ = (adapter::base_of(folder.path()), adapter::read_settings(folder.path()));
+            let _ = (adapter::base_of(folder.path()), adapter::check(folder.path()));
             let _ = adapter::shapes(&folder.path().join(adapter::WEIGHTS_FILE));
             accepted()
         });

@@ -87,4 +87,10 @@ fn a_base_is_found_by_our_name_by_its_repository_and_by_its_title() {
     }
     let error = find("no such base").unwrap_err().to_string();
     assert!(error.contains("no such base is neither under"), "{error}");
+    // A folder of the name, in the folder of this test: `src` is no base because somebody else's was called so.
+    assert!(std::path::Path::new("src").is_dir() && base_here("src", None, &configs, &cache).is_none());
+    let error = find("src").unwrap_err().to_string();
+    assert!(error.contains("src is neither under"), "{error}");
+    let known = |name: &str| crate::pull::is_fetched_by_name(name, &configs);
+    assert!(known("tiny") && known("owner/tiny") && known("somebody/else") && !known("src") && !known("/a/b"));
 }
