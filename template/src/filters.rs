@@ -48,19 +48,19 @@ const FILTERS: &[(&str, Filter)] = &[
     ("length", listing::length),
     ("list", listing::list_of),
     ("lower", |_, value, rest| changed(value, rest, str::to_lowercase)),
-    ("map", listing::map_each),
+    ("map", |state, value, rest| listing::map_each(state, value, rest, usize::MAX)),
     ("max", |state, value, rest| listing::extreme(state, value, rest, true)),
     ("min", |state, value, rest| listing::extreme(state, value, rest, false)),
     ("pprint", not_here),
     ("random", not_here),
-    ("reject", |state, value, rest| listing::select(state, value, rest, false, false)),
-    ("rejectattr", |state, value, rest| listing::select(state, value, rest, true, false)),
+    ("reject", |state, value, rest| listing::select(state, value, rest, (false, false), usize::MAX)),
+    ("rejectattr", |state, value, rest| listing::select(state, value, rest, (true, false), usize::MAX)),
     ("replace", replace),
     ("reverse", listing::reverse),
     ("round", round),
     ("safe", safe),
-    ("select", |state, value, rest| listing::select(state, value, rest, false, true)),
-    ("selectattr", |state, value, rest| listing::select(state, value, rest, true, true)),
+    ("select", |state, value, rest| listing::select(state, value, rest, (false, true), usize::MAX)),
+    ("selectattr", |state, value, rest| listing::select(state, value, rest, (true, true), usize::MAX)),
     ("slice", listing::slices),
     ("sort", listing::sort),
     ("string", |_, value, rest| {
@@ -85,6 +85,21 @@ const FILTERS: &[(&str, Filter)] = &[
     ("xmlattr", not_here),
 ];
 
+/// The same for one item, by a name of its own: `first` takes no more from what Jinja2 makes item by item, and what comes
+/// behind that item is never looked at.
+const FOR_ONE: [(&str, &str, Filter); 5] = [
+    ("map", "__one_map", |state, value, rest| listing::map_each(state, value, rest, 1)),
+    ("reject", "__one_reject", |state, value, rest| listing::select(state, value, rest, (false, false), 1)),
+    ("rejectattr", "__one_rejectattr", |state, value, rest| listing::select(state, value, rest, (true, false), 1)),
+    ("select", "__one_select", |state, value, rest| listing::select(state, value, rest, (false, true), 1)),
+    ("selectattr", "__one_selectattr", |state, value, rest| listing::select(state, value, rest, (true, true), 1)),
+];
+
+/// The name of a filter that is asked for one item.
+pub(super) fn for_one(name: &str) -> Option<&'static str> {
+    FOR_ONE.iter().find(|(plain, ..)| *plain == name).map(|(_, one, _)| *one)
+}
+
 /// Filters of the engine that prompts may use beside those of Jinja2.
 fn of_prompts() -> Vec<(&'static str, Value)> {
     vec![
@@ -105,12 +120,13 @@ pub(super) fn is_known(name: &str) -> bool {
 
 /// Gives the engine the filters and functions.
 pub(super) fn add_to(environment: &mut Environment<'static>, dialect: Dialect) {
-    for &(name, filter) in FILTERS {
+    let all = FILTERS.iter().map(|&(name, filter)| (name, name, filter));
+    for (plain, name, filter) in all.chain(FOR_ONE) {
         environment.add_filter(name, move |state: &State, value: &Value, rest: Rest<Value>| {
-            if !matches!(name, "default" | "d") {
+            if !matches!(plain, "default" | "d") {
                 defined(state, value)?;
             }
-            pay(name, value, &rest)?;
+            pay(plain, value, &rest)?;
             keep(filter(state, value, &rest)?)
         });
     }

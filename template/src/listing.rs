@@ -77,13 +77,13 @@ fn is_true(value: Option<&Value>) -> bool {
     value.is_some_and(Value::is_true)
 }
 
-/// `select`, `reject`, `selectattr` and `rejectattr`.
+/// `select`, `reject`, `selectattr` and `rejectattr`, of which no more than `most` items are asked for.
 pub(super) fn select(
     state: &State,
     value: &Value,
     rest: &[Value],
-    by_attribute: bool,
-    wanted: bool,
+    (by_attribute, wanted): (bool, bool),
+    most: usize,
 ) -> Result<Value, Error> {
     let (attribute, rest) = match rest.split_first() {
         Some((attribute, rest)) if by_attribute => (path(Some(attribute))?, rest),
@@ -112,14 +112,18 @@ pub(super) fn select(
         if passed == wanted {
             chosen.push(one);
         }
+        if chosen.len() == most {
+            break;
+        }
     }
     once(state, chosen)
 }
 
-/// `map`: an attribute of each, or a filter over each.
-pub(super) fn map_each(state: &State, value: &Value, rest: &[Value]) -> Result<Value, Error> {
+/// `map`: an attribute of each, or a filter over each, of which no more than `most` are asked for.
+pub(super) fn map_each(state: &State, value: &Value, rest: &[Value], most: usize) -> Result<Value, Error> {
     defined(state, value)?;
-    let all = if value.is_true() { each(state, value)? } else { Vec::new() };
+    let mut all = if value.is_true() { each(state, value)? } else { Vec::new() };
+    all.truncate(most);
     let mut found = Vec::with_capacity(all.len());
     match rest.split_first().filter(|(first, _)| !first.is_kwargs()) {
         Some((name, args)) => {

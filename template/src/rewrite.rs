@@ -66,6 +66,8 @@ struct Rewriter<'a> {
     scopes: u32,
     /// The minus that is taken out of an expression to stand before it.
     moved: Option<*const Expr<'a>>,
+    /// Whether the filter that is read next is asked for one item.
+    for_one: bool,
     /// Whether it marks what is generated.
     marks: bool,
     /// Whether the innermost loop breaks or continues.

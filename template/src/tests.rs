@@ -146,6 +146,11 @@ fn filters_tests_and_methods_keep_their_meaning() {
             "{{ messages | selectattr('role', 'equalto', 'user') | list | length }}{{ messages | rejectattr('role', '==', 'user') | map(attribute='content') | first }}",
             "1b é",
         ),
+        // What stands behind the first item is never looked at.
+        (
+            "{{ [1, nothing] | map('abs') | first }}{{ [messages[0], nothing] | selectattr('role') | first == messages[0] }}",
+            "1True",
+        ),
         (
             "{{ [1, 0, 2] | select | list }} {{ [1, 2, 3] | reject('odd') | list }} {{ messages | selectattr('x') | list }}",
             "[1, 2] [2] []",

@@ -75,8 +75,14 @@ impl<'a> Rewriter<'a> {
             }),
             Expr::Filter(one) => {
                 self.known("filter", one.name, filters::is_known, span);
+                let for_one = std::mem::take(&mut self.for_one).then(|| filters::for_one(one.name)).flatten();
+                // `first` takes one item of what is made item by item.
+                let lazy =
+                    |inner: &Expr<'a>| matches!(inner, Expr::Filter(one) if filters::for_one(one.name).is_some());
+                self.for_one = self.chat && one.name == "first" && one.expr.as_ref().is_some_and(lazy);
                 let expr = one.expr.as_ref().map(|expr| self.expression(expr));
-                Expr::Filter(Spanned::new(Filter { name: one.name, expr, args: self.arguments(&one.args) }, span))
+                let name = for_one.unwrap_or(one.name);
+                Expr::Filter(Spanned::new(Filter { name, expr, args: self.arguments(&one.args) }, span))
             }
             Expr::Test(one) => {
                 self.known("test", one.name, checks::is_known, span);
