@@ -29,6 +29,7 @@ const NOT_DONE: [(&[&str], &str); 3] = [
             "video",
             "videos",
             "history",
+            "documents",
             "chosen",
             "rejected",
             "rejected_response",

@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use minijinja::value::{Kwargs, from_args};
+use minijinja::value::{Kwargs, ValueKind, from_args};
 use minijinja::{Error, ErrorKind, State, Value};
 
 use super::growth::bytes;
@@ -285,14 +285,31 @@ pub(super) fn unique(state: &State, value: &Value, rest: &[Value]) -> Result<Val
     for one in each(state, value)? {
         let key = folded(follow(state, &one, &path, None)?, is_true(case_sensitive.as_ref()))?;
         meter::read(2 * weigh(&key)?.bytes + 64)?;
-        if key.downcast_object_ref::<List>().is_some_and(|list| matches!(list.kind(), Kind::List | Kind::Map)) {
-            return Err(invalid(format!("unique cannot tell values of the type {} apart", kind_of(&key))));
-        }
-        if seen.insert(key) {
+        if seen.insert(told_apart(&key)?) {
             found.push(one);
         }
     }
     once(state, found)
+}
+
+/// A value as Python tells it apart from others: `true` is 1 is 1.0, and what holds a list or a map has no hash.
+fn told_apart(key: &Value) -> Result<Value, Error> {
+    meter::work(1)?;
+    if let Some(list) = key.downcast_object_ref::<List>() {
+        return match list.kind() {
+            Kind::List | Kind::Map => {
+                Err(invalid(format!("unique cannot tell values of the type {} apart", kind_of(key))))
+            }
+            Kind::Tuple => sequence(Kind::Tuple, list.items().iter().map(told_apart).collect::<Result<_, _>>()?),
+            _ => Ok(key.clone()),
+        };
+    }
+    let whole = || f64::try_from(key.clone()).ok().filter(|number| number.fract() == 0.0 && number.abs() < 1e15);
+    match key.kind() {
+        ValueKind::Bool => Ok(Value::from(i64::from(key.is_true()))),
+        ValueKind::Number => Ok(whole().map_or_else(|| key.clone(), |number| Value::from(number as i64))),
+        _ => Ok(key.clone()),
+    }
 }
 
 pub(super) fn group(state: &State, value: &Value, rest: &[Value]) -> Result<Value, Error> {

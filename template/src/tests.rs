@@ -146,6 +146,7 @@ fn filters_tests_and_methods_keep_their_meaning() {
             "{{ messages | selectattr('role', 'equalto', 'user') | list | length }}{{ messages | rejectattr('role', '==', 'user') | map(attribute='content') | first }}",
             "1b é",
         ),
+        ("{{ [none, true, 1.0, 1, (1, true), (1.0, 1), 2.5] | unique | list }}", "[None, True, (1, True), 2.5]"),
         // What stands behind the first item is never looked at.
         (
             "{{ [1, nothing] | map('abs') | first }}{{ [messages[0], nothing] | selectattr('role') | first == messages[0] }}",

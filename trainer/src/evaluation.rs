@@ -57,7 +57,9 @@ pub struct Scope {
 
 impl Scope {
     fn wants(&self, arm: &RawArm) -> bool {
-        self.only.is_empty() || self.only.contains(&arm.name)
+        // Whoever names a recording on the command line asks for it.
+        let is_recording = self.replay.is_some() && arm.file == self.replay;
+        self.only.is_empty() || is_recording || self.only.contains(&arm.name)
     }
 
     /// The arm of the recording that the command line names.

@@ -135,7 +135,8 @@ pub fn build(config: &Config, rows: SourceRows, language: &Language<'_>) -> Resu
     let train = learnt(Split::Train, train, &wording, &masking, &mut ledger)?;
     if train.samples.is_empty() {
         bail!(
-            "no training row is left\n{}\nhint: raise data.max_tokens, or look at the rows",
+            "no training row is left\n{}\nhint: do what the reasons say: a larger data.max_tokens for rows that are too long; for rows whose last answer has \
+             weight 0 --set 'data.train_on=\"assistant\"', which learns the other answers",
             ledger.lines().join("\n")
         );
     }

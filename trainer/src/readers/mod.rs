@@ -131,10 +131,13 @@ impl Judgement {
         self.refuse_if(missing, "lora_alpha is missing", "write lora_alpha into adapter_config.json");
     }
 
-    /// Refuses a folder without weights.
+    /// Refuses a folder without weights, or without a number to scale them by.
     fn refuse_without_weights(&mut self, facts: &Facts) {
         let missing = facts.tensors.is_empty() && !facts.pickle;
         self.refuse_if(missing, "there is no adapter_model.safetensors, or no tensor in it", "fetch the adapter again");
+        // Whoever scales by it computes with it.
+        let scale = facts.config.get("lora_alpha").filter(|alpha| !alpha.is_null() && !alpha.is_number());
+        self.refuse_if(scale.is_some(), "lora_alpha is no number", "write the number without quotes");
     }
 
     /// A reason for each of these settings that a reader has no form for. What this program does not compute either has a

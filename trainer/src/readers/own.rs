@@ -1,5 +1,7 @@
 //! This program: `generate`, `score`, `eval`, `merge` and `fit` from an adapter. Asks the code that reads adapters.
 
+use std::path::Path;
+
 use model::{Error, adapter};
 
 use super::{Facts, Judgement, Reader};
@@ -13,10 +15,7 @@ impl Reader for Trainer {
     }
 
     fn judge(&self, facts: &Facts) -> Judgement {
-        let mut judgement = Judgement {
-            how: format!("trainer generate --model BASE --adapter {} PROMPT", facts.folder.display()),
-            ..Judgement::default()
-        };
+        let mut judgement = Judgement { how: how(&facts.folder), ..Judgement::default() };
         let refusals = adapter::refusals(&facts.config);
         let read = match &facts.base {
             // Each of these is a reason; what is read stops at the first.
@@ -53,5 +52,13 @@ impl Reader for Trainer {
             _ => {}
         }
         judgement
+    }
+}
+
+/// What to type: a run knows its base and the words that it was trained with, its adapter folder alone does not.
+fn how(folder: &Path) -> String {
+    match folder.parent().filter(|run| folder.ends_with("adapter") && run.join("config.toml").is_file()) {
+        Some(run) => format!("trainer generate --adapter {} PROMPT", run.display()),
+        None => format!("trainer generate --model BASE --adapter {} PROMPT", folder.display()),
     }
 }

@@ -50,6 +50,13 @@ impl Reader for Peft {
                 "save the adapter with PEFT or with trainer",
             );
         }
+        if let Some(name) = facts.tensors.keys().find(|name| is_misnamed(name)) {
+            judgement.refuse_if(
+                true,
+                format!("tensor {name} is not named as PEFT names A and B, so PEFT leaves it out without an error"),
+                "save the adapter with PEFT or with trainer",
+            );
+        }
         if let Some(module) = facts.beyond_the_base() {
             judgement.refuse_if(
                 true,
@@ -64,4 +71,13 @@ impl Reader for Peft {
         }
         judgement
     }
+}
+
+/// Whether a tensor of A and B has another name than those that PEFT writes, which are without the name of the adapter and
+/// with one prefix.
+fn is_misnamed(name: &str) -> bool {
+    let ends = [".lora_A.", ".lora_B."].iter().find_map(|part| name.split_once(part));
+    ends.is_some_and(|(module, end)| {
+        !matches!(end, "weight" | "bias") || module.starts_with("base_model.model.base_model.model.")
+    })
 }

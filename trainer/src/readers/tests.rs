@@ -41,6 +41,17 @@ fn a_plain_adapter_loads_everywhere_and_each_reader_says_how() {
 }
 
 #[test]
+fn a_name_that_peft_does_not_write_and_a_scale_that_is_text_are_no_adapter() {
+    for name in [
+        "base_model.model.model.layers.0.self_attn.k_proj.lora_A.default.weight",
+        "base_model.model.base_model.model.model.layers.0.self_attn.k_proj.lora_B.weight",
+    ] {
+        assert!(against(&facts(&json!({"target_modules": ["k_proj"]}), &[name])).contains(&"PEFT"), "{name}");
+    }
+    assert_eq!(against(&facts(&json!({"lora_alpha": "16"}), &[])), ["PEFT", "vLLM", "llama.cpp"]);
+}
+
+#[test]
 fn each_fault_is_refused_by_those_who_cannot_read_it() {
     let all_but_peft = ["vLLM", "mistral.rs", "llama.cpp"];
     let magnitude = "base_model.model.model.layers.0.self_attn.q_proj.lora_magnitude_vector";
